@@ -79,7 +79,12 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
                 raise RenderRejected(
                     error.description, code="reply", http_status=error.http_status
                 ) from error
-            raise
+            if not message.buttons:
+                raise
+            # Provably not sent: the words must arrive, whatever is wrong with the buttons.
+            logger.warning("sent without its buttons: %s", error)
+            plain = cloud_format.in_words(message)
+            return Receipt(await self._client.send(message.address.chat, plain))
 
     async def _upload(self, media: Media) -> str:
         if self._files is None:

@@ -15,6 +15,7 @@ from roost_platform.db.channels import ChannelStates
 from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.flows.store import FlowStore
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
+from roost_platform.db.message_files import set_folder
 from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
 from roost_platform.db.outbox.receipts import ReceiptStore
@@ -111,6 +112,7 @@ def open_stores(
     approvals: how people are asked whether a tool may run.
     """
     opened = Database(database) if isinstance(database, str) else database
+    set_folder(opened, files)
     rules = queueing or QueueRules()
     asking = approvals or ApprovalRules()
     tenants = Tenants(opened, tenant_scope)

@@ -20,6 +20,7 @@ class ApprovalView:
 
     chat_key: the session key of the chat in which it is asked. rule: requester | operator |
     another. can_decide: whether an operator may decide it: open, and no question for words.
+    options, free_text: of each question, and whether other words answer it, too.
     arguments: what the call would be given, as JSON. before: the arguments that were asked about
     last in an earlier round of the same call, empty for none. card_state: whether the card reached
     the person (pending | sent | failed | cancelled). via: a channel, console, cli, api, clock,
@@ -35,6 +36,8 @@ class ApprovalView:
     arguments: str
     before: str
     questions: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+    free_text: tuple[bool, ...]
     answers: tuple[str, ...]
     rule: str
     conversation_id: str
@@ -58,6 +61,11 @@ class ApprovalView:
     def can_decide(self) -> bool:
         """Whether an operator may decide it now."""
         return self.state == "pending" and self.kind == "approve"
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether an operator may answer it now, in the person's place."""
+        return self.state == "pending" and self.kind != "approve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +232,8 @@ async def _view(session: AsyncSession, row: models.Approval) -> ApprovalView:
         arguments=row.arguments,
         before=before or "",
         questions=tuple(question["text"] for question in row.questions),
+        options=tuple(tuple(question["options"]) for question in row.questions),
+        free_text=tuple(bool(question["free_text"]) for question in row.questions),
         answers=tuple(row.answers),
         rule=row.rule,
         conversation_id=row.conversation_id,

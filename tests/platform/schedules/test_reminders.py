@@ -222,8 +222,6 @@ async def test_the_list_pauses_resumes_changes_and_deletes(ada: Reminded) -> Non
 
 async def test_cancel_under_the_echo_ends_it(ada: Reminded) -> None:
     await ada.says("/remind tomorrow 9:00 call")
-    assert await ada.presses("OK") == "Kept."
-    assert "/schedules change" in await ada.presses("Change")
     assert await ada.presses("Cancel") == "Cancelled."
     ada.at(2026, 11, 30, 9)
     assert await ada.due() == []

@@ -23,6 +23,7 @@ from roost_platform.db.schedules.messages import (
     reminder_buttons,
     reminder_text,
     title_of,
+    with_words,
 )
 from roost_platform.db.schedules.planning import Plan, SkipReason, is_inactive, plan
 from roost_platform.db.turns.scheduled import JOB_CHANNEL, fork_of
@@ -169,8 +170,9 @@ async def _fire(session: AsyncSession, batch: _Batch, due: Due, at: float, misse
     if occurrence is None:
         return
     if schedule.kind == "reminder":
-        text = reminder_text(schedule, at, batch.now, missed)
         buttons = tuple(reminder_buttons(schedule))
+        text = reminder_text(schedule, at, batch.now, missed)
+        text = with_words(text, buttons, due.chat.channel)
         key = f"schedule:{occurrence.id}"
         batch.messages.append(NewMessage(due.chat, "notice", text, key, buttons))
         batch.reminders.append(occurrence)

@@ -1,12 +1,13 @@
 """What people read of schedules, and the buttons beside it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from roost.schedules.spec import ScheduleError
 from roost.schedules.times import when
 from roost.schedules.zones import local
-from roost_channels.message import Button
-from roost_platform.commands import SCHEDULE_BUTTON
+from roost_channels.console.config import CHANNEL as CONSOLE
+from roost_channels.message import SCHEDULE_BUTTON, Button, choices_in_words
 from roost_platform.db import models
 from roost_platform.db.schedules.keeping import code_of, echo_of, is_single, spec_of
 
@@ -24,9 +25,21 @@ TITLE_CHARS_MAX: Final = 60
 _KINDS: Final = {"reminder": "Reminder", "task": "Task", "job": "Job", "check": "Check"}
 
 
-def button(label: str, schedule: models.Schedule, choice: str) -> Button:
-    """A button of a schedule."""
-    return Button(label, f"{SCHEDULE_BUTTON}{schedule.id}:{choice}")
+def buttons(schedule: models.Schedule, *choices: tuple[str, str]) -> list[Button]:
+    """The buttons of a schedule, each with its label and choice; their numbers stand for them."""
+    return [
+        Button(label, f"{SCHEDULE_BUTTON}{schedule.id}:{choice}", str(number))
+        for number, (label, choice) in enumerate(choices, 1)
+    ]
+
+
+def with_words(text: str, shown: Sequence[Button], channel: str) -> str:
+    """The text, with the words for its buttons in the console, which shows none.
+
+    Elsewhere the adapter knows when buttons are not shown.
+    """
+    words = choices_in_words(shown) if channel == CONSOLE else ""
+    return f"{text}\n\n{words}" if words else text
 
 
 def created_text(schedule: models.Schedule, now: float) -> str:
@@ -37,8 +50,7 @@ def created_text(schedule: models.Schedule, now: float) -> str:
 
 def created_buttons(schedule: models.Schedule) -> list[Button]:
     """OK, Change and Cancel."""
-    choices = (("OK", OK), ("Change", CHANGE), ("Cancel", CANCEL))
-    return [button(label, schedule, choice) for label, choice in choices]
+    return buttons(schedule, ("OK", OK), ("Change", CHANGE), ("Cancel", CANCEL))
 
 
 def reminder_text(schedule: models.Schedule, scheduled_for: float, now: float, missed: int) -> str:
@@ -66,7 +78,7 @@ def reminder_buttons(schedule: models.Schedule) -> list[Button]:
     choices = [("Done", DONE), ("Snooze 10 min", SNOOZE), ("Tomorrow", TOMORROW)]
     if not is_single(schedule):
         choices.append(("Delete", DELETE))
-    return [button(label, schedule, choice) for label, choice in choices]
+    return buttons(schedule, *choices)
 
 
 def line_of(schedule: models.Schedule) -> str:

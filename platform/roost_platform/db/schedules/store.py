@@ -24,7 +24,7 @@ from roost_platform.db.schedules.keeping import (
     keep,
     live_of,
 )
-from roost_platform.db.schedules.messages import created_buttons, created_text
+from roost_platform.db.schedules.messages import created_buttons, created_text, with_words
 from roost_platform.db.turns.lookups import person_of
 from roost_platform.errors import NotAllowed, NotFound
 
@@ -91,14 +91,15 @@ class ScheduleStore:
             kept = await keep(session, chat, "" if person is None else person.id, new, now)
             if person is not None and not person.zone and wanted.zone and zone.key != "UTC":
                 person.zone = find_zone(wanted.zone) or ""  # the person was asked for it
+            buttons = created_buttons(kept)
             await enqueue(
                 session,
                 chat,
                 kind="notice",
-                body=created_text(kept, now),
+                body=with_words(created_text(kept, now), buttons, chat.channel),
                 dedupe_key=f"scheduled:{kept.id}",
                 now=now,
-                buttons=created_buttons(kept),
+                buttons=buttons,
             )
             return _kept(kept, now)
 

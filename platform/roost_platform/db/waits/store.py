@@ -19,6 +19,7 @@ from roost_platform.db.turns import end, parking
 from roost_platform.db.turns.children.ending import outcome_of
 from roost_platform.db.turns.children.spawning import spawn
 from roost_platform.db.turns.steps import begin_call, get_call
+from roost_platform.db.waits.answering import answers_of
 from roost_platform.db.waits.approvals import NewApproval, ask, latest
 from roost_platform.db.waits.deciding import Decider, decide
 from roost_platform.db.waits.gate import pass_gate
@@ -49,6 +50,11 @@ class OperatorDecision:
     counted: bool
     words: str
     conversation_id: str | None
+
+    @property
+    def rung(self) -> tuple[str, ...]:
+        """The conversation to ring, if any."""
+        return () if self.conversation_id is None else (self.conversation_id,)
 
 
 class WaitStore:
@@ -146,28 +152,51 @@ class WaitStore:
         ip: str = "",
     ) -> OperatorDecision:
         """Decide an approval outside the chat; the first verdict counts. Raises NotFound, and
-        NotAllowed for a question, which only the person can answer, and for `always` where no
-        standing approval can be given.
+        NotAllowed for a question, which takes an answer, and for `always` where no standing
+        approval can be given.
 
         `PlatformIntake.decide` rings as well; else the sweeper does.
         """
         async with self._database.write() as session:
             approval = await lock_approval(session, approval_id)
             if approval.kind != "approve":
-                raise NotAllowed("This is a question: only the person who was asked can answer it.")
+                raise NotAllowed("This is a question: it takes an answer, not a verdict.")
             if verdict == "always" and not can_be_standing(approval):
                 raise NotAllowed("This call can't be approved for longer: it is decided each time.")
             by = Decider(operator, operator, via, is_operator=True, ip=ip)
             word: Literal["approved", "denied"] = "denied" if verdict == "deny" else "approved"
             was_pending, now = approval.state == "pending", self._database.now()
             rung = await decide(session, approval, word, by, now, reason=reason)
-            if verdict == "always" and was_pending:
+            counted = was_pending and approval.state == word
+            if verdict == "always" and counted:
                 grant_id = await give_grant(session, approval, now, self._rules.grant_s)
                 detail = {"tool": approval.tool, "approval": approval.id}
                 await audit(session, now, operator, "grant.give", grant_id, detail, ip)
             return OperatorDecision(
-                approval.state, was_pending, verdict_line(approval, None).rstrip("."), rung
+                approval.state, counted, verdict_line(approval, None).rstrip("."), rung
             )
+
+    async def answer_as_operator(
+        self, approval_id: str, answers: Sequence[str], operator: str, via: str, ip: str = ""
+    ) -> OperatorDecision:
+        """Answer what is still open of a question or form in the person's place; the first answer
+        counts. Raises NotFound, and NotAllowed for an approval and for answers that don't fit.
+
+        `PlatformIntake.answer` rings as well; else the sweeper does.
+        """
+        async with self._database.write() as session:
+            approval = await lock_approval(session, approval_id)
+            if approval.kind == "approve":
+                raise NotAllowed("This is an approval: it takes a verdict, not an answer.")
+            by = Decider(operator, f"operator {operator}", via, is_operator=True, ip=ip)
+            was_pending, rung = approval.state == "pending", None
+            if was_pending:
+                said = answers_of(approval, answers)
+                now = self._database.now()
+                rung = await decide(session, approval, "answered", by, now, answers=said)
+            words = verdict_line(approval, None).rstrip(".")
+            counted = was_pending and approval.state == "answered"
+            return OperatorDecision(approval.state, counted, words, rung)
 
     async def revoke_grant(self, grant_id: str, operator: str, ip: str = "") -> None:
         """End a standing approval; people are asked again from now on. Raises NotFound."""

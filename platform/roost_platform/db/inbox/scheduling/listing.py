@@ -18,7 +18,7 @@ from roost_platform.db.schedules.messages import (
     DELETE,
     PAUSE,
     RESUME,
-    button,
+    buttons,
     created_buttons,
     created_text,
     line_of,
@@ -62,13 +62,12 @@ async def _list(session: AsyncSession, arrival: Arrival, rows: Sequence[models.S
         await reply(session, arrival, NONE)
         return
     lines = [line_of(one) for one in rows[:LIST_MAX]]
-    buttons: list[Button] = []
+    shown: list[Button] = []
     if len(rows) == 1:
         is_paused = rows[0].state == "paused"
         rest = ("Resume", RESUME) if is_paused else ("Pause", PAUSE)
-        choices = (rest, ("Delete", DELETE))
-        buttons = [button(label, rows[0], choice) for label, choice in choices]
-    await reply(session, arrival, "\n".join([*lines, "", USAGE]), buttons)
+        shown = buttons(rows[0], rest, ("Delete", DELETE))
+    await reply(session, arrival, "\n".join([*lines, "", USAGE]), shown)
 
 
 async def _carry_out(
