@@ -113,7 +113,7 @@ async def _agents_below(
     rows = await session.scalars(
         select(models.Conversation)
         .where(
-            models.Conversation.kind == "child",
+            models.Conversation.kind != "chat",
             or_(models.Conversation.root_id.in_(own), models.Conversation.id.in_(for_person)),
         )
         .order_by(models.Conversation.depth.desc(), models.Conversation.id)

@@ -194,7 +194,7 @@ async def _open_job(
         channel=JOB_CHANNEL,
         account="local",
         chat=occurrence_id,
-        kind="child",
+        kind="job",
         root_id=due.chat.id,
         depth=1,
         agent=due.schedule.agent,

@@ -152,8 +152,10 @@ async def _answer(
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
     await append(session, await session.get_one(models.Session, turn.session_id), [message])
-    if conversation.kind == "child":
+    if conversation.kind == "job":
         await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
+        return await end_turn(session, turn, "done", limit, now)
+    if conversation.kind == "child":
         await end_child(session, conversation, "done", text or ending.body, limit, now)
         return await end_turn(session, turn, "done", limit, now)
     turn.reply_to = await refresh_reply_target(session, turn)

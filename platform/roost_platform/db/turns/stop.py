@@ -196,7 +196,7 @@ async def tell_dropped(
     session: AsyncSession, conversation: models.Conversation, stopped: Stopped, now: float
 ) -> None:
     """Queue a notice about what a stop from outside the chat dropped."""
-    if conversation.kind == "child":
+    if conversation.kind != "chat":
         return  # nobody reads there
     if stopped.dropped or stopped.undelivered.ids or (stopped.agents and not stopped.turn_id):
         notice_id = await enqueue(
