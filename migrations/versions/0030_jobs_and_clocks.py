@@ -32,7 +32,7 @@ def upgrade() -> None:
     )
     op.add_column(
         "occurrences",
-        sa.Column("delivery", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("told", sa.Text(), server_default=sa.text("''"), nullable=False),
     )
     op.create_index(
         "ix_occurrences_held",
@@ -53,7 +53,7 @@ def downgrade() -> None:
         sqlite_where=sa.text("held_turn_id IS NOT NULL"),
         postgresql_where=sa.text("held_turn_id IS NOT NULL"),
     )
-    op.drop_column("occurrences", "delivery")
+    op.drop_column("occurrences", "told")
     op.drop_column("occurrences", "held_text")
     op.drop_column("occurrences", "held_turn_id")
     op.drop_index(op.f("ix_schedules_planned_at"), table_name="schedules")

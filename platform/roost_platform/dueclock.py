@@ -18,6 +18,7 @@ IDLE_S: Final = 30.0  # how often it looks without news while nothing is due
 LOOK_S: Final = 1.0  # how often it reads the time while something will be due: the clock may jump
 PAUSE_S: Final = 0.05  # between two looks at a database in which much is committed
 BATCH_MAX: Final = 50  # rows of one source that are settled before the other sources' turn
+PUT_BACK_S: Final = 0.5  # a clock that reads earlier than before by more was put back
 FAILED_S: Final = 1.0  # before a source that failed is asked again
 
 log = logging.getLogger(__name__)
@@ -92,13 +93,17 @@ class DueClock:
         return min((due for due in times if due is not None), default=None)
 
     async def _rest(self, version: int, due: float | None) -> None:
-        """Wait for a commit or the due time; only the time is read meanwhile."""
+        """Wait for a commit, the due time, or a clock that is put back; only the time is read
+        meanwhile.
+        """
         if due is None:
             await self._database.changed_since(version, IDLE_S)
             return
-        while (left := due - self._database.now()) > 0:
-            if await self._database.changed_since(version, min(left, LOOK_S)) != version:
+        before = now = self._database.now()
+        while due > now >= before - PUT_BACK_S:
+            if await self._database.changed_since(version, min(due - now, LOOK_S)) != version:
                 return
+            before, now = now, self._database.now()
 
 
 def due_sources(database: Database) -> list[DueSource]:

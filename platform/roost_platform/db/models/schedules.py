@@ -15,7 +15,7 @@ class Schedule(Base):
     """Something to be done at certain times.
 
     kind: reminder (a text, no model) | task (a turn in the conversation) | job (a turn in a
-        conversation of its own) | check (the agent tells something only if there is something to tell).
+        conversation of its own) | check (a job that tells something only if there is something).
     spec: one of {at}, {every_s, start, end}, {cron}; times are local to `zone`, an IANA name.
     missed: late | once | skip | all. overlap: skip | queue.
     options: active hours, tokens a day, until done, and what else a kind needs.
@@ -59,8 +59,8 @@ class Occurrence(Base):
 
     state: fired | skipped | done | failed. late_s: how long after its time it fired.
     held_turn_id: the chat's turn after which `held_text`, what a job said, enters the transcript.
-    delivery: of a message that did not arrive: elsewhere (the owner was told in another chat) |
-        nobody (operators see it).
+    told: who heard of a message that did not arrive: elsewhere (the owner, in another chat) |
+        nobody (operators see it here).
     """
 
     __tablename__ = "occurrences"
@@ -84,4 +84,4 @@ class Occurrence(Base):
     fired_at: Mapped[float]
     held_turn_id: Mapped[str | None]
     held_text: Mapped[str] = mapped_column(default="", server_default=EMPTY)
-    delivery: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    told: Mapped[str] = mapped_column(default="", server_default=EMPTY)

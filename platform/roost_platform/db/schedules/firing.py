@@ -25,6 +25,7 @@ from roost_platform.db.schedules.messages import (
     title_of,
 )
 from roost_platform.db.schedules.planning import Plan, SkipReason, is_inactive, plan
+from roost_platform.db.schedules.undelivered import forget_if_delivered
 from roost_platform.db.turns.scheduled import JOB_CHANNEL, fork_of
 from roost_platform.db.turns.transcript import SCHEDULE_KIND
 
@@ -112,6 +113,7 @@ async def _batch(session: AsyncSession, plans: Sequence[tuple[Due, Plan]], now: 
 
 async def _fire_planned(session: AsyncSession, batch: _Batch, due: Due, planned: Plan) -> None:
     schedule = due.schedule
+    await forget_if_delivered(session, schedule)
     skip = _reason_to_skip(batch, schedule)
     missed = planned.missed
     for at in planned.skipped:
@@ -124,7 +126,7 @@ async def _fire_planned(session: AsyncSession, batch: _Batch, due: Due, planned:
         else:
             await _fire(session, batch, due, at, missed)
         missed = 0
-    schedule.due_at = planned.next_due
+    schedule.due_at, schedule.planned_at = planned.next_due, batch.now
     if planned.next_due is None:
         schedule.state = "done"
 

@@ -88,6 +88,7 @@ async def keep(
         overlap=new.overlap,
         options=dict(new.options),
         due_at=first,
+        planned_at=now,
         state="active",
         created_by=new.created_by,
         created_at=now,

@@ -24,6 +24,7 @@ JOB_CHANNEL: Final = "schedule"
 FAILS_MAX: Final = 5  # like failures in a row; then the schedule is paused
 BAD_ANSWER: Final = "bad_answer"  # a check answered in another form than the one it was given
 STOPPED: Final = "stopped"
+UNDELIVERABLE: Final = "undeliverable"
 PAUSED: Final = (
     "I paused “{title}”: it failed {count} times in a row. "
     "/schedules shows it; resume it there when the cause is gone."
@@ -191,9 +192,12 @@ async def count_failure(
 ) -> None:
     """Count a failure, or with an empty code forget them; the fifth of a kind pauses the schedule,
     and its chat is told once. The chat is locked.
+
+    A turn that ended well tells nothing of whether its answer arrives.
     """
     if not code:
-        schedule.fails, schedule.fail_code = 0, ""
+        if schedule.fail_code != UNDELIVERABLE:
+            schedule.fails, schedule.fail_code = 0, ""
         return
     schedule.fails = schedule.fails + 1 if code == schedule.fail_code else 1
     schedule.fail_code = code
@@ -201,6 +205,13 @@ async def count_failure(
         return
     schedule.state = "paused"
     chat = await session.get_one(models.Conversation, schedule.conversation_id)
+    await tell_paused(session, schedule, chat, now)
+
+
+async def tell_paused(
+    session: AsyncSession, schedule: models.Schedule, chat: models.Conversation, now: float
+) -> None:
+    """Say in the chat that the schedule was paused, and why."""
     await enqueue(
         session,
         chat,

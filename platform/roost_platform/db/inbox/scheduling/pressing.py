@@ -113,7 +113,7 @@ async def _do(
             changing.delete(schedule)
             return "Cancelled." if choice == messages.CANCEL else "Deleted."
         case messages.DONE:
-            await changing.mark_done(session, schedule)
+            await changing.mark_done(session, schedule, now)
             return "Well done."
         case messages.SNOOZE | messages.TOMORROW:
             again = await changing.snooze(
