@@ -15,8 +15,8 @@ from roost_platform.db.base.facts import DeliveryEnded, SendAttempted, record
 from roost_platform.db.base.told import tell
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.reply_targets import reply_target_of
-from roost_platform.db.turns.dropping import correct_notice
 from roost_platform.db.schedules.undelivered import lock_schedule_of
+from roost_platform.db.turns.dropping import correct_notice
 from roost_platform.db.waits.unreachable import lock_card
 from roost_platform.errors import NotFound
 

@@ -11,6 +11,7 @@ from roost.schedules.times import check, next_time
 from roost.schedules.zones import local
 from roost_platform.db import models
 from roost_platform.db.schedules.keeping import LIVE, NewSchedule, keep, spec_of
+from roost_platform.db.waits.grants import revoke_all_of
 
 SNOOZE_S: Final = 600.0
 GONE: Final = "That schedule is over or deleted."
@@ -36,8 +37,9 @@ def resume(schedule: models.Schedule, now: float) -> None:
     schedule.fails, schedule.fail_code = 0, ""
 
 
-def delete(schedule: models.Schedule) -> None:
-    """End it for good; its history stays."""
+async def delete(session: AsyncSession, schedule: models.Schedule, now: float) -> None:
+    """End it for good, with its standing approvals; its history stays."""
+    await revoke_all_of(session, [schedule.id], now)
     schedule.state, schedule.due_at, schedule.planned_at = "deleted", None, 0.0
 
 

@@ -63,7 +63,7 @@ class ScheduleStore:
                     case "resume":
                         changing.resume(schedule, now)
                     case "delete":
-                        changing.delete(schedule)
+                        await changing.delete(session, schedule, now)
             except ScheduleError as error:
                 raise NotAllowed(str(error)) from None
             detail = {"kind": schedule.kind}
@@ -116,7 +116,7 @@ class ScheduleStore:
             rows = await live_of(session, chat.id, "" if person is None else person.id)
             found = [row for row in rows if code and row.id.endswith(code.lower())]
             if len(found) == 1:
-                changing.delete(found[0])
+                await changing.delete(session, found[0], self._database.now())
             return len(found) == 1
 
 

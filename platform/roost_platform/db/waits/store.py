@@ -163,9 +163,9 @@ class WaitStore:
             was_pending, now = approval.state == "pending", self._database.now()
             rung = await decide(session, approval, word, by, now, reason=reason)
             if verdict == "always" and was_pending:
-                grant_id = await give_grant(session, approval, now, self._rules.grant_s)
-                detail = {"tool": approval.tool, "approval": approval.id}
-                await audit(session, now, operator, "grant.give", grant_id, detail, ip)
+                grant = await give_grant(session, approval, now, self._rules.grant_s)
+                detail = {"tool": approval.tool, "approval": approval.id, "for": grant.subject}
+                await audit(session, now, operator, "grant.give", grant.id, detail, ip)
             return OperatorDecision(
                 approval.state, was_pending, verdict_line(approval, None).rstrip("."), rung
             )

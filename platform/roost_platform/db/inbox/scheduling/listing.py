@@ -84,7 +84,7 @@ async def _carry_out(
         changing.pause(schedule)
         await reply(session, arrival, f"Paused: {title}\n/schedules resume {code_of(schedule)}")
     elif verb == "delete":
-        changing.delete(schedule)
+        await changing.delete(session, schedule, now)
         await reply(session, arrival, f"Deleted: {title}")
     elif verb == "resume":
         changing.resume(schedule, now)

@@ -110,7 +110,7 @@ async def _do(
         case messages.CHANGE:
             return _how_to_change(schedule)
         case messages.CANCEL | messages.DELETE:
-            changing.delete(schedule)
+            await changing.delete(session, schedule, now)
             return "Cancelled." if choice == messages.CANCEL else "Deleted."
         case messages.DONE:
             await changing.mark_done(session, schedule, now)

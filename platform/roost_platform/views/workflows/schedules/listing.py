@@ -50,7 +50,7 @@ class OccurrenceRow:
     """One time of a schedule and what became of it.
 
     state: fired, skipped, done or failed. delivery: the state of its message, empty without one.
-    told: who heard of a message that did not arrive: elsewhere (the owner, in another chat), nobody.
+    told: who heard of a message that did not arrive: elsewhere (its owner), nobody.
     key: of the conversation in which its turn ran, empty without one.
     """
 
