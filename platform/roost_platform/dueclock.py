@@ -13,6 +13,7 @@ from roost_platform.db.due.questions import DueQuestions
 from roost_platform.db.due.schedules import DueSchedules
 from roost_platform.db.due.sleeps import DueSleeps
 from roost_platform.db.due.stalls import StalledAgents
+from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
 
 IDLE_S: Final = 30.0  # how often it looks without news while nothing is due
 LOOK_S: Final = 1.0  # how often it reads the time while something will be due: the clock may jump
@@ -106,16 +107,18 @@ class DueClock:
             before, now = now, self._database.now()
 
 
-def due_sources(database: Database) -> list[DueSource]:
-    """All sources of this installation."""
+def due_sources(database: Database, check_tokens: int = CHECK_TOKENS_A_DAY) -> list[DueSource]:
+    """All sources. check_tokens: what the checks of one schedule may use in a day."""
     return [
         DueSleeps(database),
         DueQuestions(database),
-        DueSchedules(database),
+        DueSchedules(database, check_tokens),
         StalledAgents(database),
     ]
 
 
-def due_clock(database: Database, ring: Callable[[Sequence[str]], None]) -> DueClock:
+def due_clock(
+    database: Database, ring: Callable[[Sequence[str]], None], check_tokens: int
+) -> DueClock:
     """The clock over all sources."""
-    return DueClock(database, due_sources(database), ring)
+    return DueClock(database, due_sources(database, check_tokens), ring)

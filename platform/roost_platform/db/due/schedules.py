@@ -10,6 +10,7 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.schedules.clocks import AHEAD_S, plan_again
 from roost_platform.db.schedules.firing import Due, fire_due
+from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
 
 TRANSACTIONS_MAX: Final = 10  # of one call: many reminders are due at nine in the morning
 
@@ -55,10 +56,13 @@ class DueSchedules:
 
     Conversations are locked in the order of their ids, and what somebody else holds is left for
     the next look, so that two clocks neither wait for each other nor fire the same time.
+
+    check_tokens: what the checks of one schedule may use in a day.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, check_tokens: int = CHECK_TOKENS_A_DAY) -> None:
         self._database = database
+        self._check_tokens = check_tokens
 
     async def next_due(self) -> float | None:
         """See `DueSource.next_due`."""
@@ -79,7 +83,7 @@ class DueSchedules:
                 break
             async with self._database.write() as session:
                 due = await _claim(session, _CLAIM, found_in(found), now)
-                rung += await fire_due(session, due, now)
+                rung += await fire_due(session, due, now, self._check_tokens)
             if len(due) < len(found):
                 break  # somebody holds the others
         return rung

@@ -24,10 +24,12 @@ from roost_platform.db.schedules.messages import (
     reminder_text,
     title_of,
 )
-from roost_platform.db.schedules.planning import Plan, SkipReason, is_inactive, plan
+from roost_platform.db.schedules.planning import Plan, SkipReason, plan
+from roost_platform.db.schedules.spending import is_spent
 from roost_platform.db.schedules.undelivered import forget_if_delivered
 from roost_platform.db.turns.scheduled import JOB_CHANNEL, fork_of
 from roost_platform.db.turns.transcript import SCHEDULE_KIND
+from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
 
 BROKEN: Final = "broken"  # the times can't be read any more
 
@@ -63,18 +65,23 @@ class _Batch:
     rung: list[str]
 
 
-async def fire_due(session: AsyncSession, due: Sequence[Due], now: float) -> Sequence[str]:
-    """Fire schedules and set their next times; returns the conversations to ring."""
+async def fire_due(
+    session: AsyncSession, due: Sequence[Due], now: float, check_tokens: int = CHECK_TOKENS_A_DAY
+) -> Sequence[str]:
+    """Fire schedules and set their next times; returns the conversations to ring.
+
+    check_tokens: what the checks of one schedule may use in a day.
+    """
     plans: list[tuple[Due, Plan]] = []
     for one in due:
         try:
             plans.append((one, plan(one.schedule, now)))
-        except ScheduleError:
+        except (ScheduleError, ValueError, OverflowError):
             log.exception("schedule %s can't be read and is paused", one.schedule.id)
             one.schedule.state, one.schedule.fail_code = "paused", BROKEN
     batch = await _batch(session, plans, now)
     for one, planned in plans:
-        await _fire_planned(session, batch, one, planned)
+        await _fire_planned(session, batch, one, planned, check_tokens)
     await _send(session, batch)
     return batch.rung
 
@@ -111,10 +118,15 @@ async def _batch(session: AsyncSession, plans: Sequence[tuple[Due, Plan]], now: 
     return _Batch(now, fired, busy, frozenset(blocked), [], [], [])
 
 
-async def _fire_planned(session: AsyncSession, batch: _Batch, due: Due, planned: Plan) -> None:
+async def _fire_planned(
+    session: AsyncSession, batch: _Batch, due: Due, planned: Plan, check_tokens: int
+) -> None:
     schedule = due.schedule
     await forget_if_delivered(session, schedule)
-    skip = _reason_to_skip(batch, schedule)
+    skip = _reason_to_skip(batch, schedule, planned)
+    if not skip and schedule.kind == "check":
+        is_over = await is_spent(session, schedule, check_tokens, batch.now)
+        skip = "tokens_used_up" if is_over else None
     missed = planned.missed
     for at in planned.skipped:
         _add(session, batch, schedule, at, "skipped", "missed")
@@ -131,14 +143,14 @@ async def _fire_planned(session: AsyncSession, batch: _Batch, due: Due, planned:
         schedule.state = "done"
 
 
-def _reason_to_skip(batch: _Batch, schedule: models.Schedule) -> SkipReason | None:
+def _reason_to_skip(batch: _Batch, schedule: models.Schedule, planned: Plan) -> SkipReason | None:
     if schedule.owner_id in batch.blocked:
         return "blocked"
     busy = batch.busy.get(schedule.id, {})
     waiting = busy.get("pending", 0) + busy.get("held", 0)
     if waiting or (busy and schedule.overlap == "skip"):
         return "overlap"  # `queue` lets one wait behind the one that is worked on
-    return "inactive_hours" if is_inactive(schedule, batch.now) else None
+    return "inactive_hours" if planned.is_inactive else None
 
 
 def _add(

@@ -15,6 +15,7 @@ from roost.schedules.zones import zone_of
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.base.text import clean
+from roost_platform.db.schedules.options import check_options
 
 PERSON_MAX: Final = 50  # schedules of one person that are not over
 TEXT_CHARS_MAX: Final = 4000
@@ -67,6 +68,7 @@ async def keep(
     text = clean(new.text).strip()
     if not text or len(text) > TEXT_CHARS_MAX:
         raise ScheduleError(f"The text of a schedule has 1 to {TEXT_CHARS_MAX} characters.")
+    check_options(new.options)
     zone = zone_of(new.zone)
     first = check(new.spec, zone, now, is_check=new.kind == "check")[0]
     if await live_count(session, conversation, owner_id) >= PERSON_MAX:
