@@ -1,4 +1,4 @@
-"""Clocks that jump: a time fires once, and the next one after the clock is put right is not lost."""
+"""Clocks that jump: a time fires once, and none is lost when the clock is put right."""
 
 import asyncio
 from datetime import datetime, timedelta

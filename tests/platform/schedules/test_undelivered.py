@@ -1,4 +1,4 @@
-"""Reminders and results that do not arrive: the owner hears of it elsewhere, or operators see it."""
+"""Reminders and results that do not arrive: the owner hears of it elsewhere, or operators do."""
 
 from dataclasses import replace
 

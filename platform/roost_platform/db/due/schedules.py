@@ -12,6 +12,7 @@ from roost_platform.db.schedules.clocks import AHEAD_S, plan_again
 from roost_platform.db.schedules.firing import Due, fire_due
 from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
 
+CHATS_FACTOR: Final = 10  # rows of one transaction beyond its limit, so that chats stay whole
 TRANSACTIONS_MAX: Final = 10  # of one call: many reminders are due at nine in the morning
 
 # The state is written out, so that the index of active schedules is used.
@@ -23,6 +24,17 @@ _NEXT = select(
 _DUE = (
     select(models.Schedule.id, models.Schedule.conversation_id)
     .where(_ACTIVE, models.Schedule.due_at <= bindparam("now"))
+    .order_by(models.Schedule.due_at, models.Schedule.id)
+    .limit(bindparam("most"))
+)
+# All that is due in some chats: people read what is late in the order in which it was due.
+_DUE_IN = (
+    select(models.Schedule.id, models.Schedule.conversation_id)
+    .where(
+        _ACTIVE,
+        models.Schedule.due_at <= bindparam("now"),
+        models.Schedule.conversation_id.in_(bindparam("chats", expanding=True)),
+    )
     .order_by(models.Schedule.due_at, models.Schedule.id)
     .limit(bindparam("most"))
 )
@@ -77,8 +89,7 @@ class DueSchedules:
         await self._put_back(now, limit)
         rung: list[str] = []
         for _ in range(TRANSACTIONS_MAX):
-            async with self._database.read() as session:
-                found = (await session.execute(_DUE, {"now": now, "most": limit})).all()
+            found = await self._due(now, limit)
             if not found:
                 break
             async with self._database.write() as session:
@@ -87,6 +98,15 @@ class DueSchedules:
             if len(due) < len(found):
                 break  # somebody holds the others
         return rung
+
+    async def _due(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
+        """The (id, conversation) of the next schedules, with all others of these chats."""
+        async with self._database.read() as session:
+            found = (await session.execute(_DUE, {"now": now, "most": limit})).all()
+            if len(found) == limit:
+                chats = {"chats": list({chat for _, chat in found}), "most": limit * CHATS_FACTOR}
+                found = (await session.execute(_DUE_IN, {"now": now, **chats})).all()
+        return [(row[0], row[1]) for row in found]
 
     async def _put_back(self, now: float, limit: int) -> None:
         """Let schedules be due in the present that a clock which was ahead made due in a future."""

@@ -261,6 +261,9 @@ def _inbox_row(
 async def _send(session: AsyncSession, batch: _Batch) -> None:
     if not batch.messages:
         return
-    ids = await enqueue_all(session, batch.messages, batch.now)
-    for occurrence, outbox_id in zip(batch.reminders, ids, strict=True):
+    queued = sorted(
+        zip(batch.reminders, batch.messages, strict=True), key=lambda one: one[0].scheduled_for
+    )
+    ids = await enqueue_all(session, [message for _, message in queued], batch.now)
+    for (occurrence, _), outbox_id in zip(queued, ids, strict=True):
         occurrence.outbox_id = outbox_id
