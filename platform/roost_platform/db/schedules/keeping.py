@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.schedules.kinds import Kind, Missed, Overlap
 from roost.schedules.spec import At, ScheduleError, Spec, read_spec
-from roost.schedules.times import check, echo
+from roost.schedules.times import SHOWN, check, echo, next_times
 from roost.schedules.zones import zone_of
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
@@ -143,9 +143,16 @@ def is_single(schedule: models.Schedule) -> bool:
 
 
 def echo_of(schedule: models.Schedule, now: float) -> str:
-    """The next times of a schedule, in its zone."""
+    """The next times of a schedule that is active, in its zone; also one that is due by now."""
     spec, zone = spec_of(schedule)
-    return echo(check(spec, zone, now), zone)
+    return echo(next_times(spec, zone, min(now, (schedule.due_at or now) - 1), SHOWN), zone)
+
+
+def named(rows: Sequence[models.Schedule], code: str) -> models.Schedule | None:
+    """The one that a code names, or its whole id; None where none is, or it might be two."""
+    word = code.strip("` ").lower()
+    found = [row for row in rows if len(word) >= CODE_CHARS and row.id.endswith(word)]
+    return found[0] if len(found) == 1 else None
 
 
 def code_of(schedule: models.Schedule) -> str:
