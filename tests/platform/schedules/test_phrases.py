@@ -149,9 +149,7 @@ def test_cities_are_known_by_the_names_that_people_write(words: str, zone: str |
         ("America/Santiago", (2027, 9, 5)),
     ],
 )
-def test_a_midnight_that_the_clock_skips_comes_at_one(
-    zone: str, day: tuple[int, int, int]
-) -> None:
+def test_a_midnight_that_the_clock_skips_comes_at_one(zone: str, day: tuple[int, int, int]) -> None:
     place = zone_of(zone)
     begin = instant(datetime(*day), place) - 20 * 3600
     spec = read_reminder("every day at 0:00 pills", begin, place).spec

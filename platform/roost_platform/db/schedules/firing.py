@@ -31,6 +31,7 @@ from roost_platform.db.turns.scheduled import JOB_CHANNEL, fork_of
 from roost_platform.db.turns.transcript import SCHEDULE_KIND
 from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
 
+MOMENT_S: Final = 0.001  # between two runs that nobody can tell apart
 BROKEN: Final = "broken"  # the times can't be read any more
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,16 @@ async def fire_due(
 async def fire_now(session: AsyncSession, due: Due, now: float) -> Sequence[str]:
     """Fire a schedule once more, beside its times; returns the conversations to ring."""
     batch = await _batch(session, [], now)
-    await _fire(session, batch, due, now, 0)
+    later = await session.scalars(
+        select(models.Occurrence.scheduled_for).where(
+            models.Occurrence.schedule_id == due.schedule.id,
+            models.Occurrence.scheduled_for >= now,
+        )
+    )
+    taken, at = {*later, due.schedule.due_at}, now
+    while at in taken:  # it was run in this very moment, or is due in it
+        at += MOMENT_S
+    await _fire(session, batch, due, at, 0)
     await _send(session, batch)
     return batch.rung
 
