@@ -14,6 +14,7 @@ from roost_platform.db.due.schedules import DueSchedules
 from roost_platform.db.due.sleeps import DueSleeps
 from roost_platform.db.due.stalls import StalledAgents
 from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
+from roost_platform.settings.schedules import SchedulesConfig
 
 IDLE_S: Final = 30.0  # how often it looks without news while nothing is due
 LOOK_S: Final = 1.0  # how often it reads the time while something will be due: the clock may jump
@@ -118,7 +119,7 @@ def due_sources(database: Database, check_tokens: int = CHECK_TOKENS_A_DAY) -> l
 
 
 def due_clock(
-    database: Database, ring: Callable[[Sequence[str]], None], check_tokens: int
+    database: Database, ring: Callable[[Sequence[str]], None], config: SchedulesConfig
 ) -> DueClock:
     """The clock over all sources."""
-    return DueClock(database, due_sources(database, check_tokens), ring)
+    return DueClock(database, due_sources(database, config.check_tokens_a_day), ring)

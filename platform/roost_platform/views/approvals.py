@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.schedules.messages import title_of
+from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.db.waits.grants import PERSON, SCHEDULE, live_grants
 from roost_platform.errors import NotFound
 

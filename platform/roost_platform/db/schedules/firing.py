@@ -22,12 +22,12 @@ from roost_platform.db.schedules.messages import (
     late_words,
     reminder_buttons,
     reminder_text,
-    title_of,
 )
 from roost_platform.db.schedules.planning import Plan, SkipReason, plan
 from roost_platform.db.schedules.spending import is_spent
 from roost_platform.db.schedules.undelivered import forget_if_delivered
-from roost_platform.db.turns.scheduled import JOB_CHANNEL, fork_of
+from roost_platform.db.turns.scheduled.ends import JOB_CHANNEL, fork_of
+from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.db.turns.transcript import SCHEDULE_KIND
 from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
 

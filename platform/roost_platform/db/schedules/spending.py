@@ -10,8 +10,8 @@ from roost.schedules.zones import instant, local
 from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.schedules.keeping import spec_of
-from roost_platform.db.schedules.messages import title_of
 from roost_platform.db.schedules.options import TOKENS_A_DAY
+from roost_platform.db.turns.scheduled.titles import title_of
 
 RESTS: Final = (
     "The check “{title}” has used its {most} tokens of today. It rests until tomorrow; "

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import lock_conversation
-from roost_platform.db.schedules.messages import title_of
-from roost_platform.db.turns.scheduled import FAILS_MAX, UNDELIVERABLE, tell_paused
+from roost_platform.db.turns.scheduled.ends import FAILS_MAX, UNDELIVERABLE, tell_paused
+from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.db.waits.unreachable import other_chats
 
 ELSEWHERE: Final = "elsewhere"

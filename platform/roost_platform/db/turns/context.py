@@ -10,7 +10,7 @@ from roost_platform.db.turns.children.budgets import limit_of
 from roost_platform.db.turns.children.forks import read_by_child
 from roost_platform.db.turns.children.limits import root_of
 from roost_platform.db.turns.lookups import has_open_group, payload_of, person_of
-from roost_platform.db.turns.scheduled import read_by_job
+from roost_platform.db.turns.scheduled.ends import read_by_job
 from roost_platform.db.turns.spending import spent
 from roost_platform.db.turns.transcript import complete_rows, messages, pending_rows, take
 from roost_workflows.model_calls import Given, Spent

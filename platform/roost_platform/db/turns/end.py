@@ -21,7 +21,7 @@ from roost_platform.db.turns.children.stopping import (
 )
 from roost_platform.db.turns.dropping import UNDER_WAY
 from roost_platform.db.turns.flow_entries import COUNTED, close_entries, has_compensations
-from roost_platform.db.turns.scheduled import where_to_tell
+from roost_platform.db.turns.scheduled.ends import where_to_tell
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.queueing import INTERRUPTED

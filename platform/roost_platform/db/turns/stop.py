@@ -23,7 +23,7 @@ from roost_platform.db.turns.dropping import (
 )
 from roost_platform.db.turns.end import ending_of, settle
 from roost_platform.db.turns.flow_entries import has_compensations
-from roost_platform.db.turns.scheduled import stop_jobs
+from roost_platform.db.turns.scheduled.ends import stop_jobs
 from roost_platform.queueing import INTERRUPTED
 
 # Which answers a stop ends: all, those of which the person has seen a part, or none.

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost.agent import Agent
 from roost_platform.db import models
 from roost_platform.db.turns.children.forks import read_by_child
-from roost_platform.db.turns.scheduled import read_by_job
+from roost_platform.db.turns.scheduled.ends import read_by_job
 from roost_platform.db.turns.transcript import messages
 from roost_platform.views.faults.sections import PromptSection, sections_of
 from roost_platform.views.sessions import display_title

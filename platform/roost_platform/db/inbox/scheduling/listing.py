@@ -22,9 +22,9 @@ from roost_platform.db.schedules.messages import (
     created_buttons,
     created_text,
     line_of,
-    title_of,
 )
 from roost_platform.db.schedules.options import UNTIL_DONE
+from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.schedules.remind import ZoneNeeded, read_reminder
 from roost_platform.schedules.words import FORMS
 

@@ -13,9 +13,9 @@ from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES
 from roost_platform.db.reasons import WORDS
-from roost_platform.db.schedules.held import say, say_held
-from roost_platform.db.schedules.messages import title_of
 from roost_platform.db.turns.children.limits import root_of
+from roost_platform.db.turns.scheduled.held import say, say_held
+from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.db.turns.transcript import messages
 from roost_workflows.ports import TranscriptMessage
 

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import open_turn
-from roost_platform.db.schedules.messages import title_of
+from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.db.turns.transcript import append
 
 # Every turn's end asks, and nearly always finds nothing.
