@@ -254,7 +254,7 @@ async def open_courier(
                 channels, stores.artifacts, config=settings.files, stop=stop
             ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
-            "watch due times": due_clock(stores.database, intake.ring).run(),
+            "watch due times": due_clock(stores.database, intake.ring, settings.schedules).run(),
             "delete": Retention(stores.database, settings.retention.conversations_days).run(),
             "watch turns": Watchdog(
                 stores,

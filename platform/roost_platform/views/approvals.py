@@ -8,7 +8,8 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.waits.grants import PERSON, live_grants
+from roost_platform.db.turns.scheduled.titles import title_of
+from roost_platform.db.waits.grants import PERSON, SCHEDULE, live_grants
 from roost_platform.errors import NotFound
 
 LISTED_MAX: Final = 200
@@ -70,11 +71,16 @@ class ApprovalView:
 
 @dataclass(frozen=True, slots=True)
 class GrantView:
-    """A standing approval that counts now. subject: `person:ID` or `schedule:ID`."""
+    """A standing approval that counts now. subject: `person:ID` or `schedule:ID`.
+
+    schedule_id, schedule_title: of a schedule's, else empty.
+    """
 
     id: str
     subject: str
     person_name: str
+    schedule_id: str
+    schedule_title: str
     agent: str
     tool: str
     arguments: str
@@ -164,15 +170,19 @@ async def grants(session: AsyncSession, now: float) -> Sequence[GrantView]:
     """The standing approvals that count now, the newest first."""
     views = []
     for row in await live_grants(session, now):
-        person = None
+        person, schedule = None, None
         if row.subject.startswith(PERSON):
             person = await session.get(models.Identity, row.subject.removeprefix(PERSON))
+        elif row.subject.startswith(SCHEDULE):
+            schedule = await session.get(models.Schedule, row.subject.removeprefix(SCHEDULE))
         approval = await session.get(models.Approval, row.approval_id) if row.approval_id else None
         views.append(
             GrantView(
                 id=row.id,
                 subject=row.subject,
                 person_name="" if person is None else person.display_name,
+                schedule_id="" if schedule is None else schedule.id,
+                schedule_title="" if schedule is None else title_of(schedule),
                 agent=row.agent,
                 tool=row.tool,
                 arguments="" if approval is None else approval.arguments,

@@ -10,6 +10,7 @@ from roost_channels.console.config import CHANNEL as CONSOLE
 from roost_channels.message import SCHEDULE_BUTTON, Button, choices_in_words
 from roost_platform.db import models
 from roost_platform.db.schedules.keeping import code_of, echo_of, is_single, spec_of
+from roost_platform.db.turns.scheduled.titles import title_of
 
 OK: Final = "k"
 CHANGE: Final = "c"
@@ -21,7 +22,6 @@ DELETE: Final = "e"
 PAUSE: Final = "p"
 RESUME: Final = "r"
 LATE_S: Final = 60.0  # a text that goes out later than this says when it was due
-TITLE_CHARS_MAX: Final = 60
 _KINDS: Final = {"reminder": "Reminder", "task": "Task", "job": "Job", "check": "Check"}
 
 
@@ -92,9 +92,3 @@ def line_of(schedule: models.Schedule) -> str:
         next_due = f"{when(schedule.due_at, zone)} ({zone.key})"
         next_due += "" if is_single(schedule) else ", repeats"
     return f"`{code_of(schedule)}` {title_of(schedule)}: {next_due}"
-
-
-def title_of(schedule: models.Schedule) -> str:
-    """The beginning of the text on one line."""
-    words = " ".join(schedule.text.split())
-    return words if len(words) <= TITLE_CHARS_MAX else f"{words[:TITLE_CHARS_MAX]}…"

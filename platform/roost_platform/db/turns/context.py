@@ -14,7 +14,7 @@ from roost_platform.db.turns.children.budgets import limit_of
 from roost_platform.db.turns.children.forks import read_by_child
 from roost_platform.db.turns.children.limits import root_of
 from roost_platform.db.turns.lookups import facts_of, has_open_group, payload_of, person_of
-from roost_platform.db.turns.scheduled import is_job, read_by_job
+from roost_platform.db.turns.scheduled.ends import read_by_job
 from roost_platform.db.turns.spending import spent
 from roost_platform.db.turns.transcript import complete_rows, messages, pending_rows, take
 from roost_workflows.model_calls import Given, Spent
@@ -73,7 +73,7 @@ async def read_context(
         spent=Spent() if is_first and not has_open else await spent(session, turn.id),
         payload=await payload_of(session, turn.id),
     )
-    if is_job(conversation):
+    if conversation.kind == "job":
         job = await read_by_job(session, conversation)
         return replace(
             context,

@@ -25,7 +25,7 @@ from roost_platform.db.turns.dropping import (
 )
 from roost_platform.db.turns.end import ending_of, settle
 from roost_platform.db.turns.flow_entries import has_compensations
-from roost_platform.db.turns.scheduled import stop_jobs
+from roost_platform.db.turns.scheduled.ends import stop_jobs
 from roost_platform.queueing import INTERRUPTED
 
 # Which answers a stop ends: all, those of which the person has seen a part, or none.
@@ -204,7 +204,7 @@ async def tell_dropped(
     session: AsyncSession, conversation: models.Conversation, stopped: Stopped, now: float
 ) -> None:
     """Queue a notice about what a stop from outside the chat dropped."""
-    if conversation.kind == "child":
+    if conversation.kind != "chat":
         return  # nobody reads there
     if stopped.dropped or stopped.undelivered.ids or (stopped.agents and not stopped.turn_id):
         notice_id = await enqueue(

@@ -106,7 +106,7 @@ class TurnStore:
                 self._queueing.wait_s(mode, oldest, newest, now),
                 album_wait_s(pending[0], now),
             )
-            if wait_s and conversation.kind != "child":  # agents don't write in bits
+            if wait_s and conversation.kind == "chat":  # agents don't write in bits
                 return Postponed(wait_s)
             taken = complete_rows(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
             return record(await self._start(session, conversation, taken))
@@ -114,9 +114,9 @@ class TurnStore:
     async def _stay_off(
         self, session: AsyncSession, conversation: models.Conversation, rule: models.ToolPolicy
     ) -> None:
-        """Keep messages of a chat whose agent is switched off. A child ends: its parent waits."""
+        """Keep messages of a chat whose agent is switched off. Others end: a parent may wait."""
         now = self._database.now()
-        if conversation.kind == "child":
+        if conversation.kind != "chat":
             await record_stop(session, conversation, rule.set_by, now, cause=BY_OPERATOR)
         else:
             await tell_off(session, conversation, rule, now)

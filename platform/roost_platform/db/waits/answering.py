@@ -15,7 +15,7 @@ from roost_platform.db.cards.buttons import ALWAYS, APPROVE, DENY
 from roost_platform.db.cards.cards import close_question, send_card
 from roost_platform.db.cards.words import verdict_line, zone_of
 from roost_platform.db.waits.deciding import Decided, Decider, decide
-from roost_platform.db.waits.grants import can_be_standing, give_grant
+from roost_platform.db.waits.grants import SCHEDULE, can_be_standing, give_grant
 from roost_platform.errors import NotAllowed
 
 APPROVED: Final = "Approved."
@@ -27,6 +27,7 @@ CHOOSE: Final = "Please choose one of: {options}."
 NEEDS_WORDS: Final = "I need an answer in words: {question}"
 COUNT: Final = "Give one answer for each open question: there are {count}."
 STANDING: Final = "Approved, and the same call for {days:.0f} days."
+STANDING_OF_SCHEDULE: Final = "Approved, and the same call of this schedule for {days:.0f} days."
 DAY_S: Final = 24 * 3600.0
 
 
@@ -116,8 +117,9 @@ async def _decide(
     if not was_pending or approval.state != verdict:
         return Given(await recorded(session, approval), rung)
     if does == ALWAYS and can_be_standing(approval):
-        await give_grant(session, approval, now, rules.grant_s)
-        return Given(STANDING.format(days=rules.grant_s / DAY_S), rung)
+        grant = await give_grant(session, approval, now, rules.grant_s)
+        words = STANDING_OF_SCHEDULE if grant.subject.startswith(SCHEDULE) else STANDING
+        return Given(words.format(days=rules.grant_s / DAY_S), rung)
     return Given(DENIED if does == DENY else APPROVED, rung)
 
 

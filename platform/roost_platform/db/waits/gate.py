@@ -122,7 +122,7 @@ async def ask_or_use_grant(
     person_id = await requester_of(session, turn, conversation)
     grant = None
     if facts.approver == "requester":
-        grant = await use_grant(session, facts, person_id, now)
+        grant = await use_grant(session, turn, facts, person_id, now)
     if grant is not None:
         row = await new_row(session, turn, conversation, call, new, person_id, now)
         row.state, row.decided_at, row.decided_via = "approved", now, BY_GRANT

@@ -169,9 +169,9 @@ class WaitStore:
             rung = await decide(session, approval, word, by, now, reason=reason)
             counted = was_pending and approval.state == word
             if verdict == "always" and counted:
-                grant_id = await give_grant(session, approval, now, self._rules.grant_s)
-                detail = {"tool": approval.tool, "approval": approval.id}
-                await audit(session, now, operator, "grant.give", grant_id, detail, ip)
+                grant = await give_grant(session, approval, now, self._rules.grant_s)
+                detail = {"tool": approval.tool, "approval": approval.id, "for": grant.subject}
+                await audit(session, now, operator, "grant.give", grant.id, detail, ip)
             return OperatorDecision(
                 approval.state, counted, verdict_line(approval, None).rstrip("."), rung
             )

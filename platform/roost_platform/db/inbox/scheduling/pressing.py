@@ -28,6 +28,7 @@ from roost_platform.db.inbox.scheduling.shown import (
 )
 from roost_platform.db.schedules import changing, messages
 from roost_platform.db.schedules.keeping import LIVE, code_of
+from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.db.waits.answering import open_in
 
 # Words under a reminder, also where it has no such button.
@@ -112,7 +113,7 @@ def _choice_of(shown: Shown, word: str, takes_all: bool) -> str:
 
 def _which(shown: Sequence[Shown], questions: Sequence[models.Approval], word: str) -> str:
     """Ask which of several open messages is meant."""
-    lines = [f"`{code_of(one.schedule)}` {messages.title_of(one.schedule)}" for one in shown]
+    lines = [f"`{code_of(one.schedule)}` {title_of(one.schedule)}" for one in shown]
     lines += [f"`{one.code}` {subject(one)}" for one in questions if one.code]
     example = f"{word} {code_of(shown[0].schedule)}"
     return WHICH.format(example=example, lines="\n".join(lines))
@@ -158,11 +159,11 @@ async def _do(
             how = HOW_TO_CHANGE.format(code=code_of(schedule))
             return how, how
         case messages.CANCEL | messages.DELETE:
-            changing.delete(schedule)
+            await changing.delete(session, schedule, now)
             word = "Cancelled" if choice == messages.CANCEL else "Deleted"
             return f"{word}.", f"{word}{{who}} {at}"
         case messages.DONE:
-            await changing.mark_done(session, schedule)
+            await changing.mark_done(session, schedule, now)
             return "Well done.", f"Done{{who}} {at}"
         case messages.SNOOZE | messages.TOMORROW:
             again = await changing.snooze(
