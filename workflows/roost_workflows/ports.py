@@ -32,7 +32,8 @@ class TurnRecord:
     """A running turn: ids and counters only, fit for Temporal's history.
 
     worker_deaths: workers that froze or died while they computed for it.
-    first_step: the step to go on with, as `begin` found it.
+    first_step: the step to go on with, as `begin` found it. steps_before: model calls of earlier
+    attempts, which count for no limit.
     """
 
     turn_id: str
@@ -43,6 +44,7 @@ class TurnRecord:
     stop_requested: bool
     worker_deaths: int = 0
     first_step: int = 1
+    steps_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

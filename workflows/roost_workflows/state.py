@@ -35,7 +35,8 @@ class BegunTurn:
 
     @classmethod
     def of(cls, turn: TurnRecord, max_steps: int) -> "BegunTurn":
-        """The turn with its agent's step limit."""
+        """The turn with its agent's step limit, which counts from its latest attempt."""
+        max_steps += turn.steps_before
         return cls(
             turn.turn_id, turn.stop_requested, max_steps, first_step=min(turn.first_step, max_steps)
         )

@@ -98,8 +98,9 @@ def advance(
 def _ended(run: Run, value: Any) -> Advance:
     left = run.left_out()
     if left is not None:
-        words = f"step {run.number(left)} was {left.words}, now the flow ends before it"
-        return _advance(run, "failed", error=FlowEdited(words))
+        number = run.number(left)
+        words = f"step {number} was {left.words}, now the flow ends before it"
+        return _advance(run, "failed", error=FlowEdited(words, number))
     lost = next((step for step in run.made if not step.is_awaited), None)
     if lost is not None:
         words = f"{lost.words} was made and never awaited: write `await ctx.{lost.op}(…)`."

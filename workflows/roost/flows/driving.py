@@ -195,7 +195,7 @@ class Run:
         number = self._numbers[entry.path]
         is_same = step is not None and step.words == entry.words
         with_what = " with other arguments" if is_same else ""
-        return FlowEdited(f"step {number} was {entry.words}, now {now}{with_what}")
+        return FlowEdited(f"step {number} was {entry.words}, now {now}{with_what}", number)
 
     def _raise_fatal(self) -> None:
         if self.fatal is not None:

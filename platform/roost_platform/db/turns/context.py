@@ -50,7 +50,7 @@ async def read_context(
         messages=await messages(session, chat_session.id, chat_session.transcript_length),
         end=chat_session.transcript_length,
         steered=steered,
-        spent=Spent() if is_first and not has_open else await spent(session, turn.id),
+        spent=Spent() if is_first and not has_open else await spent(session, turn),
         payload=await payload_of(session, turn.id),
     )
     if is_job(conversation):
@@ -95,4 +95,5 @@ def record(turn: models.Turn, first_step: int = 1) -> TurnRecord:
         stop_requested=turn.stop_requested_at is not None,
         worker_deaths=turn.worker_deaths,
         first_step=first_step,
+        steps_before=turn.steps_before,
     )
