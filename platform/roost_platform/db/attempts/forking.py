@@ -1,4 +1,4 @@
-"""A new run of a flow that begins with a part of an earlier run's journal, and repeats no effect."""
+"""A new run of a flow that begins with a part of an earlier run's journal; no effect repeats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ OUTSIDE: Final = (
     "A fork begins at a step from 1 to {most}: the journal of this run has {count} steps."
 )
 UNDONE: Final = (
-    "The effects of this run were undone when it ended, so a fork may keep no step from {first} on. "
-    "Fork it at {first} or before."
+    "The effects of this run were undone when it ended, so a fork may keep no step from {first} "
+    "on. Fork it at {first} or before."
 )
 UNDONE_IN_PART: Final = (
     "{done} steps of this run took effect and {undone} of its compensations succeeded. Which "

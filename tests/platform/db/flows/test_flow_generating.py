@@ -129,7 +129,9 @@ async def test_each_model_call_of_a_flow_keeps_a_manifest_of_what_the_engine_got
     journal = await world.journal()
     async with world.stores.database.read() as session:
         view = await flow_view(session, (await world.turn()).id, world.clock.now)
-        hidden = await flow_view(session, (await world.turn()).id, world.clock.now, with_texts=False)
+        hidden = await flow_view(
+            session, (await world.turn()).id, world.clock.now, with_texts=False
+        )
     assert view is not None and hidden is not None
     for entry, row, request, tries in zip(
         view.entries, journal, (world.engine.requests[0], world.engine.requests[2]), (1, 2),
