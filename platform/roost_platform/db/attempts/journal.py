@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.flows.driving import latest_steps, places
 from roost_platform.db import models
 from roost_platform.db.waits.approvals import latest
 
@@ -46,7 +47,7 @@ async def reopen(session: AsyncSession, turn: models.Turn) -> None:
     """
     calls = await entries_of(session, turn.id)
     await settle_agents(session, calls)
-    last = _last_steps([call.call_id for call in calls])
+    last = latest_steps([call.call_id for call in calls])
     for call in calls:
         if (
             call.op == "compensate"
@@ -107,21 +108,6 @@ async def _acted(session: AsyncSession, call: models.ToolCall) -> bool:
     return False
 
 
-def _last_steps(paths: Sequence[str]) -> Mapping[str, int]:
-    """The number of the last step in the function, and in each branch, by how its paths begin."""
-    last: dict[str, int] = {}
-    for path in paths:
-        for frame, number in _places(path):
-            last[frame] = max(last.get(frame, 0), number)
-    return last
-
-
 def is_last(path: str, last: Mapping[str, int]) -> bool:
     """Whether the function took no step behind this one: not in its branch, nor behind that."""
-    return all(last[frame] == number for frame, number in _places(path))
-
-
-def _places(path: str) -> list[tuple[str, int]]:
-    """Where a path stands in each of its frames: `2/1/0` is step 2, and step 0 of its branch 1."""
-    parts = path.split("/")
-    return [("/".join(parts[:at]), int(parts[at])) for at in range(0, len(parts), 2)]
+    return all(last[frame] == count for frame, count in places(path))
