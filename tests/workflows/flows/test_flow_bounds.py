@@ -36,6 +36,7 @@ class Guest(BaseModel):
 
 
 helper = Agent("helper", "Help.")
+BAD_GUEST = '{"name": "Ada", "age": -1}'
 
 
 @flow(name="plan")
@@ -157,7 +158,7 @@ async def test_mistakes_name_the_place_and_the_mend() -> None:
         writes: ("does not fit: age: Input should be greater than or equal to 0",),
     }
     for one, words in wrong.items():
-        run = await run_flow(one, model=ScriptedModel('{"name": "Ada", "age": -1}', "no"))
+        run = await run_flow(one, model=ScriptedModel(*[BAD_GUEST] * 2))
         for part in words:
             assert part in str(run.error), (one.name, str(run.error))
 
