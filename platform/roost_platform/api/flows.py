@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from roost_channels.message import Sender
 from roost_platform.api.routes import Operator, Page, UsesApi, Viewer, client_ip
 from roost_platform.api.schemas import NO_NUL, Body
-from roost_platform.attempts import fork_flow, retry_turn
-from roost_platform.flows import start_flow
+from roost_platform.db.turns.flow_entries import flow_id
+from roost_platform.flows import fork_flow, retry_turn, start_flow
 from roost_platform.views.workflows.flows import flows as views
 from roost_platform.views.workflows.flows.journal import FlowEntry
 
@@ -179,7 +179,7 @@ async def show(request: Request, api: UsesApi, me: Operator, id: str) -> FlowDet
     """A flow with its journal, by its id or by that of the message that started it."""
     now = api.stores.database.now()
     async with api.stores.database.read() as session:
-        turn_id = await views.flow_id(session, id)
+        turn_id = await flow_id(session, id)
         view = None if turn_id is None else await views.flow_view(session, turn_id, now)
         names = [flow.name for flow in api.registry.flows]
         queued = None if view is not None else await views.queued_flow(session, id, names)

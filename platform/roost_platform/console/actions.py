@@ -7,10 +7,10 @@ of the test chat is audited here.
 from collections.abc import Sequence
 
 from roost_channels.message import Sender
-from roost_platform.attempts import retry_turn
 from roost_platform.commands import dropped_line, queue_set
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.errors import NotAllowed, NotFound, Refused
+from roost_platform.flows import retry_turn
 from roost_platform.identity.roles import Principal
 
 REDRIVE_MAX = 500  # messages that one press sends again

@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import func, select
 
 from roost import Agent, Context, FlowContext, flow, tool
-from roost_platform.attempts import fork_flow
 from roost_platform.db import models
 from roost_platform.db.attempts.forking import Forked
 from roost_platform.errors import NotAllowed, NotFound
+from roost_platform.flows import fork_flow
 from roost_platform.testing.flow_world import FlowWorld
 from roost_platform.views.workflows.flows.flows import flow_view
 

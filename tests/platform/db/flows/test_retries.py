@@ -7,9 +7,9 @@ from sqlalchemy import select
 
 from roost import Agent, Context, FlowContext, flow, tool
 from roost_inference.errors import InvalidRequest
-from roost_platform.attempts import retry_turn
 from roost_platform.db import models
 from roost_platform.errors import NotAllowed, NotFound
+from roost_platform.flows import retry_turn
 from roost_platform.testing.chats import Person
 from roost_platform.testing.flow_world import FlowWorld
 from roost_platform.testing.workers import InProcessWorker

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from starlette.responses import Response
 
-from roost_platform.attempts import fork_flow, retry_turn
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.errors import NotAllowed, NotFound, Refused
+from roost_platform.flows import fork_flow, retry_turn
 from roost_platform.identity.roles import Role
 from roost_platform.views.pagination import Pages, page_number
 from roost_platform.views.workflows.flows.flows import (

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -101,17 +101,6 @@ async def flows(
         _row(flow, turn, conversation, counts.get(flow.turn_id, {}))
         for flow, turn, conversation in found
     )
-
-
-async def flow_id(session: AsyncSession, given: str) -> str | None:
-    """The turn's id of a flow, by itself or by the message that began it; None before it began."""
-    found: str | None = await session.scalar(
-        select(models.FlowRun.turn_id)
-        .outerjoin(models.Inbox, models.Inbox.turn_id == models.FlowRun.turn_id)
-        .where(or_(models.FlowRun.turn_id == given, models.Inbox.id == given))
-        .limit(1)
-    )
-    return found
 
 
 async def queued_flow(
