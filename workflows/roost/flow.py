@@ -12,7 +12,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from roost.agent import NAME, Agent, QueueMode
 from roost.checks import require_sendable, require_type, shown
-from roost.declaration.parameters import explain, untitled
+from roost.declaration.parameters import explain, shape_of, untitled
 from roost.errors import DefinitionError, FlowError
 from roost.flows.advancing import FlowFacts
 from roost.flows.context import FlowContext
@@ -112,9 +112,8 @@ class Flow:
         """What the flow takes, in words."""
         if self.input_kind == "none":
             return "It takes no input."
-        fields = self.parameters.get("properties", {})
-        shape = {name: field.get("type", "value") for name, field in fields.items()}
-        return f"Send its input as JSON: {json.dumps(shape)}"
+        shape = json.dumps(shape_of(self.parameters), ensure_ascii=False)
+        return f"Send its input as JSON: {shape}"
 
 
 @overload

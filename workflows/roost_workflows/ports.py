@@ -32,9 +32,9 @@ CALL_ENDED: Final[frozenset[str]] = frozenset(get_args(CallStatus))
 class TurnRecord:
     """A running turn: ids and counters only, fit for Temporal's history.
 
-    worker_deaths: workers that froze or died while they computed for it.
-    first_step: the step to go on with, as `begin` found it. open_calls: the calls of that step that
-    have not ended; a flow, which looks at its journal itself, has none.
+    worker_deaths: workers that froze or died while they computed for it. first_step: the step to go
+    on with. open_calls: its calls that have not ended; none for a flow, which reads its journal.
+    steps_before: model calls of earlier attempts, which count for no limit.
     """
 
     turn_id: str
@@ -46,6 +46,7 @@ class TurnRecord:
     worker_deaths: int = 0
     first_step: int = 1
     open_calls: OpenCalls = field(default_factory=OpenCalls)
+    steps_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

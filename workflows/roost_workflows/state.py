@@ -37,7 +37,8 @@ class BegunTurn:
 
     @classmethod
     def of(cls, turn: TurnRecord, max_steps: int) -> "BegunTurn":
-        """The turn with its agent's step limit."""
+        """The turn with its agent's step limit, which counts from its latest attempt."""
+        max_steps += turn.steps_before
         is_within = turn.first_step <= max_steps
         return cls(
             turn.turn_id,

@@ -1,7 +1,7 @@
 """The parameters of a tool: the pydantic model that checks them and the JSON schema of it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -11,6 +11,7 @@ from roost.checks import require_sendable
 from roost.context import Context
 from roost.errors import DefinitionError
 
+SHAPE_LEVELS_MAX: Final = 4  # of values within values in an example
 FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
 CONTEXT_NAMES: Final = ("ctx", "context")  # what people call the parameter of the Context
 TYPES: Final = "Use types that JSON knows, such as str, int, list[str] or a pydantic model."
@@ -94,8 +95,36 @@ def untitled(node: Any, *, names: bool = False) -> Any:
 
 def explain(name: str, error: ValidationError) -> str:
     """What is wrong with a call's arguments, for the model that wrote them."""
-    faults = []
+    return f"The arguments of {name} are not valid: {faults(error)}."
+
+
+def faults(error: ValidationError) -> str:
+    """The first faults that pydantic found, in one line."""
+    listed = []
     for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
         place = ".".join(str(part) for part in fault["loc"])
-        faults.append(f"{place}: {fault['msg']}" if place else fault["msg"])
-    return f"The arguments of {name} are not valid: {'; '.join(faults)}."
+        listed.append(f"{place}: {fault['msg']}" if place else fault["msg"])
+    return "; ".join(listed)
+
+
+def shape_of(schema: Mapping[str, Any]) -> Any:
+    """A JSON schema as an example with words for values: `{"guest": {"age": "integer"}}`."""
+    return _shape(schema, schema.get("$defs", {}), SHAPE_LEVELS_MAX)
+
+
+def _shape(schema: Mapping[str, Any], named: Mapping[str, Any], levels: int) -> Any:
+    if "$ref" in schema:
+        schema = named.get(str(schema["$ref"]).rpartition("/")[2], {})
+    if options := schema.get("enum"):
+        return " or ".join(map(str, options))
+    if parts := schema.get("anyOf"):
+        shapes = [_shape(part, named, levels) for part in parts]
+        is_plain = all(isinstance(shape, str) for shape in shapes)
+        return " or ".join(map(str, shapes)) if is_plain else shapes[0]
+    if levels == 0:
+        return str(schema.get("type", "value"))
+    if fields := schema.get("properties"):
+        return {name: _shape(field, named, levels - 1) for name, field in fields.items()}
+    if "items" in schema:
+        return [_shape(schema["items"], named, levels - 1)]
+    return str(schema.get("const", schema.get("format", schema.get("type", "value"))))

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import EMPTY, Base
 
-_ACTIVE = text("state = 'active'")
-_HELD = text("held_turn_id IS NOT NULL")
+_ACTIVE = sql_text("state = 'active'")
+_HELD = sql_text("held_turn_id IS NOT NULL")
 
 
 class Schedule(Base):

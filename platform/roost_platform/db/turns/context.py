@@ -70,7 +70,7 @@ async def read_context(
         messages=await messages(session, chat_session.id, chat_session.transcript_length),
         end=chat_session.transcript_length,
         steered=steered,
-        spent=Spent() if is_first and not has_open else await spent(session, turn.id),
+        spent=Spent() if is_first and not has_open else await spent(session, turn),
         payload=await payload_of(session, turn.id),
     )
     if conversation.kind == "job":
@@ -93,7 +93,7 @@ async def read_call(session: AsyncSession, turn_id: str, step: int, call_id: str
         turn=record(turn),
         call=await steps.read_call(session, turn_id, step, call_id),
         facts=await facts_of(session, turn, conversation),
-        spent=await spent(session, turn_id),
+        spent=await spent(session, turn),
     )
 
 
@@ -130,6 +130,7 @@ def record(
         worker_deaths=turn.worker_deaths,
         first_step=first_step,
         open_calls=open_calls or OpenCalls(),
+        steps_before=turn.steps_before,
     )
 
 

@@ -111,7 +111,7 @@ async def commit(
         engine=clean(call.usage.engine) or None,
         started_at=call.started_at,
         created_at=now,
-        **asked_columns(call),
+        **asked_columns(call.asked),
     )
     session.add(row)
     if conversation.kind == "child":

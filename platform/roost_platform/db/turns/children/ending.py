@@ -91,13 +91,16 @@ async def outcome_of(
 async def task_of_call(
     session: AsyncSession, turn_id: str, step: int, call_id: str
 ) -> models.ChildTask | None:
-    """The task that a call gave."""
+    """The task that a call gave, in its latest attempt."""
     return await session.scalar(
-        select(models.ChildTask).where(
+        select(models.ChildTask)
+        .where(
             models.ChildTask.parent_turn_id == turn_id,
             models.ChildTask.parent_step == step,
             models.ChildTask.parent_call_id == call_id,
         )
+        .order_by(models.ChildTask.created_at.desc(), models.ChildTask.conversation_id.desc())
+        .limit(1)
     )
 
 
