@@ -31,7 +31,6 @@ from roost_workflows.config import WorkerConfig
 from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.ports import TurnRecord
 from roost_workflows.server.connection import connect
-from roost_workflows.testing.in_process import InProcessTurn
 from roost_workflows.testing.lab import running_server
 from roost_workflows.worker import build_worker
 
@@ -265,7 +264,7 @@ async def test_r39_the_turn_of_a_tap_is_taken_up_by_one_worker_only(ada: Person)
     assert isinstance(turn, TurnRecord)
     async with ada.stores.database.read() as session:
         (call_id,) = await session.scalars(select(models.ToolCall.call_id))
-    one, two = (InProcessTurn(worker.sessions, turn.turn_id) for _ in range(2))
+    one, two = (worker.turn(turn.turn_id) for _ in range(2))
     await one.call_tool(1, call_id)
     await two.call_tool(1, call_id)  # rung twice, or a worker that only seemed dead
     assert len(BOOKED) == 1
