@@ -13,10 +13,11 @@ DOES: Final = (
     *("tool", "pay", "send", "ask", "form", "nap", "child", "back", "flow"),
     *("remind", "every", "task", "job", "many"),
 )
+DEEP: Final = "deep"  # an agent that has another do it
 # What children do, by their number; `child` is one level further down.
 OF_CHILDREN: Final = ("", "pay", "ask", "nap", "send", "child", "flow")
 # w: of people; c: of agents for other agents; k: of schedules.
-_QUESTION = re.compile(rf"([wck]\d+) think=([\d.]+) fill=(\d+)(?: ({'|'.join(DOES)})\b)?")
+_QUESTION = re.compile(rf"([wck]\d+) think=([\d.]+) fill=(\d+)(?: ({'|'.join((*DOES, DEEP))})\b)?")
 
 
 # Follows an answer that a stop ended before its first word, in the text of the next message.
@@ -124,6 +125,9 @@ def _calls(question: Question, mark: str) -> list[Wanted]:
             return [Wanted(question.does, {"mark": mark})]
         case "nap":
             return [Wanted("nap", {"mark": mark, "seconds": 1 + number % 5})]
+        case "deep":
+            task = str(Question(f"c{number}", question.think_s, 0, "child"))
+            return [Wanted("helper", {"task": task, "details": mark})]
         case "child" | "back":
             does = OF_CHILDREN[number % len(OF_CHILDREN)]
             if question.word.startswith("c") and does == "child":

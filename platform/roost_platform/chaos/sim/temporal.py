@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from temporalio.exceptions import ApplicationError
 
-from roost_platform.chaos.agents import REGISTRY, Surroundings, surroundings
+from roost_platform.chaos.agents import Surroundings, surroundings
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.model import RuleModel
 from roost_platform.db.stores import Stores
 from roost_platform.testing.workers import activities_of
+from roost_workflows.agents import AgentRegistry
 from roost_workflows.testing.sessions import Session, Tries
 
 TRIES = Tries(most=1000, pause_s=1.0)
@@ -81,14 +82,19 @@ class SimWorker:
     """
 
     def __init__(
-        self, life: Life, temporal: SimTemporal, stores: Stores, act: Callable[[str], None]
+        self,
+        life: Life,
+        temporal: SimTemporal,
+        stores: Stores,
+        registry: AgentRegistry,
+        act: Callable[[str], None],
     ) -> None:
         self._life = life
         self._temporal = temporal
         self._stores = stores
         self._act = act
         self._running: set[str] = set()
-        self._activities = activities_of(stores, RuleModel(), REGISTRY)
+        self._activities = activities_of(stores, RuleModel(), registry)
 
     async def run(self) -> None:
         """Take up sessions until the process dies."""
