@@ -213,7 +213,8 @@ class People:
             who = self._rng.sample((7, 8), 2)
         if asked.kind != "approve" and not asked.options:
             if not users:
-                await self._write(asked.chat, "as you like", who[0], asked.nonce)
+                for user_id in who:
+                    await self._write(asked.chat, "as you like", user_id)
             return True
         wanted = f"{CARD_BUTTON}{asked.nonce}:"
         for message_id, buttons in self._cards(asked.chat):
@@ -250,10 +251,8 @@ class People:
                     self._shown.setdefault(chat, {})[int(message_id), data] = None
         return [card for card in reversed(cards) if card[1]]
 
-    async def _write(
-        self, chat: str, text: str, user_id: int | None = None, nonce: str = ""
-    ) -> None:
-        """Write in a chat; in a group to the bot, or in reply to the card with this nonce."""
+    async def _write(self, chat: str, text: str, user_id: int | None = None) -> None:
+        """Write in a chat; in a group to the bot."""
         if chat.startswith("whatsapp:"):
             await self._twilio.user_says(chat, text, wait=False)
         elif chat == GROUP:
@@ -271,4 +270,5 @@ class People:
         async with self._database.read() as session:
             rows = (await session.execute(_AGAIN, {})).all()
         for id, chat in rows:
-            await self._write(chat, f"/schedules delete {id[-6:]}")
+            for user_id in (7, 8) if chat == GROUP else (None,):  # whose it is, and somebody else
+                await self._write(chat, f"/schedules delete {id[-6:]}", user_id)
