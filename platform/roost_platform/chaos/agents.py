@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from roost import Agent, Context, FlowContext, flow, tool
-from roost.agent import Tool
 from roost.builtin import delegate, remind, schedule
 from roost.flow import Flow
+from roost.tools import Tool
 from roost.waits import Ask, Question, Sleep, Spawn
 from roost_workflows.agents import AgentRegistry
 
@@ -141,7 +141,7 @@ def crew(pay: Tool, errand: Flow) -> tuple[Agent, Flow]:
     return steward, errand
 
 
-AGENTS = list(crew(pay, errand))
+AGENTS: list[Agent | Flow] = [*crew(pay, errand)]
 REGISTRY = AgentRegistry.of(*AGENTS)
 # What is installed after somebody edited a tool, or the flow.
 EDITED = {

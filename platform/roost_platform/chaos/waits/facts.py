@@ -109,8 +109,8 @@ async def _acted(session: AsyncSession, effects: Sequence[str]) -> list[Acted]:
         key, _, mark = effect.partition(" ")
         runs.setdefault(key, []).append(mark)
     asked: dict[str, list[models.Approval]] = {}
-    for row in await session.scalars(select(models.Approval)):
-        asked.setdefault(f"{row.turn_id}:{row.step}:{row.call_id}", []).append(row)
+    for one in await session.scalars(select(models.Approval)):
+        asked.setdefault(f"{one.turn_id}:{one.step}:{one.call_id}", []).append(one)
     rows = await session.execute(
         select(call, models.Turn.state)
         .join(models.Turn, models.Turn.id == call.turn_id)
