@@ -25,6 +25,10 @@ from roost_workflows.turn.activities import Activities
 ATTEMPTS_MAX: Final = 5
 
 
+class RunFailed(Exception):
+    """A turn could not be begun or ended: the session's run fails, and the next ring opens another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tries:
     """How often an activity is tried, and the pause between two attempts in seconds."""
@@ -134,7 +138,9 @@ class Session:
         return ends
 
     async def turn(self) -> Ran | None:
-        """Begin or resume one turn and run it until it ends or waits; None when there is none."""
+        """Begin or resume one turn and run it until it ends or waits; None when there is none.
+        Raises RunFailed.
+        """
         begun: BegunTurn | None = await self._perform(
             self._activities.begin_turn, self._conversation_id
         )
@@ -183,7 +189,10 @@ class Session:
             await self._perform(self._activities.settle, replace(end, is_undone=True))
 
     async def _perform(self, activity: Callable[[Any], Any], argument: object) -> Any:
-        return await perform(activity, argument, self._tries)
+        try:
+            return await perform(activity, argument, self._tries)
+        except ApplicationError as error:
+            raise RunFailed(error.type or "internal") from error
 
 
 async def perform(

@@ -5,15 +5,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from temporalio.exceptions import ApplicationError
-
 from roost_platform.chaos.agents import Surroundings, surroundings
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.model import RuleModel
 from roost_platform.db.stores import Stores
 from roost_platform.testing.workers import activities_of
 from roost_workflows.agents import AgentRegistry
-from roost_workflows.testing.sessions import Session, Tries
+from roost_workflows.testing.sessions import RunFailed, Session, Tries
 
 TRIES = Tries(most=1000, pause_s=1.0)
 POSTPONED_LEAST_S = 0.05
@@ -119,7 +117,7 @@ class SimWorker:
             run.rung = False
             try:
                 ran = await session.turn()
-            except ApplicationError:
+            except RunFailed:
                 break  # the run failed; the sweeper opens another
             if ran is None:
                 if not run.rung:
