@@ -26,7 +26,7 @@ ATTEMPTS_MAX: Final = 5
 
 
 class RunFailed(Exception):
-    """A turn could not be begun or ended: the session's run fails, and the next ring opens another."""
+    """A turn could not be begun or ended. The session's run fails; the next ring opens another."""
 
 
 @dataclass(frozen=True, slots=True)
