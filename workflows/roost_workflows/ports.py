@@ -1,8 +1,8 @@
 """What sessions need from storage; the platform's database implements these.
 
 Every method is one committed transaction and is safe to call again after a crash: it returns what
-the first call did. A turn, step or call that does not exist raises LookupError; what comes too late
-for a turn that has ended raises TurnOver, where it would change something.
+the first call did. What does not exist raises LookupError; what would change a turn that has ended
+raises TurnOver.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from roost_workflows.storage.flows import FlowRuns, NoFlows
 from roost_workflows.storage.tools import Artifacts, PersonNotes
 from roost_workflows.storage.waits import NoWaits, Waits
 
-# How a tool call ends: `skipped` is one that never began.
+# `skipped` is a call that never began.
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
 # waiting: for a person, a child or a time; ready: that is over, and the call goes on.
 CallState = Literal["planned", "waiting", "ready", "running"] | CallStatus
@@ -32,9 +32,9 @@ CALL_ENDED: Final[frozenset[str]] = frozenset(get_args(CallStatus))
 class TurnRecord:
     """A running turn: ids and counters only, fit for Temporal's history.
 
-    worker_deaths: workers that froze or died while they computed for it. first_step: the step to go
-    on with. open_calls: its calls that have not ended; none for a flow, which reads its journal.
-    steps_before: model calls of earlier attempts, which count for no limit.
+    worker_deaths: of workers that computed for it. first_step: the step to go on with. open_calls: its
+    calls that have not ended; none for a flow, which reads its journal. steps_before: model calls
+    of earlier attempts, which count for no limit.
     """
 
     turn_id: str

@@ -12,7 +12,8 @@ from roost.flows.journal import arguments_hash
 from roost_inference.client.assembly import Completed, Delta
 from roost_inference.client.engine_client import ChatRequest
 from roost_platform.db import models
-from roost_platform.testing.flow_world import FlowWorld, Script
+from roost_platform.testing.flow_world import FlowWorld
+from roost_platform.testing.workers import ScriptedModel
 from roost_platform.views.workflows.flows.flows import flow_view
 from roost_workflows.definitions.versions import sha256, version_of
 from roost_workflows.ports import Snapshot
@@ -25,17 +26,17 @@ class Day(BaseModel):
     name: str
 
 
-class Slow(Script):
+class Slow(ScriptedModel):
     """An engine that writes word by word, each once the one before was shown."""
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
-        self.requests.append(request)
-        words = self.texts.pop(0).split("|")
+        self.asked.append(request)
+        words = str(self.texts.pop(0)).split("|")
         for word in words:
             yield Delta(word)
             await asyncio.sleep(0.25)
         text = "".join(words)
-        yield Completed(text, (), "stop", "m", "script", 7, 0, 3)
+        yield Completed(text, (), "stop", "m", "id", 7, 0, 3)
 
 
 async def shown_while(world: FlowWorld) -> list[tuple[str, str]]:
@@ -134,7 +135,7 @@ async def test_each_model_call_of_a_flow_keeps_a_manifest_of_what_the_engine_got
         )
     assert view is not None and hidden is not None
     for entry, row, request, tries in zip(
-        view.entries, journal, (world.engine.requests[0], world.engine.requests[2]), (1, 2),
+        view.entries, journal, (world.engine.asked[0], world.engine.asked[2]), (1, 2),
         strict=True,
     ):  # fmt: skip
         assert entry.manifest is not None
@@ -142,7 +143,7 @@ async def test_each_model_call_of_a_flow_keeps_a_manifest_of_what_the_engine_got
         assert entry.manifest["args_hash"] == arguments_hash(row.arguments)
         assert (entry.manifest["flow"], entry.manifest["tries"]) == (entry.path, tries)
         assert entry.manifest["code_hash"] == twice.code_hash
-        assert entry.manifest["model"] == "script"
+        assert entry.manifest["model"] == "m"
     first, second = (one.manifest for one in view.entries)
     assert first is not None and second is not None
     assert first["agent_hash"] == version_of(writer).digest and second["agent_hash"] == ""

@@ -105,8 +105,8 @@ async def test_a_flow_answers_as_an_agent_does(world: FlowWorld) -> None:
         (9, "7", "random", "ok"),
     ]
     assert RAN == ["book Rome 2:1/0/0 for Ada", "pay 12"]
-    assert world.engine.requests[0].messages[0]["content"] == "You write."
-    assert '<payload name="booked">' in str(world.engine.requests[0].messages[1]["content"])
+    assert world.engine.asked[0].messages[0]["content"] == "You write."
+    assert '<payload name="booked">' in str(world.engine.asked[0].messages[1]["content"])
 
 
 async def reached(world: FlowWorld) -> tuple[object, ...]:
