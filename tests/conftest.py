@@ -13,8 +13,10 @@ import psycopg
 import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+from roost_platform.db.base import engine
 from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import Stores, open_stores
+from roost_platform.testing.engines import create_sharing_engine
 from roost_workflows.testing.lab import Lab, open_lab, running_server
 
 # What one worker runs in one go: its files share what is slow to start, or large.
@@ -75,6 +77,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             len(FIRST),
         )
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    """Let the engines of all tests share their compiled statements."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "create_async_engine", create_sharing_engine)
+        yield
 
 
 @pytest.fixture(scope="session")
