@@ -1,6 +1,7 @@
 """For every test: its turn, SQLite files and a real PostgreSQL, migrated, and a Temporal server."""
 
 import asyncio
+import atexit
 import os
 import shutil
 import subprocess
@@ -117,6 +118,8 @@ def postgres_server() -> Iterator[str]:
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
         yield server.get_uri()
         server.cleanup()
+        # At the interpreter's end it would clean up again, and log to streams that are closed.
+        atexit.unregister(server._cleanup)
 
 
 def _debian_server(folder: Path) -> Iterator[str]:
