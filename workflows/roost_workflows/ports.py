@@ -32,9 +32,8 @@ CALL_ENDED: Final[frozenset[str]] = frozenset(get_args(CallStatus))
 class TurnRecord:
     """A running turn: ids and counters only, fit for Temporal's history.
 
-    worker_deaths: of workers that computed for it. first_step: the step to go on with. open_calls: its
-    calls that have not ended; none for a flow, which reads its journal. steps_before: model calls
-    of earlier attempts, which count for no limit.
+    first_step: the step to go on with. open_calls: its calls that have not ended; none for a flow,
+    which reads its journal. steps_before: of earlier attempts, which count for no limit.
     """
 
     turn_id: str

@@ -10,7 +10,7 @@ import pytest
 from roost import Agent, Context, FlowContext, Stopped, flow, tool
 from roost.errors import CallFailed, NoAnswer
 from roost_platform.testing.flow_world import FlowWorld
-from roost_platform.testing.snapshots import put_back, take
+from roost_platform.testing.storage.snapshots import put_back, take
 
 RAN: list[str] = []
 
