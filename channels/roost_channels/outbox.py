@@ -138,15 +138,15 @@ class ProgressStore(Protocol):
     async def status_message(self, turn_id: str) -> StatusMessage | None:
         """The status message of a turn, None before it is planned."""
 
+    async def plan_status_message(self, status: StatusMessage) -> bool:
+        """Store a turn's first status message; False if it has one, perhaps another courier's."""
+
     async def put_status_message(self, status: StatusMessage) -> None:
         """Store a turn's status message as it stands now."""
 
     async def overtaken(self, turn_id: str) -> bool:
-        """Whether something of ours reached the turn's chat after the turn began.
-
-        Its status message may then stand above something newer. What counts is when the provider
-        took a message, not when the message left.
-        """
+        """Whether a provider took something of ours for the turn's chat after the turn began: its
+        status message may then stand above something newer."""
 
     async def fenced(self, turn_id: str) -> bool:
         """Whether no progress edit may leave any more.

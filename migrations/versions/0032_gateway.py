@@ -1,7 +1,7 @@
 """Keys, calls and stored responses of the gateway.
 
 Revision ID: 0032
-Revises: 0029
+Revises: 0031
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0032"
-down_revision: str | None = "0029"
+down_revision: str | None = "0031"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

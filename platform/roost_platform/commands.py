@@ -73,9 +73,6 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
     "stream": "you see the answer while I write it, where this app can show that",
 }
 
-# How the data of buttons under schedules begins; the schedule's id and one letter follow.
-SCHEDULE_BUTTON = "sc:"
-
 # Each run is taken whole (`++`): people's text of any length is scanned once.
 _COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z0-9-]++))?", re.IGNORECASE)
 _WITH_TEXT = re.compile(

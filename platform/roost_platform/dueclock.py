@@ -13,11 +13,14 @@ from roost_platform.db.due.questions import DueQuestions
 from roost_platform.db.due.schedules import DueSchedules
 from roost_platform.db.due.sleeps import DueSleeps
 from roost_platform.db.due.stalls import StalledAgents
+from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
+from roost_platform.settings.schedules import SchedulesConfig
 
 IDLE_S: Final = 30.0  # how often it looks without news while nothing is due
 LOOK_S: Final = 1.0  # how often it reads the time while something will be due: the clock may jump
 PAUSE_S: Final = 0.05  # between two looks at a database in which much is committed
 BATCH_MAX: Final = 50  # rows of one source that are settled before the other sources' turn
+PUT_BACK_S: Final = 0.5  # a clock that reads earlier than before by more was put back
 FAILED_S: Final = 1.0  # before a source that failed is asked again
 
 log = logging.getLogger(__name__)
@@ -92,25 +95,31 @@ class DueClock:
         return min((due for due in times if due is not None), default=None)
 
     async def _rest(self, version: int, due: float | None) -> None:
-        """Wait for a commit or the due time; only the time is read meanwhile."""
+        """Wait for a commit, the due time, or a clock that is put back; only the time is read
+        meanwhile.
+        """
         if due is None:
             await self._database.changed_since(version, IDLE_S)
             return
-        while (left := due - self._database.now()) > 0:
-            if await self._database.changed_since(version, min(left, LOOK_S)) != version:
+        before = now = self._database.now()
+        while due > now >= before - PUT_BACK_S:
+            if await self._database.changed_since(version, min(due - now, LOOK_S)) != version:
                 return
+            before, now = now, self._database.now()
 
 
-def due_sources(database: Database) -> list[DueSource]:
-    """All sources of this installation."""
+def due_sources(database: Database, check_tokens: int = CHECK_TOKENS_A_DAY) -> list[DueSource]:
+    """All sources. check_tokens: what the checks of one schedule may use in a day."""
     return [
         DueSleeps(database),
         DueQuestions(database),
-        DueSchedules(database),
+        DueSchedules(database, check_tokens),
         StalledAgents(database),
     ]
 
 
-def due_clock(database: Database, ring: Callable[[Sequence[str]], None]) -> DueClock:
+def due_clock(
+    database: Database, ring: Callable[[Sequence[str]], None], config: SchedulesConfig
+) -> DueClock:
     """The clock over all sources."""
-    return DueClock(database, due_sources(database), ring)
+    return DueClock(database, due_sources(database, config.check_tokens_a_day), ring)

@@ -1,4 +1,4 @@
-"""Starting flows from outside a chat: the API, the command line and schedules."""
+"""Starting and forking flows from outside a chat, and having failed turns tried again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from roost.flow import WrongInput
 from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.message import Address, Sender
 from roost_platform.db import models
+from roost_platform.db.attempts.forking import Forked
+from roost_platform.db.attempts.retrying import Retried, turn_to_retry
 from roost_platform.db.stores import Stores
+from roost_platform.db.turns.flow_entries import flow_id
 from roost_platform.errors import NotAllowed, NotFound, Refused
 from roost_platform.intake import PlatformIntake
 from roost_workflows.agents import AgentRegistry
@@ -72,6 +75,38 @@ async def start_flow(
     submitted = await intake.say(session_name, text, sender=by, agent=name, message_id=message_id)
     inbox_id = submitted.inbox_id or await _inbox_id(stores, f"{session_name}:{message_id}")
     return StartedFlow(inbox_id, submitted.conversation_id, key, not submitted.inbox_id)
+
+
+async def retry_turn(
+    stores: Stores, intake: PlatformIntake, given: str, by: str, ip: str = ""
+) -> Retried:
+    """Have a failed turn tried again, and ring.
+
+    given: its id, that of a message that it answers, or a session's key or id for its last turn.
+    Raises NotFound, and NotAllowed with the reason where a new attempt makes no sense.
+    """
+    async with stores.database.read() as session:
+        turn_id = await turn_to_retry(session, given)
+    retried = await stores.operators.retry(turn_id, by, ip)
+    intake.ring([retried.conversation_id])
+    return retried
+
+
+async def fork_flow(
+    stores: Stores, intake: PlatformIntake, given: str, at: int, by: str, ip: str = ""
+) -> Forked:
+    """Begin a new run of a flow with the results of the steps before `at`, and ring.
+
+    given: the flow's id, or that of the message that began it. Raises NotFound, and NotAllowed with
+    the reason where it can't be forked there.
+    """
+    async with stores.database.read() as session:
+        turn_id = await flow_id(session, given)
+    if turn_id is None:
+        raise NotFound(f"There is no flow {given!r}.")
+    forked = await stores.operators.fork(turn_id, at, by, ip)
+    intake.ring([forked.conversation_id])
+    return forked
 
 
 async def _require_agent(stores: Stores, key: str, name: str) -> None:

@@ -152,9 +152,7 @@ class PlatformIntake:
         message_id: str = "",
         quote: Quote | None = None,
     ) -> Submitted:
-        """Accept a message typed in the console, the API or the CLI; `message_id` makes it
-        idempotent.
-        """
+        """Accept a message of the console, the API or the CLI, once by `message_id`."""
         address = Address(CHANNEL, ACCOUNT, session_name)
         message_id = message_id or str(uuid7())
         message = InboundMessage(
@@ -206,11 +204,18 @@ class PlatformIntake:
         ip: str = "",
     ) -> OperatorDecision:
         """Decide an approval as an operator and let its call go on. See `decide_as_operator`."""
-        decision = await self._stores.waits.decide_as_operator(
-            approval_id, verdict, reason, operator, via, ip
-        )
-        if decision.conversation_id is not None:
-            self.ring([decision.conversation_id])
+        waits = self._stores.waits
+        decision = await waits.decide_as_operator(approval_id, verdict, reason, operator, via, ip)
+        self.ring(decision.rung)
+        return decision
+
+    async def answer(
+        self, approval_id: str, answers: Sequence[str], operator: str, via: str, ip: str = ""
+    ) -> OperatorDecision:
+        """Answer a question as an operator and let its call go on. See `answer_as_operator`."""
+        waits = self._stores.waits
+        decision = await waits.answer_as_operator(approval_id, answers, operator, via, ip)
+        self.ring(decision.rung)
         return decision
 
     async def link(self, person_id: str, other_id: str, by: str, ip: str = "") -> Decision:

@@ -151,13 +151,13 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
     """Return what sessions use of storage and of the engine."""
     return Ports(
-        turns=stores.turns,
-        notes=stores.notes,
+        *(stores.turns, stores.notes),
         artifacts=stores.artifacts,
         hints=hints,
         waits=stores.waits,
         schedules=stores.schedules,
         flows=stores.flows,
+        stops=stores.stop_news,
     )
 
 
@@ -254,7 +254,7 @@ async def open_courier(
                 channels, stores.artifacts, config=settings.files, stop=stop
             ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
-            "watch due times": due_clock(stores.database, intake.ring).run(),
+            "watch due times": due_clock(stores.database, intake.ring, settings.schedules).run(),
             "delete": Retention(stores.database, settings.retention.conversations_days).run(),
             "watch turns": Watchdog(
                 stores,

@@ -129,7 +129,7 @@ def test_your_own_agent_runs_and_programs_and_backups_reach_it(checkout: Checkou
         backup = backup.replace("/var/lib", str(checkout.folder))
         checkout.run(backup)
         assert (checkout.folder / "roost-new" / "roost.db").exists()
-        person = checkout.run("roost people list").split()[0]
+        person = checkout.run("roost people list").splitlines()[1].split("\t")[0]
         checkout.run(people.replace("delete", "delete --yes").replace("ID", person))
         assert (checkout.folder / "ada.zip").exists()
         assert person not in checkout.run("roost people list")

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from sqlalchemy import select
 from roost import Agent, Context, tool
 from roost.waits import Ask, Question
 from roost_platform.approval_rules import ApprovalRules
+from roost_platform.chaos.sim.plan import Crash, Habits, Plan, Says
+from roost_platform.chaos.sim.schedule import simulate
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.due.questions import DueQuestions
@@ -31,7 +34,6 @@ from roost_workflows.config import WorkerConfig
 from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.ports import TurnRecord
 from roost_workflows.server.connection import connect
-from roost_workflows.testing.in_process import InProcessTurn
 from roost_workflows.testing.lab import running_server
 from roost_workflows.worker import build_worker
 
@@ -169,6 +171,23 @@ async def test_r39_a_stop_between_card_and_tap_ends_the_question(ada: Person, wo
     assert states == {"stopped"}
 
 
+@pytest.mark.parametrize("part", ["courier", "worker"])
+@pytest.mark.parametrize("chat", ["101", "whatsapp:+4915550010001"])
+def test_r39_a_part_that_dies_between_the_card_and_the_tap_costs_nothing(
+    part: str, chat: str
+) -> None:
+    """Deaths at awaits from the card to the end; the person thinks for some seconds."""
+    paying = Plan(7, (Says(0.5, chat, "w1", does="pay"),), habits=Habits(delay_s=8.0))
+    whole = simulate(paying)
+    awaits = whole.points[part]
+    for point in range(awaits // 3, awaits, awaits // 5 + 1):
+        outcome = simulate(replace(paying, crashes=(Crash(part, point, 0.5),)))
+        assert outcome.crashes == 1 and outcome.violations == []
+        assert [(call.verdicts, call.runs) for call in outcome.record.waits.acted] == [
+            (("approved",), 1)
+        ]
+
+
 async def test_r41_taps_at_the_same_moment_give_one_verdict_and_one_run(ada: Person) -> None:
     worker = await parked(ada)
     question = await asked(ada)
@@ -265,7 +284,7 @@ async def test_r39_the_turn_of_a_tap_is_taken_up_by_one_worker_only(ada: Person)
     assert isinstance(turn, TurnRecord)
     async with ada.stores.database.read() as session:
         (call_id,) = await session.scalars(select(models.ToolCall.call_id))
-    one, two = (InProcessTurn(worker.sessions, turn.turn_id) for _ in range(2))
+    one, two = (worker.turn(turn.turn_id) for _ in range(2))
     await one.call_tool(1, call_id)
     await two.call_tool(1, call_id)  # rung twice, or a worker that only seemed dead
     assert len(BOOKED) == 1

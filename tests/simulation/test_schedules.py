@@ -1,11 +1,24 @@
 """Seeded schedules of faults and crashes over the real lanes, stores, intake and fakes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from roost_platform.chaos.sim.plan import Crash, Plan, Says, Strike, draw, draw_waits
+from roost_platform.chaos.sim.attacks import draw_attacks, plan_of
+from roost_platform.chaos.sim.plan import (
+    GROUP,
+    Crash,
+    Edit,
+    Habits,
+    Plan,
+    Says,
+    Strike,
+    draw,
+    draw_waits,
+)
 from roost_platform.chaos.sim.run import Failure, run, shrunk
 from roost_platform.chaos.sim.schedule import Outcome, simulate
 
@@ -18,6 +31,10 @@ SEEDS = [
 FIRST_SEED, SCHEDULES = 1_000_000, 12
 
 WAITING = (3003, 1015)
+
+# Found by hunting: two couriers sent one status message each; a group's message came before the
+# bot knew its own name.
+ATTACKS = (14, 3000014)
 
 ONE_QUESTION = Plan(1, (Says(0.5, "101", "w1", think_s=2.0),))
 
@@ -48,9 +65,47 @@ def test_a_seed_that_once_failed_holds(seed: int) -> None:
     assert simulate(draw(seed)).violations == []
 
 
-def test_the_same_seed_gives_the_same_run() -> None:
-    first, second = (simulate(draw(9)) for _ in range(2))
+@pytest.mark.parametrize("seed", ATTACKS)
+def test_a_seed_with_attacks_holds(seed: int) -> None:
+    assert simulate(plan_of(seed)).violations == []
+
+
+def test_every_fourth_seed_is_without_waits_and_half_of_them_attack() -> None:
+    kinds = [plan_of(seed) for seed in range(1, 41)]
+    assert any(GROUP in plan.chats for plan in kinds) and any(plan.edits for plan in kinds)
+    assert {plan.couriers for plan in kinds} == {1, 2}
+    assert any(jump.by_s < 0 for plan in kinds for jump in plan.jumps)
+    assert any(plan.habits.strangers and plan.habits.stops for plan in kinds)
+
+
+@pytest.mark.parametrize("draw_plan", [draw, draw_attacks])
+def test_the_same_seed_gives_the_same_run(draw_plan: Callable[[int], Plan]) -> None:
+    first, second = (simulate(draw_plan(9)) for _ in range(2))
     assert trace(first) == trace(second)
+
+
+A_CARD = Habits(delay_s=20.0, strangers=1.0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "change", "rule"),
+    [
+        ("roost_platform.db.inbox.replies.taking.may", {}, "another person decided"),
+        (
+            "roost_platform.db.waits.gate._is_same",
+            {"edits": (Edit(3.0, "arguments"),)},
+            "ran other arguments",
+        ),
+    ],
+)
+def test_a_rule_of_approvals_that_is_broken_on_purpose_is_seen(
+    monkeypatch: pytest.MonkeyPatch, broken: str, change: dict[str, Any], rule: str
+) -> None:
+    says = (Says(0.5, GROUP, "w1", does="pay", by=7),)
+    plan = replace(Plan(7, says, habits=A_CARD), **change)
+    assert simulate(plan).violations == []
+    monkeypatch.setattr(broken, lambda *_: True)
+    assert rule in {violation.rule for violation in simulate(plan).violations}
 
 
 @pytest.mark.parametrize("part", ["courier", "worker"])

@@ -7,12 +7,18 @@ import pytest
 from roost_platform.chaos.answers import DOES, Question, wanted
 from roost_platform.chaos.invariants import check
 from roost_platform.chaos.record import Record, Shown
-from roost_platform.chaos.waits.facts import Acted, Handed, Reminded, Waits
+from roost_platform.chaos.waits.facts import Acted, Handed, Reminded, Verdict, Waits
 
 
 def paid(**change: Any) -> Acted:
     facts = {"state": "ok", "turn": "done", "verdicts": ("approved",), "runs": 1}
-    return Acted(key="t:1:c", tool="pay", **{**facts, **change})
+    card = {"approved": ('{"mark": "xw1"}',), "marks": ("xw1",)}
+    return Acted(key="t:1:c", tool="pay", **{**facts, **card, **change})
+
+
+def decided(**change: Any) -> Verdict:
+    facts = {"chat": "-1001", "state": "approved", "rule": "requester", "requester": "p7"}
+    return Verdict(**{**facts, "person": "p7", "name": "Ada", **change})
 
 
 def task(**change: Any) -> Handed:
@@ -24,7 +30,8 @@ def good() -> Record:
     return Record(
         shown=[Shown("7", "1", 1, "⏰ xw1")],
         waits=Waits(
-            [paid(), paid(runs=0, state="error", verdicts=("denied",))],
+            [paid(), paid(runs=0, state="error", verdicts=("denied",), approved=(), marks=())],
+            [decided(), decided(rule="another", person="p8", name="Bo")],
             [task(), task(is_waited=False, is_told=False, brought=1)],
             [Reminded("7", "xw1", 1, "done", is_single=True)],
         ),
@@ -44,6 +51,11 @@ def test_a_run_in_which_all_waits_ended_well_breaks_no_rule() -> None:
         ({"acted": [paid(state="error")]}, "ran and is told otherwise"),
         ({"acted": [paid(runs=0)]}, "did not run and is told otherwise"),
         ({"acted": [paid(runs=0, state="skipped")]}, "approved and never ran"),
+        ({"acted": [paid(marks=("xw1-edited",))]}, "ran other arguments"),
+        ({"acted": [paid(approved=())]}, "ran other arguments"),
+        ({"verdicts": [decided(name="Eve", person="p9")]}, "a stranger decided"),
+        ({"verdicts": [decided(name="Bo", person="p8")]}, "another person decided"),
+        ({"verdicts": [decided(name="Ada", person="")]}, "another person decided"),
         ({"handed": [task(is_told=False)]}, "lost result"),
         ({"handed": [task(brought=1)]}, "result twice"),
         ({"handed": [task(is_waited=False, brought=2)]}, "lost result"),

@@ -74,6 +74,20 @@ def test_arguments_that_are_no_object_stay_valid_json_and_are_refused_later(argu
     assert json.loads(planned.arguments) == {UNPARSED: arguments}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        json.dumps('{"place": "Roma"}'),
+        '```json\n{"place": "Roma"}\n```',
+        '```\n{"place": "Roma"}```',
+        json.dumps('```json\n{"place": "Roma"}\n```'),
+    ],
+)
+def test_arguments_in_a_string_or_a_code_block_are_read(arguments: str) -> None:
+    (planned,) = plan_calls(AGENT, CALL, completed(ToolCall("x", "book", arguments)))
+    assert json.loads(planned.arguments) == {"place": "Roma"}
+
+
 def test_a_call_cut_off_by_the_token_limit_is_neither_run_nor_kept() -> None:
     cut = completed(
         ToolCall("a", "book", '{"place": "Roma"}'),

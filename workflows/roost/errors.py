@@ -116,4 +116,8 @@ class FlowLimit(FlowError):
 
 
 class FlowEdited(FlowError):
-    """The flow's code does not fit what it did before."""
+    """The flow's code does not fit what it did before. step: the first that differs, from 1."""
+
+    def __init__(self, message: str = "", step: int = 0) -> None:
+        super().__init__(message)
+        self.step = step

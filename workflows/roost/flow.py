@@ -12,7 +12,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from roost.agent import NAME, Agent, QueueMode
 from roost.checks import require_sendable, require_type, shown
-from roost.declaration.parameters import explain, untitled
+from roost.declaration.parameters import explain, shape_of, untitled
 from roost.errors import DefinitionError, FlowError
 from roost.flows.advancing import FlowFacts
 from roost.flows.context import FlowContext
@@ -112,9 +112,8 @@ class Flow:
         """What the flow takes, in words."""
         if self.input_kind == "none":
             return "It takes no input."
-        fields = self.parameters.get("properties", {})
-        shape = {name: field.get("type", "value") for name, field in fields.items()}
-        return f"Send its input as JSON: {json.dumps(shape)}"
+        shape = json.dumps(shape_of(self.parameters), ensure_ascii=False)
+        return f"Send its input as JSON: {shape}"
 
 
 @overload
@@ -148,20 +147,25 @@ def _declare(
     function: Callable[..., Any], name: str, max_steps: int, queue: QueueMode | None
 ) -> Flow:
     if not inspect.isfunction(function):
-        raise DefinitionError(f"@flow takes a function, not {shown(function)}.")
+        raise DefinitionError(
+            f"@flow takes a function, not {shown(function)}. Write it above an `async def`."
+        )
     where = f"Flow {function.__name__!r}"
     if not inspect.iscoroutinefunction(function):
-        raise DefinitionError(f"{where}: a flow is an `async def` that awaits its steps.")
+        raise DefinitionError(
+            f"{where}: a flow is an `async def` that awaits its steps. Write `async def "
+            f"{function.__name__}(ctx: FlowContext, …)`, with `return` for its answer."
+        )
     require_type(where, "name", name, str, "a text")
     name = name or function.__name__.strip("_")
     if not NAME.fullmatch(name):
         raise DefinitionError(
             f"{where}: a name begins with a lower-case letter and has up to 64 lower-case letters, "
-            f"digits, _ or -."
+            f'digits, _ or -. Write such as @flow(name="morning-run").'
         )
     require_type(where, "max_steps", max_steps, int, "a whole number")
     if not 1 <= max_steps <= STEPS_MAX:
-        raise DefinitionError(f"{where}: max_steps must be 1 to {STEPS_MAX}.")
+        raise DefinitionError(f"{where}: max_steps must be 1 to {STEPS_MAX}, not {max_steps}.")
     if queue is not None and queue not in FLOW_QUEUES:
         modes = ", ".join(FLOW_QUEUES)
         raise DefinitionError(
@@ -193,20 +197,30 @@ def _fields(where: str, function: Callable[..., Any]) -> tuple[str, dict[str, An
     try:
         hints = get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError, SyntaxError) as error:
-        raise DefinitionError(f"{where}: an annotation can't be resolved: {error}.") from error
+        raise DefinitionError(
+            f"{where}: an annotation can't be resolved: {error}. Import the type it names where "
+            f"the flow is declared."
+        ) from error
     parameters = list(inspect.signature(function).parameters.values())
     if not parameters or not _is_context(hints.get(parameters[0].name, FlowContext)):
-        raise DefinitionError(f"{where}: its first parameter must be `ctx: FlowContext`.")
+        raise DefinitionError(
+            f"{where}: its first parameter must be `ctx: FlowContext`. Write `async def "
+            f"{function.__name__}(ctx: FlowContext, …)`."
+        )
     fields: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise DefinitionError(
-                f"{where}: parameter {parameter.name!r} must be passable by name."
+                f"{where}: parameter {parameter.name!r} must be passable by name. Write it as an "
+                f"ordinary parameter, without *, ** and /."
             )
         if parameter is parameters[0]:
             continue
         if parameter.name not in hints:
-            raise DefinitionError(f"{where}: parameter {parameter.name!r} needs an annotation.")
+            raise DefinitionError(
+                f"{where}: parameter {parameter.name!r} needs an annotation, such as "
+                f"`{parameter.name}: str`."
+            )
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
     return parameters[0].name, fields

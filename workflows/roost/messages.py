@@ -10,6 +10,7 @@ NoteKind = Literal[
     "stopped",
     "interrupted",
     "failed",
+    "retried",  # it failed, and an operator had it tried again
     "cut_off",  # at the length limit
     "unfinished",  # the engine sent no end
     "filtered",  # the engine's provider stopped it

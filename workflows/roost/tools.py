@@ -174,6 +174,10 @@ def _declare(
     require_type("@tool", "name", name, str, "a text")
     name = name or function.__name__
     where = f"Tool {name!r}"
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise DefinitionError(
+            f"{where} yields, but a tool gives one result. Collect it, and write `return`."
+        )
     if not NAME.fullmatch(name):
         raise DefinitionError(
             f"{where}: a name begins with a letter or _ and has up to 64 letters, digits, _ or -. "
@@ -202,8 +206,8 @@ def _declare(
             f"{where}: `check` is only used with the effect 'verifiable', not {effect!r}. Write "
             f'effect="verifiable", or leave `check` out.'
         )
-    if check is not None and not callable(check):
-        raise DefinitionError(f"{where}: check must be a function, not {shown(check)}.")
+    if check is not None:
+        _require_check(where, check)
     require_type(where, "label", label, str, "a text")
     require_type(where, "timeout", timeout, (int, float), "a number of seconds")
     if not 0 < timeout <= TIMEOUT_S_MAX:
@@ -227,6 +231,22 @@ def _declare(
         _arguments=arguments,
         _context_name=context_name,
     )
+
+
+def _require_check(where: str, check: object) -> None:
+    if not callable(check):
+        raise DefinitionError(f"{where}: check must be a function, not {shown(check)}.")
+    try:
+        signature = inspect.signature(check)
+    except (TypeError, ValueError):  # some of those written in C tell none
+        return
+    try:
+        signature.bind("key")
+    except TypeError as error:
+        raise DefinitionError(
+            f"{where}: check gets the key of the call and nothing else. Declare it such as "
+            f"`def {getattr(check, '__name__', 'check')}(key: str)`."
+        ) from error
 
 
 def _hash(function: Callable[..., Any], declared: Sequence[Any]) -> str:

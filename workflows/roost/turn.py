@@ -61,14 +61,30 @@ class TurnEnd:
     steps: int
 
 
-async def run_turn(ports: TurnPorts, *, max_steps: int, first_step: int = 1) -> TurnEnd:
+@dataclass(frozen=True, slots=True)
+class OpenCalls:
+    """Calls of the step with which a turn goes on: those that can run, and those that wait."""
+
+    ready: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+async def run_turn(
+    ports: TurnPorts, *, max_steps: int, first_step: int = 1, open_calls: OpenCalls | None = None
+) -> TurnEnd:
     """Run one turn to its answer in at most `max_steps` model calls, numbered from 1. Raises
     TurnStopped.
 
-    first_step: where to go on in a turn that has waited.
+    first_step: where to go on in a turn that has waited. open_calls: calls of that step that have
+    not ended; where one can run, the model, which has decided it, is not asked again.
     Calls of one step run side by side; a stop in one is raised only after every one of them has
     ended, so nothing of a stopped turn is still running when its ports settle it.
     """
+    if open_calls is not None and open_calls.ready:
+        waiting = [*await run_calls(ports, first_step, open_calls.ready), *open_calls.waiting]
+        if not await close_step(ports, first_step, waiting):
+            return TurnEnd("waiting", first_step)
+        first_step += 1
     for number in range(first_step, max_steps + 1):
         step = await ports.generate(number, last=number == max_steps)
         if step.finish == "stopped":
@@ -80,15 +96,22 @@ async def run_turn(ports: TurnPorts, *, max_steps: int, first_step: int = 1) -> 
         if step.finish != "tools":
             return TurnEnd(step.finish, number)
         waiting = await run_calls(ports, number, step.call_ids)
-        while waiting:
-            if await ports.park(number):
-                return TurnEnd("waiting", number)
-            waiting = await run_calls(ports, number, waiting)
-        await ports.close_group(number)
+        if not await close_step(ports, number, waiting):
+            return TurnEnd("waiting", number)
     raise StepsExhausted
 
 
-async def run_calls(ports: TurnPorts, step: int, call_ids: Sequence[str]) -> Sequence[str]:
+async def close_step(ports: TurnPorts, step: int, waiting: Sequence[str]) -> bool:
+    """Close the step once none of its calls waits any more; False where the turn parks."""
+    while waiting:
+        if await ports.park(step):
+            return False
+        waiting = await run_calls(ports, step, waiting)
+    await ports.close_group(step)
+    return True
+
+
+async def run_calls(ports: TurnPorts, step: int, call_ids: Sequence[str]) -> list[str]:
     """Run calls side by side to their end; those that wait for something."""
     ended = await asyncio.gather(
         *(ports.call_tool(step, call_id) for call_id in call_ids), return_exceptions=True

@@ -1,8 +1,8 @@
 """What sessions need from storage; the platform's database implements these.
 
 Every method is one committed transaction and is safe to call again after a crash: it returns what
-the first call did. A turn, step or call that does not exist raises LookupError; what comes too late
-for a turn that has ended raises TurnOver, where it would change something.
+the first call did. What does not exist raises LookupError; what would change a turn that has ended
+raises TurnOver.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, get_args
 
 from roost.effects import Effect
+from roost.flows.advancing import FlowFacts
 from roost.messages import MessageFile, NoteKind
 from roost.schedules.keeper import ScheduleKeeper
-from roost.turn import Finish
+from roost.turn import Finish, OpenCalls
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Given, Spent, Usage
-from roost_workflows.storage.ends import Settled
+from roost_workflows.storage.ends import RecordedStops, Settled
 from roost_workflows.storage.flows import FlowRuns, NoFlows
 from roost_workflows.storage.tools import Artifacts, PersonNotes
 from roost_workflows.storage.waits import NoWaits, Waits
 
-# How a tool call ends: `skipped` is one that never began.
+# `skipped` is a call that never began.
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
 # waiting: for a person, a child or a time; ready: that is over, and the call goes on.
 CallState = Literal["planned", "waiting", "ready", "running"] | CallStatus
@@ -31,8 +32,8 @@ CALL_ENDED: Final[frozenset[str]] = frozenset(get_args(CallStatus))
 class TurnRecord:
     """A running turn: ids and counters only, fit for Temporal's history.
 
-    worker_deaths: workers that froze or died while they computed for it.
-    first_step: the step to go on with, as `begin` found it.
+    first_step: the step to go on with. open_calls: its calls that have not ended; none for a flow,
+    which reads its journal. steps_before: of earlier attempts, which count for no limit.
     """
 
     turn_id: str
@@ -43,6 +44,8 @@ class TurnRecord:
     stop_requested: bool
     worker_deaths: int = 0
     first_step: int = 1
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
+    steps_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,16 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CallContext:
+    """A call of an agent's turn with what it needs to run. spent: by the whole turn."""
+
+    turn: TurnRecord
+    call: CallRecord
+    facts: FlowFacts
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The latest state of a running turn for people to see; lossy, never retried."""
 
@@ -213,6 +226,10 @@ class Turns(Protocol):
 
     async def call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         """The call as it is stored, without beginning it."""
+        ...
+
+    async def call_context(self, turn_id: str, step: int, call_id: str) -> CallContext:
+        """The same with what it needs to run, read in one transaction."""
         ...
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
@@ -280,4 +297,4 @@ class Ports:
     waits: Waits = field(default_factory=NoWaits)
     schedules: ScheduleKeeper | None = None
     flows: FlowRuns = field(default_factory=NoFlows)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    stops: RecordedStops | None = None

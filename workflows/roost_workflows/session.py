@@ -167,7 +167,12 @@ class SessionWorkflow:
         turn = ActivityTurn(begun)
         watch = asyncio.create_task(self._watch_stop(turn))
         try:
-            await run_turn(turn, max_steps=begun.max_steps, first_step=begun.first_step)
+            await run_turn(
+                turn,
+                max_steps=begun.max_steps,
+                first_step=begun.first_step,
+                open_calls=begun.open_calls,
+            )
         except TurnStopped:
             await self._settle(turn, "stopped", "stopped")
         except StepsExhausted:

@@ -1,9 +1,9 @@
 """What crosses Temporal's history: ids, counters and short enumerations, never content."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from roost.turn import Finish
+from roost.turn import Finish, OpenCalls
 from roost_workflows.ports import StepRecord, TurnRecord
 
 WAIT_LEAST_S = 0.01  # a timer of no length would be no timer
@@ -25,6 +25,7 @@ class BegunTurn:
     wait_s: there is no turn yet, ask again after this many seconds. Histories of older code do
         not have the field.
     first_step: where a turn that has waited goes on; nor have they this one.
+    open_calls: the calls of that step that have not ended; nor have they this one.
     """
 
     turn_id: str
@@ -32,12 +33,19 @@ class BegunTurn:
     max_steps: int
     wait_s: float = 0.0
     first_step: int = 1
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
 
     @classmethod
     def of(cls, turn: TurnRecord, max_steps: int) -> "BegunTurn":
-        """The turn with its agent's step limit."""
+        """The turn with its agent's step limit, which counts from its latest attempt."""
+        max_steps += turn.steps_before
+        is_within = turn.first_step <= max_steps
         return cls(
-            turn.turn_id, turn.stop_requested, max_steps, first_step=min(turn.first_step, max_steps)
+            turn.turn_id,
+            turn.stop_requested,
+            max_steps,
+            first_step=turn.first_step if is_within else max_steps,
+            open_calls=turn.open_calls if is_within else OpenCalls(),
         )
 
     @classmethod

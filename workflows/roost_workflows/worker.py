@@ -18,6 +18,7 @@ from roost_workflows.config import WorkerConfig
 from roost_workflows.ports import Ports, Turns
 from roost_workflows.session import SessionWorkflow
 from roost_workflows.turn.activities import Activities
+from roost_workflows.turn.activity_guard import StopWatch
 from roost_workflows.turn.model_call import ModelClient
 from roost_workflows.turn.suspects import Suspects, left_behind, open_suspects
 
@@ -49,7 +50,8 @@ def build_worker(
     with no run cached, so that every task is a replay.
     """
     config = config or WorkerConfig()
-    activities = Activities(ports, engine, registry, processes, suspects, images=images)
+    stops = StopWatch(ports.stops)
+    activities = Activities(ports, engine, registry, processes, suspects, stops, images=images)
     throttle = timedelta(milliseconds=HEARTBEAT_THROTTLE_MS)
     return Worker(
         client,

@@ -94,8 +94,10 @@ class Settler:
         at = datetime.fromtimestamp(since, UTC).strftime("%H:%M:%S UTC")
         asked = f"{channel.name}: was this text sent to {entry.address.chat} since {at}?"
         try:
+            buttons = entry.buttons if part.index == part.count - 1 else ()
             proof = await channel.find_sent(
-                Outgoing(entry.address, part.rendered, part_id=part.id), since=since
+                Outgoing(entry.address, part.rendered, buttons=buttons, part_id=part.id),
+                since=since,
             )
         except DeliveryError as error:
             if isinstance(error, Throttled):

@@ -243,8 +243,7 @@ class ProgressRenderer:
                 if not await self._guard.still_allows(channel, snapshot, "send"):
                     return
                 self._guard.take(channel, snapshot.address, "send")
-                await self._outbox.put_status_message(note)
-                if self._stop.is_set():
+                if not await self._outbox.plan_status_message(note) or self._stop.is_set():
                     return
                 receipt = await channel.send(
                     Outgoing(

@@ -61,7 +61,8 @@ class StatusMessages:
             if not await self._guard.still_allows(channel, snapshot, "send"):
                 return
             self._guard.take(channel, snapshot.address, "send")
-            await self._ledger.outbox.put_status_message(status)
+            if not await self._ledger.outbox.plan_status_message(status):
+                return
             if self._ledger.stop.is_set():
                 return await self._guard.store(replace(status, state="closed"))
             try:

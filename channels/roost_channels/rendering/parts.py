@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 # Room kept in every part for the line that marks a possible repeat.
 REPEAT_LABEL = "(may be a repeat)\n"
 # Before an answer whose topic was deleted, where it fits.
-TOPIC_LABEL = "(the topic is gone)\n"
+TOPIC_LABEL = "(the topic is gone or closed)\n"
 
 # Networks drop the formatting beyond this many entities of a message without a word.
 ENTITIES_MAX = 100

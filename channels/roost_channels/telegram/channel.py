@@ -27,7 +27,7 @@ from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
-from roost_channels.telegram.forums import Forums
+from roost_channels.telegram.forums import Forums, direct_topic
 from roost_channels.telegram.inbound.polling import Poller
 from roost_channels.telegram.inbound.updates import GENERAL_TOPIC
 from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
@@ -123,9 +123,8 @@ class TelegramChannel:
     async def edit(self, message_id: str, message: Outgoing) -> None:
         """Replace the text and the buttons of a message; an edit without buttons removes them."""
         markup: Any = telegram_format.keyboard(message.buttons)
-        which = _message(message.address, message_id)
-        text = telegram_format.text(message.part)
-        change = methods.EditMessageText(**which, **text, reply_markup=markup)
+        text = {**_message(message.address, message_id), **telegram_format.text(message.part)}
+        change = methods.EditMessageText(**text, reply_markup=markup)
         await self._client.call(change, repeatable=True)
 
     async def delete(self, address: Address, message_id: str) -> None:
@@ -138,7 +137,9 @@ class TelegramChannel:
                 raise
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
-        """Show that the bot types, for five seconds."""
+        """Show that the bot types, for five seconds; a channel's direct messages don't show it."""
+        if direct_topic(address.thread) is not None:
+            return
         thread = _thread(address)
         if thread is None and address.chat in self._forums:
             thread = int(GENERAL_TOPIC)
@@ -263,6 +264,7 @@ def _shared(message: Outgoing) -> dict[str, Any]:
     return {
         "chat_id": _chat_id(message.address),
         "message_thread_id": _send_thread(message.address),
+        "direct_messages_topic_id": direct_topic(message.address.thread),
         "reply_parameters": telegram_format.reply_parameters(message.reply_to),
         "disable_notification": message.silent or None,
     }

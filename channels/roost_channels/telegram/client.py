@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 IDENTIFY_TIMEOUT_S = 5
 # How long after a failure the bot's name is asked for again; groups need it.
-IDENTIFY_AGAIN_S = 30.0
+IDENTIFY_AGAIN_S = 3.0
 Result = TypeVar("Result")
 
 

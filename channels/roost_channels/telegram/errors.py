@@ -44,7 +44,7 @@ _MEANINGS: tuple[tuple[str, type[DeliveryError], str], ...] = (
     ("file is too big", Rejected, TOO_LARGE),
     ("chat not found", Unreachable, ""),
     ("message thread not found", Unreachable, THREAD_GONE),
-    ("topic_closed", Unreachable, "closed"),
+    ("topic_closed", Unreachable, THREAD_GONE),
     ("topic_deleted", Unreachable, THREAD_GONE),
     ("user not found", Unreachable, ""),
     ("user is deactivated", Unreachable, ""),
@@ -56,7 +56,8 @@ _MEANINGS: tuple[tuple[str, type[DeliveryError], str], ...] = (
     ("bot was blocked", Unreachable, ""),
     ("bot was kicked", Unreachable, ""),
 )
-_RETRY_AFTER = re.compile(r"retry after (\d+)", re.IGNORECASE)
+# Slow mode and floods come in words of Telegram's core, too: SLOWMODE_WAIT_5, FLOOD_WAIT_30.
+_RETRY_AFTER = re.compile(r"(?:retry after |_WAIT_)(\d{1,6})", re.IGNORECASE)
 # Nothing left us: no connection was made.
 _UNSENT = (
     httpx2.ConnectError,
@@ -92,7 +93,8 @@ def refused(status: int, answer: Any) -> DeliveryError:
     parameters = parameters if isinstance(parameters, dict) else {}
     if "migrate_to_chat_id" in parameters:
         return ChatMigrated(str(parameters["migrate_to_chat_id"]), text)
-    if code == 429 or "retry_after" in parameters or "too many requests" in text.lower():
+    is_flood = "too many requests" in text.lower() or _RETRY_AFTER.search(text)
+    if code == 429 or "retry_after" in parameters or is_flood:
         return Throttled(_retry_after(parameters, text), text)
     if code >= 500:
         return Ambiguous(text, code="5xx", http_status=code)

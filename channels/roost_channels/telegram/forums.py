@@ -1,10 +1,22 @@
-"""Which groups are forums, as their messages tell: typing in General needs its number."""
+"""The topics of chats: which groups are forums, and what stands for a topic of direct messages."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-FORUMS_MAX = 1000  # groups remembered, those heard of last
+FORUMS_MAX = 1000  # groups remembered, those heard of last; typing in General needs its number
+_DIRECT = "direct-"
+
+
+def direct_thread(topic: int) -> str:
+    """The thread of a person's topic in the direct messages of a channel."""
+    return f"{_DIRECT}{topic}"
+
+
+def direct_topic(thread: str) -> int | None:
+    """The topic of such a thread; None for any other thread."""
+    number = thread.removeprefix(_DIRECT)
+    return int(number) if number != thread and number.isdigit() else None
 
 
 class Forums:

@@ -17,7 +17,7 @@ from roost_channels.rendering.quote_line import needs_quote_line, quote_prefix
 from roost_channels.whatsapp import contents, network
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
-from roost_channels.whatsapp.contents import Contents, with_choices, without_choices
+from roost_channels.whatsapp.contents import Contents, with_choices
 from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.http import TIMEOUT_S
 from roost_channels.whatsapp.inbound.backfill import Backfill
@@ -143,13 +143,13 @@ class WhatsAppChannel(network.ImmutableMessages):
         part, address = message.part, message.address
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
         listed = await self._client.list_messages(query)
+        texts = (part.text, with_choices(part.text, message.buttons))
         # Not its own: that may have been found before, and not been written down.
         known = await self._gate.known(address, message.part_id)
         for sent in listed:
             body, sid = str(sent.get("body") or ""), str(sent.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
-            body = without_choices(body)
-            same = body == part.text or (part.text and body.endswith(f"\n\n{part.text}"))
+            same = any(body == text or (text and body.endswith(f"\n\n{text}")) for text in texts)
             has_file = str(sent.get("num_media") or "0") != "0"
             if (
                 same

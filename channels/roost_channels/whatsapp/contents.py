@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from roost_channels.message import CARD_BUTTON, Button
+from roost_channels.message import Button, choices_in_words
 from roost_channels.whatsapp.client import TwilioClient
 
 NAME_PREFIX = "roost_"
@@ -19,7 +19,6 @@ ID_MAX = 200
 # A variable holds this much, so a longer text goes before, in a message of its own.
 TEXT_MAX = 255
 LIST_LABEL = "Choose"
-CHOICES = "\n\nReply "  # begins the line that stands for a card's buttons
 PAGE_SIZE = 500
 PAGES_MAX = 20
 
@@ -72,19 +71,9 @@ def _shape(name: str, count: int, is_list: bool) -> dict[str, Any]:
 
 
 def with_choices(body: str, buttons: Sequence[Button]) -> str:
-    """The text with the numbers by which a card's choices can be made.
+    """The text with the words by which its choices can be made, if there are any.
 
     Other buttons, such as Stop, have a command of their own.
     """
-    shown = [button.label for button in buttons if button.data.startswith(CARD_BUTTON)]
-    if not shown or CHOICES in body:
-        return body
-    listed = ", ".join(f"{number} for {label}" for number, label in enumerate(shown, 1))
-    return f"{body}{CHOICES}{listed}."
-
-
-def without_choices(body: str) -> str:
-    """The text as it was before `with_choices`, as far as that can be told."""
-    text, separator, choices = body.rpartition(CHOICES)
-    is_ours = separator and choices.startswith("1 for ") and choices.endswith(".")
-    return text if is_ours else body
+    words = choices_in_words(buttons)
+    return f"{body}\n\n{words}" if words else body

@@ -23,6 +23,7 @@ from roost_channels.whatsapp_cloud import format as cloud_format
 from roost_channels.whatsapp_cloud.client import CloudClient
 from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import BAD_PARAMETER
+from roost_channels.whatsapp_cloud.inbound import WAITING
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,12 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
                 raise RenderRejected(
                     error.description, code="reply", http_status=error.http_status
                 ) from error
-            raise
+            if not message.buttons:
+                raise
+            # Provably not sent: the words must arrive, whatever is wrong with the buttons.
+            logger.warning("sent without its buttons: %s", error)
+            plain = cloud_format.in_words(message)
+            return Receipt(await self._client.send(message.address.chat, plain))
 
     async def _upload(self, media: Media) -> str:
         if self._files is None:
@@ -120,7 +126,7 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
 
     async def ingest(self, intake: Intake) -> None:
         """Report whether the token works; messages come by webhook."""
-        state, detail = "up", "waiting for webhooks"
+        state, detail = "up", WAITING
         try:
             number = await self._client.number()
             logger.info("WhatsApp number %s", number.get("display_phone_number", self.account))

@@ -52,7 +52,9 @@ class Content:
 
 def read_content(message: Mapping[str, Any]) -> Content:
     """Read a message by its type; one without a reader, or without what it reads, is described."""
-    kind = text(message, "type")
+    kind = text(message, "type") or next((one for one in message if one in _READERS), "")
+    if kind and "type" not in message:
+        message = {**message, "type": kind}
     reader = _READERS.get(kind)
     content = reader(message) if reader is not None else Content()
     if content.text or content.attachments or content.pressed or kind in (*SILENT, "edit"):

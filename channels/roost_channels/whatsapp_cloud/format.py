@@ -1,10 +1,12 @@
 """Messages in the form of the Cloud API: text, files, buttons, lists and templates."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from roost_channels.channel import Outgoing
 from roost_channels.message import Button, Media
+from roost_channels.whatsapp.contents import with_choices
 
 TEXT_MAX = 4096
 INTERACTIVE_TEXT_MAX = 1024
@@ -36,6 +38,12 @@ def message(sent: Outgoing, media_id: str = "") -> dict[str, Any]:
     if reply_to is not None and reply_to.message_id.startswith(MESSAGE_ID_PREFIX):
         made["context"] = {"message_id": reply_to.message_id}
     return made | correlation(sent.part_id)
+
+
+def in_words(sent: Outgoing) -> dict[str, Any]:
+    """Build a send without its recipient whose buttons are words."""
+    words = with_choices(sent.part.text, sent.buttons)
+    return message(replace(sent, part=replace(sent.part, text=words), buttons=()))
 
 
 def text(body: str) -> dict[str, Any]:

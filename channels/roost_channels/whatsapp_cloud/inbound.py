@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # Meta batches up to a thousand events and three megabytes.
 BODY_BYTES_MAX = 3 * 1024 * 1024
+# The detail of an account that works.
+WAITING = "waiting for webhooks"
 # Messages stored in one transaction.
 BATCH_MAX = 20
 SIGNATURE_PREFIX = "sha256="
@@ -46,6 +48,7 @@ class CloudWebhooks:
         self._has_template = bool(config.window_template)
         self._intake = intake
         self._clock = clock or SystemClock()
+        self._has_problem = False
 
     def verify(self, query: Mapping[str, str]) -> WebhookReply:
         """Answer Meta's question whether the address is ours, asked when it is entered."""
@@ -96,9 +99,16 @@ class CloudWebhooks:
                 logger.warning("a receipt without an id: %s", status)
                 continue
             await self._file(status)
-        for problem in value.errors():
+        problems = value.errors()
+        for problem in problems:
             logger.warning("Meta reports a problem of the account: %s", problem)
             await self._intake.channel_state("whatsapp", self._account, "degraded", problem)
+        if problems:
+            self._has_problem = True
+        elif self._has_problem and (batch or value.statuses()):
+            # That the problem is over is told only by messages and receipts that come again.
+            await self._intake.channel_state("whatsapp", self._account, "up", WAITING)
+            self._has_problem = False
 
     async def _read(self, message: Any, value: Value) -> InboundMessage:
         read = payloads.read(message, value, self._clock.time())

@@ -130,6 +130,7 @@ KIND = ChannelKind(
     routes=(WebhookRoute(EVENTS, ("GET", "POST")),),
     webhooks=_webhooks,
     setup=_setup,
+    has_buttons=False,  # a message with them may be refused
     is_offered=False,  # most need one way to WhatsApp, and Twilio's is listed
     probe=_probe,
     sandbox=SandboxNetwork(

@@ -1,10 +1,11 @@
 """Puts a streamed answer together from its chunks, whatever engines leave out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from roost_inference.client.call_assembly import CallAssembly, ToolCall
+from roost_inference.client.characters import split_half, whole
 from roost_inference.client.reasoning import ReasoningFilter, Visible
 from roost_inference.client.refusals import error_of
 from roost_inference.errors import EngineFailed, EngineUnavailable
@@ -84,15 +85,18 @@ class AnswerAssembly:
     """Collects chunks in OpenAI's form, or one whole message, into one answer.
 
     Engines may leave out usage, ids and indexes of calls, the role chunk, and [DONE]. Reasoning is
-    kept apart, in fields of its own or in the text (see ReasoningFilter)."""
+    kept apart, in fields of its own or in the text (see ReasoningFilter). tools: the names that
+    were offered.
+    """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, tools: Collection[str] = ()) -> None:
         self._model = model
         self._id = ""
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._filter = ReasoningFilter()
-        self._calls = CallAssembly()
+        self._calls = CallAssembly(tools)
+        self._half = ""
         self._size = 0
         self._finish_reason: str | None = None
         self._usage: dict[str, Any] = {}
@@ -124,6 +128,8 @@ class AnswerAssembly:
             return Delta()
         choice = choices[0]
         message = choice.get("delta") or choice.get("message") or {}
+        if not message and isinstance(choice.get("text"), str):
+            message = {"content": choice["text"]}
         if not isinstance(message, dict):
             raise EngineFailed("The engine sent a message that is not an object")
         delta = self._add_message(message)
@@ -144,7 +150,8 @@ class AnswerAssembly:
             else:
                 text += part
         self._grow(len(text))
-        return self._shown(self._filter.feed(text)) if text else Delta()
+        text, self._half = split_half(self._half + text) if text else (text, self._half)
+        return self._shown(self._filter.feed(whole(text))) if text else Delta()
 
     def _add_reasoning(self, text: str) -> None:
         self._grow(len(text))
@@ -164,7 +171,11 @@ class AnswerAssembly:
 
     def end(self) -> Delta:
         """The text that was held back, when nothing more comes."""
-        return self._shown(self._filter.end())
+        first = self._shown(self._filter.feed(whole(self._half))) if self._half else Delta()
+        self._half = ""
+        last = self._shown(self._filter.end())
+        text = last.text if last.replaces else first.text + last.text
+        return Delta(text, first.replaces or last.replaces)
 
     def completed(self) -> Completed:
         """The answer, after `end`. Raises AnswerUnfinished if neither a reason nor a mark ended it;

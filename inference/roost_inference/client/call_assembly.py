@@ -1,10 +1,11 @@
 """Puts the tool calls of a streamed answer together, however an engine numbers them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from roost_inference.client.characters import whole
 from roost_inference.errors import EngineFailed
 from roost_inference.wire.ids import call_id
 
@@ -29,9 +30,13 @@ class _OpenCall:
 
 
 class CallAssembly:
-    """The calls of one answer. Indexes and ids may be missing, or the same in all of them."""
+    """The calls of one answer. Indexes and ids may be missing, or the same in all of them.
 
-    def __init__(self) -> None:
+    tools: the names that were offered; by these a name that comes in pieces is recognised.
+    """
+
+    def __init__(self, tools: Collection[str] = ()) -> None:
+        self._tools = tools
         self._calls: list[_OpenCall] = []
 
     def add_all(self, message: Mapping[str, Any]) -> int:
@@ -54,9 +59,9 @@ class CallAssembly:
         if not isinstance(delta, Mapping):
             raise EngineFailed("The engine sent a tool call that is not an object")
         name, id = str(function.get("name") or ""), str(delta.get("id") or "")
-        arguments = function.get("arguments")
-        if arguments is None:
-            arguments = ""
+        # Llama and Anthropic name the arguments in their own words, and so do some servers.
+        named = (function.get(name) for name in ("arguments", "parameters", "input"))
+        arguments = next((one for one in named if one is not None), "")
         if not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
         if not (name or id or arguments):
@@ -97,13 +102,35 @@ class CallAssembly:
         """The calls, each with an id of its own. One without a name is no call."""
         ids: set[str] = set()
         calls = []
-        for call in self._calls:
+        for call in self._with_whole_names():
             if not call.name:
                 continue
             id = call.id if call.id and call.id not in ids else call_id()
             ids.add(id)
-            calls.append(ToolCall(id, call.name, call.arguments or "{}"))
+            calls.append(ToolCall(id, call.name, whole(call.arguments) or "{}"))
         return tuple(calls)
+
+    def _with_whole_names(self) -> list[_OpenCall]:
+        """The calls, those joined of which one has the beginning of a name and the next its rest.
+
+        Whether a second name begins another call shows only now: some engines give all calls the
+        same index and no id.
+        """
+        joined: list[_OpenCall] = []
+        for call in self._calls:
+            before = joined[-1] if joined else None
+            if before is not None and self._is_rest(before, call):
+                before.name += call.name
+                before.arguments += call.arguments
+            else:
+                joined.append(call)
+        return joined
+
+    def _is_rest(self, before: _OpenCall, call: _OpenCall) -> bool:
+        is_same = call.index == before.index and call.id in ("", before.id)
+        name = before.name + call.name
+        is_piece = before.name not in self._tools and not before.arguments
+        return is_same and is_piece and any(tool.startswith(name) for tool in self._tools)
 
 
 def _is_whole(arguments: str) -> bool:

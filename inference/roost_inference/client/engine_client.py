@@ -105,7 +105,7 @@ class EngineClient:
         body = await self._body(request)
         headers = {"x-session-id": request.session_id} if request.session_id else {}
         url = f"{self._api}/chat/completions"
-        answer = AnswerAssembly(model=body["model"])
+        answer = AnswerAssembly(body["model"], _names_of(request.tools))
         with network_errors():
             async with (
                 self._accepted(url, body, headers) as response,
@@ -258,6 +258,11 @@ class EngineClient:
             self._served_model = ""
             return EngineUnavailable(f"The engine's model has changed: {error.message}")
         return error
+
+
+def _names_of(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    functions = (tool.get("function") for tool in tools)
+    return frozenset(str(one.get("name")) for one in functions if isinstance(one, Mapping))
 
 
 def is_loopback(host: str) -> bool:

@@ -5,6 +5,7 @@ uvicorn alone waits for ever for a request's head and body, and takes every conn
 
 import asyncio
 import logging
+import re
 import resource
 from collections import Counter
 from collections.abc import Callable
@@ -25,11 +26,20 @@ BUSY = (
     b"content-length: 31\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
     b"Too many connections are open.\n"
 )
+# Lines of a request's head. Each costs time to parse, and again whenever a header is looked up.
+HEAD_LINES_MAX = 200
+TOO_MANY_HEADERS = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 34\r\nconnection: close\r\n\r\n"
+    b"The request has too many headers.\n"
+)
 TOO_SLOW = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 27\r\nconnection: close\r\n\r\n"
     b"The request came too slow.\n"
 )
+
+_HEAD_END = re.compile(rb"\n\r?\n")
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +144,15 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def handle_events(self) -> None:
+        """Read the next request, unless its head has too many lines."""
+        if self.conn.their_state is h11.IDLE and _has_long_head(self.conn.trailing_data[0]):
+            self.transport.write(TOO_MANY_HEADERS)
+            self.transport.close()
+            self._limit_unread()
+            return
+        super().handle_events()
+
     def on_response_complete(self) -> None:
         """An answer is sent; the time for the next request begins."""
         super().on_response_complete()
@@ -202,6 +221,12 @@ class BoundedProtocol(H11Protocol):
             self.transport.write(TOO_SLOW)
         self.transport.close()
         self._limit_unread()
+
+
+def _has_long_head(data: bytes) -> bool:
+    data = data.lstrip(b"\r\n")
+    end = _HEAD_END.search(data)
+    return data.count(b"\n", 0, end.start() if end else len(data)) > HEAD_LINES_MAX
 
 
 def bounded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:

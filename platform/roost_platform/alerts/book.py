@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.alerts.rules import LASTS_S, WORDS, Condition
+from roost_platform.alerts.rules import LASTS_S, Condition, sentence
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 
@@ -31,12 +31,11 @@ class Notice:
     @property
     def text(self) -> str:
         """The notice in words: counts and codes, nothing that people wrote."""
-        what = WORDS.get(self.rule, self.rule)  # type: ignore[call-overload]
+        what = sentence(self.rule, self.count)
         if self.is_resolved:
             minutes = max(1, round((self.at - self.opened_at) / 60))
             return f"Roost: resolved after {minutes} min: {self.subject}: {what}."
-        counted = f"{self.count} {what}" if self.count > 1 or self.rule == "disk" else what
-        return f"Roost alert: {self.subject}: {counted}."
+        return f"Roost alert: {self.subject}: {what}."
 
 
 async def update(

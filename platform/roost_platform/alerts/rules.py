@@ -24,24 +24,53 @@ REMEMBERED_MAX: Final = 20  # starts of one part
 CHANNEL_TROUBLE: Final = ("degraded", "conflict", "auth_error")
 ENGINE_REASONS: Final = ("engine_refused", "engine_failed")
 
-WORDS: Final[Mapping[AlertRule, str]] = {
-    "turn_failed": "turns failed",
-    "turn_stuck": "turns make no progress",
-    "engine_refused": "turns failed because of the engine",
-    "engine_down": "turns wait because the engine does not answer",
-    "channel": "the channel has trouble",
-    "delivery_uncertain": "messages may or may not have arrived",
-    "delivery_failed": "messages could not be delivered",
-    "approval_waits": "approvals wait for an operator",
-    "part_down": "the part gives no sign of life",
-    "part_restarts": "the part is restarted again and again",
-    "disk": "MiB are left on the disk",
+# What each rule finds, and the same in a sentence, for one and for several of its `count`.
+MEANINGS: Final[Mapping[AlertRule, str]] = {
+    "turn_failed": "a turn failed",
+    "turn_stuck": "a turn makes no progress",
+    "engine_refused": "a turn failed because of the engine",
+    "engine_down": "a turn waits because the engine does not answer",
+    "channel": "a channel has trouble",
+    "delivery_uncertain": "a message may or may not have arrived",
+    "delivery_failed": "a message could not be delivered",
+    "approval_waits": "an approval waits for an operator",
+    "part_down": "a part gives no sign of life",
+    "part_restarts": "a part is restarted again and again",
+    "disk": "little space is left on the disk",
+}
+_SENTENCES: Final[Mapping[AlertRule, tuple[str, str]]] = {
+    "turn_failed": ("{} turn failed", "{} turns failed"),
+    "turn_stuck": ("{} turn makes no progress", "{} turns make no progress"),
+    "engine_refused": (
+        "{} turn failed because of the engine",
+        "{} turns failed because of the engine",
+    ),
+    "engine_down": (
+        "{} turn waits because the engine does not answer",
+        "{} turns wait because the engine does not answer",
+    ),
+    "channel": ("the channel has trouble",) * 2,
+    "delivery_uncertain": (
+        "{} message may or may not have arrived",
+        "{} messages may or may not have arrived",
+    ),
+    "delivery_failed": (
+        "{} message could not be delivered",
+        "{} messages could not be delivered",
+    ),
+    "approval_waits": ("{} approval waits for an operator", "{} approvals wait for an operator"),
+    "part_down": ("the part gives no sign of life",) * 2,
+    "part_restarts": (
+        "the part was started again once in 10 minutes",
+        "the part was started again {} times in 10 minutes",
+    ),
+    "disk": ("{} MiB is left on the disk", "{} MiB are left on the disk"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Something that is wrong now. subject: what it is about; count: how many, see WORDS.
+    """Something that is wrong now. subject: what it is about; count: how many, see `sentence`.
 
     lasts_s: it is told once it lasted so long, as it may pass by itself.
     """
@@ -69,6 +98,13 @@ class Starts:
         if not starts or starts[-1] != started_at:
             starts.append(started_at)
         return sum(1 for at in list(starts)[1:] if at > now - RECENT_S)
+
+
+def sentence(rule: str, count: int) -> str:
+    """What a rule found, in words. A rule of another version is its own name."""
+    one, several = _SENTENCES.get(rule, (rule, rule))  # type: ignore[call-overload]
+    words: str = one if count == 1 else several
+    return words.format(count)
 
 
 async def conditions(

@@ -102,7 +102,9 @@ class AlertWatch:
                 now=now,
             )
             outcomes.append(f"{key}: queued")
-        await _note(session, notice, "; ".join(outcomes) or "no chat is told")
+        await _note(
+            session, notice, "; ".join(outcomes) or "to nobody: no chat and no webhook is set"
+        )
 
     async def _post(self) -> None:
         """Send what waits for webhooks, each once; what fails waits for the next look."""

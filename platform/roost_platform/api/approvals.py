@@ -5,15 +5,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 
+from roost.waits import QUESTIONS_MAX
 from roost_platform.api.routes import Operator, UsesApi, Viewer, client_ip
 from roost_platform.api.schemas import NO_NUL, Body
-from roost_platform.db.waits.deciding import REASON_MAX
+from roost_platform.db.waits.deciding import ANSWER_MAX, REASON_MAX
 from roost_platform.identity.roles import Principal
 from roost_platform.views.approvals import ApprovalView, history, open_for_operators
 from roost_platform.views.pagination import PAGE_SIZE
 from roost_platform.views.workflows.decisions import full_id, question, without_words
 
-VIA = "api"
 router = APIRouter()
 State = Literal[  # of one question, or any that is over
     "pending",
@@ -31,8 +31,9 @@ State = Literal[  # of one question, or any that is over
 class ApprovalItem(BaseModel):
     """One question to a person.
 
-    kind: approve | ask | form. rule: who decides: requester | operator | another. can_decide:
-    whether an operator can now. arguments: what the call would be given, as JSON. For viewers what
+    kind: approve | ask | form. rule: who decides: requester | operator | another. can_decide,
+    can_answer: whether an operator can now. options: those of each question. free_text: whether
+    other words answer it, too. arguments: what the call would be given, as JSON. For viewers what
     people and agents wrote is left out.
     """
 
@@ -44,9 +45,12 @@ class ApprovalItem(BaseModel):
     preview: str
     arguments: str
     questions: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+    free_text: tuple[bool, ...]
     answers: tuple[str, ...]
     rule: str
     can_decide: bool
+    can_answer: bool
     session: str
     conversation_id: str
     turn_id: str
@@ -66,11 +70,20 @@ class ApprovalList(BaseModel):
     approvals: list[ApprovalItem]
 
 
-class Verdict(Body):
-    """What an operator decides; the agent is told the reason."""
+Answer = Annotated[str, Field(max_length=ANSWER_MAX, pattern=NO_NUL)]
 
-    verdict: Literal["approve", "deny"]
+
+class Verdict(Body):
+    """What an operator decides; the agent is told the reason.
+
+    verdict: of an approval, or `answer` for a question or form. answers: one for each question that
+    is still open, in order. via: which program asks, for the records.
+    """
+
+    verdict: Literal["approve", "deny", "answer"]
     reason: str = Field(default="", max_length=REASON_MAX, pattern=NO_NUL)
+    answers: list[Answer] = Field(default_factory=list, max_length=QUESTIONS_MAX)
+    via: Literal["api", "cli"] = "api"
 
 
 class Verdicted(BaseModel):
@@ -119,11 +132,14 @@ async def approval(api: UsesApi, me: Viewer, id: str) -> ApprovalItem:
 
 @router.post("/approvals/{id}", tags=["approvals"])
 async def decide(request: Request, api: UsesApi, me: Operator, id: str, body: Verdict) -> Verdicted:
-    """Approve or deny. 409 with the verdict that counts where somebody decided before."""
+    """Approve, deny or answer. 409 with what counts where somebody decided before."""
     async with api.stores.database.read() as session:
         id = await full_id(session, id)
     ip = client_ip(request)
-    decision = await api.intake.decide(id, body.verdict, body.reason, me.name, VIA, ip)
+    if body.verdict == "answer":
+        decision = await api.intake.answer(id, body.answers, me.name, body.via, ip)
+    else:
+        decision = await api.intake.decide(id, body.verdict, body.reason, me.name, body.via, ip)
     if not decision.counted:
         raise HTTPException(409, f"This was decided before: {decision.words}.")
     return Verdicted(id=id, state=decision.state)
@@ -140,9 +156,12 @@ def _item(view: ApprovalView, me: Principal) -> ApprovalItem:
         preview=shown.preview,
         arguments=shown.arguments,
         questions=shown.questions,
+        options=shown.options,
+        free_text=shown.free_text,
         answers=shown.answers,
         rule=shown.rule,
         can_decide=shown.can_decide,
+        can_answer=shown.can_answer,
         session=shown.chat_key,
         conversation_id=shown.conversation_id,
         turn_id=shown.turn_id,

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from roost_channels.message import Sender
 from roost_platform.api.routes import Operator, Page, UsesApi, Viewer, client_ip
 from roost_platform.api.schemas import NO_NUL, Body
-from roost_platform.flows import start_flow
+from roost_platform.db.turns.flow_entries import flow_id
+from roost_platform.flows import fork_flow, retry_turn, start_flow
 from roost_platform.views.workflows.flows import flows as views
 from roost_platform.views.workflows.flows.journal import FlowEntry
 
@@ -92,10 +93,17 @@ class FlowStep(BaseModel):
     due_at: float | None
     approval_id: str
     child_id: str
+    is_copied: bool = Field(description="An earlier run did it; this one took its result over.")
+    manifest: dict[str, Any] | None = Field(
+        description="Of a model call: what the prompt was made of, by ids and hashes."
+    )
 
 
 class FlowDetail(FlowItem):
-    """A flow with its journal. state: also `queued`, for one that has not begun."""
+    """A flow with its journal. state: also `queued`, for one that has not begun.
+
+    forked_from, forked_at, kept: of a run that began with the first `kept` results of another one.
+    """
 
     input: str
     answer: str
@@ -103,6 +111,33 @@ class FlowDetail(FlowItem):
     error: str
     code_hash: str
     journal: list[FlowStep]
+    forked_from: str = ""
+    forked_at: int = 0
+    kept: int = 0
+    forks: list[str] = Field(default_factory=list)
+    retries: int = 0
+
+
+class NewFork(Body):
+    """Where to fork: a new run takes over the results of the steps before `at`, from 1."""
+
+    at: int = Field(ge=1, le=100_000)
+
+
+class ForkedFlow(BaseModel):
+    """A new run. `kept`: how many steps it took over."""
+
+    id: str
+    conversation_id: str
+    kept: int
+
+
+class RetriedTurn(BaseModel):
+    """A turn that goes on. `retries`: how often operators had it tried again by now."""
+
+    turn_id: str
+    conversation_id: str
+    retries: int
 
 
 @router.post("/flows", status_code=202, tags=["flows"])
@@ -144,7 +179,7 @@ async def show(request: Request, api: UsesApi, me: Operator, id: str) -> FlowDet
     """A flow with its journal, by its id or by that of the message that started it."""
     now = api.stores.database.now()
     async with api.stores.database.read() as session:
-        turn_id = await views.flow_id(session, id)
+        turn_id = await flow_id(session, id)
         view = None if turn_id is None else await views.flow_view(session, turn_id, now)
         names = [flow.name for flow in api.registry.flows]
         queued = None if view is not None else await views.queued_flow(session, id, names)
@@ -166,6 +201,33 @@ async def show(request: Request, api: UsesApi, me: Operator, id: str) -> FlowDet
         error=view.error,
         code_hash=view.code_hash,
         journal=[_step(entry) for entry in view.entries],
+        forked_from=view.forked_from,
+        forked_at=view.forked_at,
+        kept=view.kept,
+        forks=list(view.forks),
+        retries=view.retries,
+    )
+
+
+@router.post("/flows/{id}/fork", status_code=202, tags=["flows"])
+async def fork(request: Request, api: UsesApi, me: Operator, id: str, body: NewFork) -> ForkedFlow:
+    """Begin a new run with the results of the steps before one; no effect is repeated."""
+    ip = client_ip(request)
+    forked = await fork_flow(api.stores, api.intake, id, body.at, me.name, ip)
+    return ForkedFlow(id=forked.turn_id, conversation_id=forked.conversation_id, kept=forked.kept)
+
+
+@router.post("/turns/{id:path}/retry", status_code=202, tags=["sessions"])
+async def retry(request: Request, api: UsesApi, me: Operator, id: str) -> RetriedTurn:
+    """Have a failed turn tried again: by its id, that of a message or flow, or a session's key.
+
+    It goes on behind its last step. Calls that have ended keep their results, also unknown ones.
+    """
+    retried = await retry_turn(api.stores, api.intake, id, me.name, client_ip(request))
+    return RetriedTurn(
+        turn_id=retried.turn_id,
+        conversation_id=retried.conversation_id,
+        retries=retried.retries,
     )
 
 

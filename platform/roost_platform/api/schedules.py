@@ -46,7 +46,11 @@ class ScheduleList(BaseModel):
 
 
 class OccurrenceItem(BaseModel):
-    """One time of a schedule and what became of it: fired, skipped, done or failed."""
+    """One time of a schedule and what became of it: fired, skipped, done or failed.
+
+    `told` names who heard of a message that did not arrive: elsewhere (the owner, in another chat)
+    or nobody.
+    """
 
     id: str
     scheduled_for: float
@@ -56,6 +60,7 @@ class OccurrenceItem(BaseModel):
     reason: str
     turn_id: str
     delivery: str
+    told: str
 
 
 class ScheduleDetail(ScheduleItem):

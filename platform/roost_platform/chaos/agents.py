@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from roost import Agent, Context, FlowContext, flow, tool
 from roost.builtin import delegate, remind, schedule
+from roost.flow import Flow
+from roost.tools import Tool
 from roost.waits import Ask, Question, Sleep, Spawn
 from roost_workflows.agents import AgentRegistry
 
@@ -15,18 +17,18 @@ EFFECTS = "CHAOS_EFFECTS"  # names the file in which real workers note what took
 ASK_S = 25.0
 
 
-async def _to_file(key: str) -> None:
+async def _to_file(what: str) -> None:
     """Note the effect where the worker's end does not reach."""
     path = os.environ.get(EFFECTS)
     if path:
         with open(path, "a") as file:
-            file.write(f"{key}\n")
+            file.write(f"{what}\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where tools act. act: takes effect outside, once for each time it is called; now: the time
-    in seconds since the epoch.
+    """Where tools act. act: takes effect outside, once for each time it is called with the key of
+    a call and its mark; now: the time in seconds since the epoch.
     """
 
     act: Callable[[str], Awaitable[None]] = _to_file
@@ -46,14 +48,21 @@ async def clock(mark: str) -> str:
 @tool(effect="unsafe", approval="ask")
 async def pay(ctx: Context, mark: str) -> str:
     """Pay a bill, which somebody has to approve."""
-    await surroundings.get().act(ctx.key)
+    await surroundings.get().act(f"{ctx.key} {mark}")
+    return f"paid {mark}"
+
+
+@tool(effect="unsafe", approval="ask", name="pay")
+async def pay_edited(ctx: Context, mark: str) -> str:
+    """Pay a bill at once, which somebody has to approve: the tool after an edit."""
+    await surroundings.get().act(f"{ctx.key} {mark}")
     return f"paid {mark}"
 
 
 @tool(effect="unsafe")
 async def send(ctx: Context, mark: str) -> str:
     """Send a letter."""
-    await surroundings.get().act(ctx.key)
+    await surroundings.get().act(f"{ctx.key} {mark}")
     return f"sent {mark}"
 
 
@@ -101,24 +110,41 @@ async def errand(ctx: FlowContext, message: str) -> str:
     return f"{mark}: {go_on}"
 
 
+@flow(name="errand")
+async def errand_edited(ctx: FlowContext, message: str) -> str:
+    """The errand after an edit: it begins with another step."""
+    await ctx.call(clock, mark=message.split()[-1])
+    return message
+
+
 @tool(effect="pure", name="flow")
 async def begin_errand(mark: str) -> Spawn:
     """Have the errand done."""
     return Spawn(errand.name, f"Please do {mark}")
 
 
-_TOOLS = [clock, pay, send, ask, form, nap, begin_errand]
-_aide = Agent("aide", "You work for a helper.", tools=_TOOLS)
-_helper = Agent(
-    "helper", "You work for the steward.", tools=[*_TOOLS, delegate(_aide, name="helper")]
-)
-steward = Agent(
-    "steward",
-    "You work for people.",
-    tools=[
-        *(*_TOOLS, remind, schedule, delegate(_helper)),
-        delegate(_helper, wait=False, name="background"),
-    ],
-)
-AGENTS = [steward, errand]
-REGISTRY = AgentRegistry.of(steward, errand)
+def crew(pay: Tool, errand: Flow) -> tuple[Agent, Flow]:
+    """The agent that people talk to, with those who work for it, and the flow."""
+    tools = [clock, pay, send, ask, form, nap, begin_errand]
+    aide = Agent("aide", "You work for a helper.", tools=tools)
+    helper = Agent(
+        "helper", "You work for the steward.", tools=[*tools, delegate(aide, name="helper")]
+    )
+    steward = Agent(
+        "steward",
+        "You work for people.",
+        tools=[
+            *(*tools, remind, schedule, delegate(helper)),
+            delegate(helper, wait=False, name="background"),
+        ],
+    )
+    return steward, errand
+
+
+AGENTS: list[Agent | Flow] = [*crew(pay, errand)]
+REGISTRY = AgentRegistry.of(*AGENTS)
+# What is installed after somebody edited a tool, or the flow.
+EDITED = {
+    "tool": AgentRegistry.of(*crew(pay_edited, errand)),
+    "flow": AgentRegistry.of(*crew(pay, errand_edited)),
+}

@@ -6,15 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from roost_inference.testing.scripts import text_of
+
 # What a message may want done before it is answered; `many`: four calls at once.
 DOES: Final = (
     *("tool", "pay", "send", "ask", "form", "nap", "child", "back", "flow"),
     *("remind", "every", "task", "job", "many"),
 )
+DEEP: Final = "deep"  # an agent that has another do it
 # What children do, by their number; `child` is one level further down.
 OF_CHILDREN: Final = ("", "pay", "ask", "nap", "send", "child", "flow")
 # w: of people; c: of agents for other agents; k: of schedules.
-_QUESTION = re.compile(rf"([wck]\d+) think=([\d.]+) fill=(\d+)(?: ({'|'.join(DOES)})\b)?")
+_QUESTION = re.compile(rf"([wck]\d+) think=([\d.]+) fill=(\d+)(?: ({'|'.join((*DOES, DEEP))})\b)?")
+
+
+# Follows an answer that a stop ended before its first word, in the text of the next message.
+_STOPPED = "[The answer above was "
+# A job's answer may come between a question and its calls.
+_OF_JOB = re.compile(r"Answer to (k\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,32 @@ def questions(texts: Sequence[str]) -> Iterator[Question]:
     for text in texts:
         for word, think_s, fill, does in _QUESTION.findall(text):
             yield Question(word, float(think_s), int(fill), does)
+
+
+def since_answer(messages: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
+    """What people wrote since the last answer, oldest first, and the arguments of the calls.
+
+    messages: OpenAI's, of one request.
+    """
+    texts: list[str] = []
+    called: list[str] = []
+    for message in messages:
+        calls = message.get("tool_calls") or ()
+        text = text_of(message)
+        if message.get("role") == "user":
+            _, stopped, rest = text.rpartition(_STOPPED)
+            if stopped:
+                texts, called = [], []
+            texts.append(rest)
+        elif message.get("role") == "assistant" and not calls and not _is_between(text, texts):
+            texts, called = [], []
+        called += [str(call["function"]["arguments"]) for call in calls]
+    return texts, " ".join(called)
+
+
+def _is_between(text: str, texts: Sequence[str]) -> bool:
+    of_job = _OF_JOB.match(text)
+    return of_job is not None and all(one.word != of_job[1] for one in questions(texts))
 
 
 def think_s(texts: Sequence[str]) -> float:
@@ -90,6 +125,9 @@ def _calls(question: Question, mark: str) -> list[Wanted]:
             return [Wanted(question.does, {"mark": mark})]
         case "nap":
             return [Wanted("nap", {"mark": mark, "seconds": 1 + number % 5})]
+        case "deep":
+            task = str(Question(f"c{number}", question.think_s, 0, "child"))
+            return [Wanted("helper", {"task": task, "details": mark})]
         case "child" | "back":
             does = OF_CHILDREN[number % len(OF_CHILDREN)]
             if question.word.startswith("c") and does == "child":

@@ -10,8 +10,8 @@ from typing import Any
 
 from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.testing.scripted import ScriptedEngine
-from roost_inference.testing.scripts import Call, Say, Step, text_of
-from roost_platform.chaos.answers import answer, think_s, wanted
+from roost_inference.testing.scripts import Call, Say, Step
+from roost_platform.chaos.answers import answer, since_answer, think_s, wanted
 
 
 class ByWord(ScriptedEngine):
@@ -20,16 +20,8 @@ class ByWord(ScriptedEngine):
     def steps(self, body: Mapping[str, Any]) -> Sequence[Step]:
         """What the engine says to the messages of one request: a tool call, or the answer."""
         messages = [m for m in body.get("messages", ()) if isinstance(m, dict)]
-        texts: list[str] = []
-        called: list[str] = []
-        for message in messages:
-            calls = message.get("tool_calls") or ()
-            if message.get("role") == "user":
-                texts.append(text_of(message))
-            elif message.get("role") == "assistant" and not calls:
-                texts, called = [], []
-            called += [str(call["function"]["arguments"]) for call in calls]
-        if wanted_calls := wanted(texts, " ".join(called)):
+        texts, called = since_answer(messages)
+        if wanted_calls := wanted(texts, called):
             return [Call(one.tool, one.json) for one in wanted_calls]
         text = answer(texts)
         seconds = think_s(texts)

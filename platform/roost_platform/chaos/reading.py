@@ -33,7 +33,8 @@ class Sources:
     written: what people wrote, as chat and word. fills: how many numbered words each answer adds.
     screens: each chat as its phone shows it. deaths: when couriers died, by the fakes' clock.
     effects: keys of calls that took effect outside, in order. is_clock_set_back: times of calls
-        then say nothing about their order.
+        then say nothing about their order. is_one_courier: else no courier knows of every wait that
+        a provider asked for, nor of every message that was sent.
     """
 
     written: Sequence[tuple[str, str]]
@@ -45,6 +46,7 @@ class Sources:
     deaths: Sequence[float] = field(default_factory=tuple)
     effects: Sequence[str] = field(default_factory=tuple)
     is_clock_set_back: bool = False
+    is_one_courier: bool = True
 
 
 # These run again and again until nothing is left, so they are made once.
@@ -93,8 +95,9 @@ async def read(database: Database, sources: Sources) -> Record:
             )
         ).all()
     if not sources.is_clock_set_back:
-        record.early += early(sources.telegram_calls, sources.deaths)
-        record.early += early(sources.twilio_calls, sources.deaths)
+        if sources.is_one_courier:
+            record.early += early(sources.telegram_calls, sources.deaths)
+            record.early += early(sources.twilio_calls, sources.deaths)
         record.finals += finals(answers, sources.telegram_calls)
     record.removed += removed(sources.telegram_calls)
     record.status_edits += status_edits(sources.telegram_calls)
@@ -144,7 +147,9 @@ async def _accepted_messages(
         .order_by(models.Inbox.sequence)
     )
     messages = [(text, place, chat) for text, place, chat in rows]
-    stops: dict[str, int] = {chat: place for text, place, chat in messages if text in STOPS}
+    stops: dict[str, int] = {
+        chat: place for text, place, chat in messages if text.partition("@")[0] in STOPS
+    }
     return [
         AcceptedMessage(chat, word, place, fills.get(word, 0), place < stops.get(chat, -1))
         for text, place, chat in messages

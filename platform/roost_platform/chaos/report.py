@@ -36,7 +36,8 @@ def _failure_lines(failure: Failure) -> list[str]:
     lines = [f"  seed {failure.seed} (make chaos SEED={failure.seed} SCHEDULES=1 MINUTES=0):"]
     lines += [f"    {violation}" for violation in failure.violations[:5]]
     plan = failure.plan
-    lines.append(f"    needs {plan.says}, {plan.crashes}, {plan.strikes}, {plan.outages}")
+    needs = (plan.says, plan.crashes, plan.strikes, plan.outages, plan.jumps, plan.edits)
+    lines.append(f"    needs {', '.join(map(str, needs))}, {plan.habits}")
     return lines
 
 

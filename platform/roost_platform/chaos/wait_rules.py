@@ -1,5 +1,6 @@
 """Rules about what waited, as pure functions over a record: each yields (rule, chat, evidence)."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ from roost_platform.chaos.record import Record
 
 Broken = tuple[str, str, str]
 GUARDED = ("pay",)
+STRANGER = "Eve"  # who is in a group and is never asked anything
 
 
 def an_unsafe_call_runs_only_when_approved_and_once(record: Record) -> Iterator[Broken]:
@@ -25,6 +27,27 @@ def an_unsafe_call_runs_only_when_approved_and_once(record: Record) -> Iterator[
             yield "did not run and is told otherwise", "", what
         if approved and call.turn == "done" and call.state not in ("ok", "unknown"):
             yield "approved and never ran", "", what
+
+
+def what_runs_is_what_the_card_showed(record: Record) -> Iterator[Broken]:
+    """A guarded call runs with the arguments that somebody saw and approved."""
+    for call in record.waits.acted:
+        if call.tool not in GUARDED:
+            continue
+        shown = {json.loads(arguments)["mark"] for arguments in call.approved if arguments}
+        for mark in call.marks:
+            if mark not in shown:
+                yield "ran other arguments", "", f"{call.key} ran {mark}, approved was {shown}"
+
+
+def only_who_is_asked_decides(record: Record) -> Iterator[Broken]:
+    """No stranger's tap or word counts, also in a group that all can write in."""
+    for one in record.waits.verdicts:
+        what = f"{one.state} by {one.name} ({one.person}), asked for {one.requester}"
+        if one.name == STRANGER:
+            yield "a stranger decided", one.chat, what
+        elif one.rule == "requester" and one.person != one.requester:
+            yield "another person decided", one.chat, what
 
 
 def a_result_of_an_agent_arrives_once(record: Record) -> Iterator[Broken]:
@@ -80,6 +103,8 @@ def nothing_broke_a_rule_on_the_way(record: Record) -> Iterator[Broken]:
 
 WAIT_RULES = (
     an_unsafe_call_runs_only_when_approved_and_once,
+    what_runs_is_what_the_card_showed,
+    only_who_is_asked_decides,
     a_result_of_an_agent_arrives_once,
     a_reminder_fires_once_for_each_time,
     no_button_of_a_question_stays,

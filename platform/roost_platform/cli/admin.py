@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 import typer
 
+from roost_platform.cli.look import AsJson
 from roost_platform.cli.options import Data, connect, refuse, settings_in_use
+from roost_platform.cli.tables import show
 
 pairing = typer.Typer(no_args_is_help=True, help="People who want to talk to the agents.")
 admin = typer.Typer(
@@ -17,19 +19,17 @@ admin = typer.Typer(
 
 
 @pairing.command("list")
-def list_pairings(
-    data: Data = None, as_json: Annotated[bool, typer.Option("--json")] = False
-) -> None:
+def list_pairings(data: Data = None, as_json: AsJson = False) -> None:
     """List people who wait to be let in, with their codes."""
     with connect(data) as api:
         rows = api.get("/api/people", access="pending")["people"]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    if not rows:
-        print("nobody waits")
-    for row in rows:
-        print(f"{row['code'] or '(expired)':10} {row['display_name']}  {', '.join(row['aliases'])}")
+    shown = [
+        (row["code"] or "(expired)", row["display_name"], ", ".join(row["aliases"])) for row in rows
+    ]
+    show("nobody waits", ("code", "name", "known as"), shown)
 
 
 @pairing.command()

@@ -1,4 +1,4 @@
-"""`roost approvals`: what waits for a person's yes or no, and deciding it as an operator."""
+"""`roost approvals`: what waits for a person's yes, no or answer; an operator decides it."""
 
 import json
 from typing import Annotated, Any
@@ -10,7 +10,9 @@ from roost_platform.cli.look import AsJson, Page
 from roost_platform.cli.options import Data, connect
 from roost_platform.cli.tables import ago, show
 
-approvals = typer.Typer(no_args_is_help=True, help="Calls that wait for a yes or no: decide them.")
+approvals = typer.Typer(
+    no_args_is_help=True, help="What waits for a yes, a no or an answer: decide it."
+)
 ApprovalId = Annotated[
     str, typer.Argument(metavar="ID", help="Its id, or the beginning or end of it; see list.")
 ]
@@ -52,9 +54,26 @@ def deny(id: ApprovalId, reason: Reason = "", data: Data = None, as_json: AsJson
     _decide(data, id, "deny", reason, as_json=as_json)
 
 
+@approvals.command()
+def answer(
+    id: ApprovalId,
+    answers: Annotated[
+        list[str], typer.Argument(metavar="ANSWER", help="One for each open question, in order.")
+    ],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question in the person's place; the first answer counts."""
+    _send(data, id, {"verdict": "answer", "answers": answers}, as_json=as_json)
+
+
 def _decide(data: Data, id: str, verdict: str, reason: str, *, as_json: bool) -> None:
+    _send(data, id, {"verdict": verdict, "reason": reason}, as_json=as_json)
+
+
+def _send(data: Data, id: str, decided: dict[str, Any], *, as_json: bool) -> None:
     with connect(data) as api:
-        body = {"verdict": verdict, "reason": reason}
+        body = {**decided, "via": "cli"}
         done = api.post(f"/api/approvals/{quote(id, safe='')}", body)
     print(json.dumps(done, indent=2) if as_json else f"{done['id']} is {done['state']}")
 
@@ -62,7 +81,7 @@ def _decide(data: Data, id: str, verdict: str, reason: str, *, as_json: bool) ->
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     decides = WHO.get(row["rule"], row["rule"])
     if row["kind"] != "approve":
-        decides = f"{row['requester'] or 'the person'}, in words"
+        decides = f"{row['requester'] or 'the person'} or an operator, in words"
     is_open = row["state"] == "pending"
     return (
         row["id"],

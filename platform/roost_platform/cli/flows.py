@@ -29,6 +29,7 @@ def start(
         str, typer.Option(help="Console session to start it in; by default one of its own.")
     ] = "",
     data: Data = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start a flow; prints the id by which `roost flow show` finds it."""
     try:
@@ -39,7 +40,7 @@ def start(
         refuse("--input must be a JSON object with the flow's fields by name.", code=2)
     with connect(data) as api:
         started = api.post("/api/flows", {"name": name, "input": given, "session": session})
-    print(started["id"])
+    print(json.dumps(started, indent=2) if as_json else started["id"])
 
 
 @flow.command("list")
@@ -90,6 +91,21 @@ def show_flow(
     show("it has not begun", columns, [_row(step) for step in found["journal"]])
     for text in filter(None, (found["answer"], found["error"])):
         print(f"\n{text}")
+
+
+@flow.command("fork")
+def fork_flow(
+    id: Annotated[str, typer.Argument(help="The flow's id, or the one that `start` printed.")],
+    at: Annotated[
+        int, typer.Option("--at", min=1, help="The step with which the new run begins, from 1.")
+    ],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a new run with the results of the steps before one; no effect is repeated."""
+    with connect(data) as api:
+        forked = api.post(f"/api/flows/{quote(id, safe='')}/fork", {"at": at})
+    print(json.dumps(forked, indent=2) if as_json else forked["id"])
 
 
 def _row(step: dict[str, Any]) -> tuple[str, ...]:

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli import admin, approvals, flows, keep, keys, look, new, people, schedules
+from roost_platform.cli import (
+    admin,
+    approvals,
+    flows,
+    keep,
+    keys,
+    look,
+    new,
+    people,
+    retry,
+    schedules,
+)
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 
@@ -173,6 +184,7 @@ def version() -> None:
 
 look.add_to(app)
 keep.add_to(app)
+app.command()(retry.retry)
 app.add_typer(new.new, name="new")
 app.add_typer(admin.pairing, name="pairing")
 app.add_typer(approvals.approvals, name="approvals")

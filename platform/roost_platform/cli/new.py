@@ -97,9 +97,12 @@ def _tell(name: str, made: Made) -> None:
     print(f"made {made.folder}/")
     for file in sorted(path.name for path in made.folder.iterdir()):
         print(f"  {file}")
+    # `make up` installs what runs agents, not what tests them.
+    pytest = "" if find_spec("pytest") else f"  {sys.executable} -m pip install pytest\n"
     print(
         f"Next:\n"
         f"  cd {made.folder}\n"
+        f"{pytest}"
         f"  python -m pytest\n"
         f"  PYTHONPATH=. ROOST_AGENTS={made.target} roost up --dev\n"
         f"  roost chat --agent {name}"

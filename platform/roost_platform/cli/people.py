@@ -1,5 +1,6 @@
 """`roost people`: all that is kept of a person, exported or deleted."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,21 +8,26 @@ from urllib.parse import quote
 
 import typer
 
+from roost_platform.cli.look import AsJson
 from roost_platform.cli.options import Data, connect, refuse
+from roost_platform.cli.tables import show
 
 people = typer.Typer(no_args_is_help=True, help="What is kept of a person: export it, delete it.")
 PersonId = Annotated[str, typer.Argument(metavar="ID", help="The person's id; see list.")]
 
 
 @people.command("list")
-def list_people(data: Data = None) -> None:
+def list_people(data: Data = None, as_json: AsJson = False) -> None:
     """List the people who wrote, with their ids."""
     with connect(data) as api:
         rows = api.get("/api/people")["people"]
-    for row in rows:
-        print(f"{row['id']}  {row['access']:8} {row['display_name']}  {', '.join(row['aliases'])}")
-    if not rows:
-        print("nobody has written yet")
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    shown = [
+        (row["id"], row["access"], row["display_name"], ", ".join(row["aliases"])) for row in rows
+    ]
+    show("nobody has written yet", ("id", "access", "name", "known as"), shown)
 
 
 @people.command()

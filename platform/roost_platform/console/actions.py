@@ -10,6 +10,7 @@ from roost_channels.message import Sender
 from roost_platform.commands import dropped_line, queue_set
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.errors import NotAllowed, NotFound, Refused
+from roost_platform.flows import retry_turn
 from roost_platform.identity.roles import Principal
 
 REDRIVE_MAX = 500  # messages that one press sends again
@@ -21,6 +22,14 @@ async def stop_session(deps: ConsoleDeps, id: str, by: Principal, ip: str) -> st
     if stopped.turn_id and not stopped.undelivered.ids:
         return f"Stopping. {dropped_line(stopped.dropped)}".strip()
     return f"Stopping. {stopped.answer}" if stopped.turn_id else stopped.answer
+
+
+async def retry_in_session(deps: ConsoleDeps, turn_id: str, by: Principal, ip: str) -> None:
+    """Have a failed turn tried again, and ring its session."""
+    try:
+        await retry_turn(deps.stores, deps.intake, turn_id, by.name, ip)
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
 
 
 async def reply_as_operator(deps: ConsoleDeps, id: str, text: str, by: Principal, ip: str) -> None:

@@ -91,6 +91,7 @@ ACTIONS: Sequence[ConsoleRoute] = (
     *files.ACTIONS,
     *approvals.ACTIONS,
     *schedules.ACTIONS,
+    *flows.ACTIONS,
     *tools.ACTIONS,
     *deliveries.ACTIONS,
     *people.ACTIONS,

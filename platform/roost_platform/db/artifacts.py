@@ -1,12 +1,9 @@
 """Files that people send and agents make: rows in the database, bytes in the data folder."""
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from uuid import uuid4
 
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,6 +22,8 @@ from roost_platform.db.message_files import (
     NAME_MAX,
     attached,
     new_artifact_id,
+    path_of,
+    write,
 )
 from roost_platform.db.reply_targets import reply_target
 from roost_platform.errors import NotAllowed, NotFound
@@ -68,7 +67,7 @@ class ArtifactStore:
 
     async def fetched(self, artifact_id: str, data: bytes) -> None:
         """Store the bytes of a file that was fetched."""
-        digest = await asyncio.to_thread(self._write, artifact_id, data)
+        digest = await asyncio.to_thread(write, self.path(artifact_id), data)
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
             if row is not None and row.state == "pending":
@@ -116,7 +115,7 @@ class ArtifactStore:
         if known is not None:
             return _artifact_of(known)
         artifact_id = new_artifact_id()
-        digest = await asyncio.to_thread(self._write, artifact_id, data)
+        digest = await asyncio.to_thread(write, self.path(artifact_id), data)
         async with self._database.write() as session:
             turn = await get_turn(session, turn_id)
             conversation = await session.get_one(models.Conversation, turn.conversation_id)
@@ -197,12 +196,12 @@ class ArtifactStore:
             raise Rejected(f"the file of artifact {artifact_id} is gone") from None
 
     def path(self, artifact_id: str) -> Path:
-        """Where the bytes are: in one of many folders, named by the end of the id."""
+        """Where the bytes are; raises NotFound for what is no id, NotAllowed without a folder."""
         if self._folder is None:
             raise NotAllowed("No folder for files is set.")
         if not artifact_id or not set(artifact_id) <= set(ID_ALPHABET):
             raise NotFound(f"No artifact {artifact_id}.")
-        return self._folder / artifact_id[-2:] / artifact_id
+        return path_of(self._folder, artifact_id)
 
     async def stored(self, artifact_id: str) -> StoredFile:
         """A stored file with its name and type; raises Rejected when it is gone."""
@@ -234,18 +233,6 @@ class ArtifactStore:
         for artifact_id in gone:
             await asyncio.to_thread(self.path(artifact_id).unlink, missing_ok=True)
         return len(gone)
-
-    def _write(self, artifact_id: str, data: bytes) -> str:
-        """Write the file whole or not at all; returns its SHA-256 in hex."""
-        path = self.path(artifact_id)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-        return hashlib.sha256(data).hexdigest()
 
 
 async def _tell(session: AsyncSession, artifact: models.Artifact, words: str, now: float) -> None:

@@ -43,13 +43,13 @@ async def enqueue(
     media: Sequence[Media] = (),
     edits_id: str | None = None,
 ) -> str:
-    """Queue a logical message, once per `dedupe_key`; returns its outbox id, empty for a child's
-    conversation, which is no chat.
+    """Queue a logical message, once per `dedupe_key`; returns its outbox id, empty where the
+    conversation is no chat.
 
     edits_id: the message of ours that it replaces in place. Where the channel can't edit, a notice
     is sent as a message of its own, and any other kind is not sent.
     """
-    if conversation.kind == "child":
+    if conversation.kind != "chat":
         return ""
     queued = await session.scalar(_QUEUED, {"key": dedupe_key})
     if queued is not None:

@@ -1,21 +1,31 @@
-"""The files of messages as artifacts: what came in with one, and what an answer takes along."""
+"""Files as artifacts: what came in with a message, what an answer takes along, long texts that are
+kept whole; and where their bytes are.
+"""
 
+import asyncio
+import hashlib
+import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Final, cast
+from uuid import uuid4
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Attachment, Media, MediaKind
 from roost_platform.db import models
+from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 
 # Without vowels an id is never a word; without look-alikes it is easy to repeat.
 ID_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
 ID_LENGTH = 10
 NAME_MAX = 200  # characters of a file's name
+_FOLDER: Final = "files"
+TEXT_TYPE: Final = "text/plain"
 
 
 def new_artifact_id() -> str:
@@ -85,3 +95,73 @@ async def attached(session: AsyncSession, turn_id: str) -> Sequence[models.Artif
         .order_by(models.Artifact.attached)
     )
     return rows.all()
+
+
+def set_folder(database: Database, folder: Path | None) -> None:
+    """Let the transactions of a database keep texts as files in the folder; None for none."""
+    database.session_info[_FOLDER] = folder
+
+
+def path_of(folder: Path, artifact_id: str) -> Path:
+    """Where an artifact's bytes are: in one of many folders, named by the end of the id."""
+    return folder / artifact_id[-2:] / artifact_id
+
+
+def write(path: Path, data: bytes) -> str:
+    """Write a file whole or not at all; returns its SHA-256 in hex."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    with part.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+    return hashlib.sha256(data).hexdigest()
+
+
+async def keep_text(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    *,
+    turn_id: str,
+    origin: str,
+    name: str,
+    text: str,
+    now: float,
+) -> str:
+    """Keep a text as a file of the conversation, once by origin; its id, empty without a folder.
+
+    The bytes are written before the transaction commits, so that no row is without them.
+    """
+    folder: Path | None = session.info.get(_FOLDER)
+    if folder is None:
+        return ""
+    known = await session.scalar(
+        select(models.Artifact.id).where(
+            models.Artifact.conversation_id == conversation.id, models.Artifact.origin == origin
+        )
+    )
+    if known is not None:
+        return known
+    artifact_id, data = new_artifact_id(), text.encode()
+    digest = await asyncio.to_thread(write, path_of(folder, artifact_id), data)
+    session.add(
+        models.Artifact(
+            id=artifact_id,
+            conversation_id=conversation.id,
+            turn_id=turn_id,
+            origin=origin,
+            channel=conversation.channel,
+            account=conversation.account,
+            kind="document",
+            name=name,
+            mime_type=TEXT_TYPE,
+            size=len(data),
+            sha256=digest,
+            state="stored",
+            next_at=now,
+            created_at=now,
+            stored_at=now,
+        )
+    )
+    return artifact_id

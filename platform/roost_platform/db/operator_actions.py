@@ -1,4 +1,4 @@
-"""What operators do to conversations and deliveries: reply, and send a dead letter again."""
+"""What operators do to conversations and deliveries: reply, try again, fork, send again."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +10,8 @@ from roost.agent import QUEUE_MODES, QueueMode
 from roost_channels.rendering.parts import labelled
 from roost_platform.commands import PROGRESS_DEFAULT, PROGRESS_MEANINGS, QUEUE_DEFAULT
 from roost_platform.db import models
+from roost_platform.db.attempts.forking import Forked, fork
+from roost_platform.db.attempts.retrying import Retried, retry
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
@@ -159,6 +161,24 @@ class OperatorActions:
             await conclude(session, entry, now)
             await audit(session, now, operator, "delivery.confirm", entry.id, {}, ip)
             return entry.id
+
+    async def retry(self, turn_id: str, operator: str, ip: str = "") -> Retried:
+        """Have a failed turn tried again; see `retrying.retry`."""
+        async with self._database.write() as session:
+            now = self._database.now()
+            retried = await retry(session, turn_id, operator, now)
+            detail = {"conversation_id": retried.conversation_id, "retries": retried.retries}
+            await audit(session, now, operator, "turn.retry", turn_id, detail, ip)
+            return retried
+
+    async def fork(self, turn_id: str, at: int, operator: str, ip: str = "") -> Forked:
+        """Begin a new run of a flow at a step of an earlier one; see `forking.fork`."""
+        async with self._database.write() as session:
+            now = self._database.now()
+            forked = await fork(session, turn_id, at, now)
+            detail = {"at": at, "new_turn_id": forked.turn_id, "kept": forked.kept}
+            await audit(session, now, operator, "flow.fork", turn_id, detail, ip)
+            return forked
 
     async def _find(
         self, session: AsyncSession, part_or_outbox_id: str

@@ -15,6 +15,7 @@ from roost_platform.db.channels import ChannelStates
 from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.flows.store import FlowStore
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
+from roost_platform.db.message_files import set_folder
 from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
 from roost_platform.db.outbox.receipts import ReceiptStore
@@ -26,7 +27,7 @@ from roost_platform.db.policies.switches import ToolPolicies
 from roost_platform.db.queries import Queries
 from roost_platform.db.schedules.store import ScheduleStore
 from roost_platform.db.services import Heartbeats
-from roost_platform.db.turns.stop import Stopped
+from roost_platform.db.turns.stop import StopNews, Stopped
 from roost_platform.db.turns.turns import TurnStore
 from roost_platform.db.waits.store import WaitStore
 from roost_platform.queueing import QueueRules
@@ -56,6 +57,7 @@ class Stores:
     policies: ToolPolicies
     schedules: ScheduleStore
     flows: FlowStore
+    stop_news: StopNews
     agent_versions: AgentVersions
 
     async def say_as_operator(
@@ -110,6 +112,7 @@ def open_stores(
     approvals: how people are asked whether a tool may run.
     """
     opened = Database(database) if isinstance(database, str) else database
+    set_folder(opened, files)
     rules = queueing or QueueRules()
     asking = approvals or ApprovalRules()
     tenants = Tenants(opened, tenant_scope)
@@ -137,5 +140,6 @@ def open_stores(
         policies=ToolPolicies(opened),
         schedules=ScheduleStore(opened),
         flows=FlowStore(opened, tenants),
+        stop_news=StopNews(opened),
         agent_versions=AgentVersions(opened),
     )

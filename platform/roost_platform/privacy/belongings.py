@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Table, and_, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_inference.client.sessions import EngineSession
@@ -16,7 +16,7 @@ from roost_platform.db import models
 from roost_platform.db.models import Base
 from roost_platform.db.people.link_codes import failures_of
 from roost_platform.db.turns.children.limits import root_of
-from roost_platform.db.waits.grants import subject_of
+from roost_platform.db.waits.grants import SCHEDULE, subject_of
 from roost_platform.errors import NotFound
 
 # Tables with nothing of people: those of operators and of the installation.
@@ -113,7 +113,7 @@ async def _agents_below(
     rows = await session.scalars(
         select(models.Conversation)
         .where(
-            models.Conversation.kind == "child",
+            models.Conversation.kind != "chat",
             or_(models.Conversation.root_id.in_(own), models.Conversation.id.in_(for_person)),
         )
         .order_by(models.Conversation.depth.desc(), models.Conversation.id)
@@ -185,7 +185,9 @@ def by_address(table: Table, owner: Belongings) -> ColumnElement[bool]:
     if table.name == "tool_policies":
         return table.c.person_id == owner.identity_id
     if table.name == "grants":
-        return table.c.subject == subject_of(owner.identity_id)
+        theirs = models.Schedule.owner_id == owner.identity_id
+        schedules = select(literal(SCHEDULE) + models.Schedule.id).where(theirs)
+        return or_(table.c.subject == subject_of(owner.identity_id), table.c.subject.in_(schedules))
     if table.name == "chat_waits":
         return tuple_(table.c.channel, table.c.account, table.c.chat).in_(chats)
     addresses: list[tuple[Any, ...]] = sorted(owner.addresses)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -96,7 +96,9 @@ async def take_out(
         _empty(row)
     await _empty_transcript(session, conversation.id, ids, traces)
     await _empty_turns(session, traces.turns)
-    await _empty_messages(session, models.Outbox.dedupe_key.in_(traces.said))
+    said = models.Outbox.dedupe_key.in_(traces.said)
+    replaced = models.Outbox.edits_id.in_(select(models.Outbox.id).where(said))
+    await _empty_messages(session, or_(said, replaced))
     for table, column in (
         (models.Occurrence, models.Occurrence.schedule_id),
         (models.Schedule, models.Schedule.id),

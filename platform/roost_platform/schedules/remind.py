@@ -6,42 +6,33 @@ from datetime import date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from roost.schedules.spec import At, Cron, Every, ScheduleError, Spec
+from roost.schedules.spec import EVERY_S_MAX, MINUTE_S, At, Cron, Every, ScheduleError, Spec
 from roost.schedules.times import wall
 from roost.schedules.zones import instant, local
+from roost_platform.schedules.words import (
+    BARE_HOUR,
+    DATES,
+    DAY,
+    FORMS,
+    HOUR_HALF,
+    NOON,
+    NUMBER,
+    TIME,
+    UNIT,
+    UNITS,
+    WITH_YEAR,
+    clock,
+    date_of,
+    has_left_over,
+    month_of,
+    number,
+    weekday,
+)
 
 TEXT_CHARS_MAX: Final = 1000
-FORMS: Final = """\
-Write when, then what:
-/remind in 20 minutes take the bread out
-/remind today 18:00 call Ana
-/remind tomorrow 9:00 call Ana
-/remind on friday at 5 pm send the report
-/remind on 24 Dec at 18:00 wrap the presents
-/remind every day 8:30 stretch
-/remind every weekday 8:30 stand-up
-/remind every monday and thursday at 19:00 training
-/remind every 2 hours until done drink water"""
-_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_MONTHS: Final = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
-_UNITS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_UNIT: Final = r"(minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)\b"
-_DAY: Final = "|".join(rf"{day[:3]}(?:{day[3:]})?" for day in _DAYS)
-_MONTH: Final = "|".join(rf"{month[:3]}(?:{month[3:]})?" for month in _MONTHS) + "|sept"
-_TIME: Final = r"(?:at\s+)?(\d{1,2}):(\d\d)(?:\s*(am|pm)\b)?(?![\d:])"
-_HOUR_HALF: Final = r"(?:at\s+)?(\d{1,2})()\s*(am|pm)\b"
-_BARE_HOUR: Final = r"at\s+(\d{1,2})(?![\d:.])\b(?!\s*(?:o'?clock|h)\b)"
-_NOON: Final = r"(?:at\s+)?noon\b"
-_YEAR: Final = r"(?:,?\s+(\d{4}))?\b"
-# What stands in front of the words only where the times were not understood to the end.
-_LEFT_OVER: Final = (
-    rf"(?:at|on|in|by|around|about|next|this|from|until|and|or)\s+(?:\d|the\s+\d|noon|midnight|{_DAY})"
-    rf"|(?:today|tonight|tomorrow|yesterday|{_DAY})\b|\d{{1,2}}[:.]\d\d|\d{{1,2}}\s*(?:am|pm)\b|,|&"
-    r"|in\s+the\s+(?:morning|afternoon|evening|night)\b|(?:am|pm|o'?clock)\b|(?:every|until)\s"
-)
+EVENING: Final = 17  # the hour from which on a time is tonight
+DELAY_PARTS_MAX: Final = 4
+LEAP_YEAR: Final = 2028
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +68,12 @@ class _Reader:
 
     def read(self) -> Reminder:
         """The whole reminder."""
-        spec = self._every() if self._eat(r"every\b") else self._delay() or self._moment()
+        is_every = self._eat(r"every\b|(?=(?:daily|everyday)\b)")
+        spec = self._every() if is_every else self._delay() or self._moment()
         until_done = bool(self._eat(r"until\s+done\b"))
         if until_done and isinstance(spec, At):
             raise ScheduleError(f'"until done" needs an interval, such as every hour.\n{FORMS}')
-        if re.match(_LEFT_OVER, self._rest, re.IGNORECASE):
+        if has_left_over(self._rest):
             raise ScheduleError(
                 f"I am not sure which time you mean: “{self._rest[:40]}” reads like a part of it. "
                 f"Write the day first, then one time.\n{FORMS}"
@@ -107,25 +99,42 @@ class _Reader:
         return local(self._now, self._zone).replace(tzinfo=None), self._zone
 
     def _delay(self) -> Spec | None:
-        """`in 20 minutes`, `in 1 hour 30 minutes`, `in an hour`, `in 2 days`."""
-        match = self._eat(rf"in\s+(\d{{1,4}}|an?)\s*{_UNIT}")
-        if match is None:
+        """`in 20 minutes`, `in 1 hour 30 minutes`, `in half an hour`, `in 2 days`."""
+        if self._eat(r"in\s+half\s+an\s+hour\b"):
+            return self._after(1800, "m")
+        if self._eat(r"in\s+an\s+hour\s+and\s+a\s+half\b"):
+            return self._after(5400, "m")
+        seconds, smallest = 0, "x"
+        lead = r"in\s+"
+        for _ in range(DELAY_PARTS_MAX):
+            match = self._eat(rf"{lead}{NUMBER}\s*{UNIT}")
+            if match is None:
+                break
+            unit = match[2][0].lower()
+            if seconds and UNITS[unit] >= UNITS[smallest]:
+                raise ScheduleError(f"I am not sure how long that is. Write one number.\n{FORMS}")
+            seconds, smallest = seconds + number(match[1]) * UNITS[unit], unit
+            lead = r"(?:and\s+|,\s*)?"
+        if smallest == "x":
             return None
-        seconds = _number(match[1]) * _UNITS[match[2][0].lower()]
-        more = self._eat(rf"(?:and\s+)?(\d{{1,2}})\s*{_UNIT}") if match[2][0] in "hH" else None
-        if more is not None:
-            seconds += _number(more[1]) * _UNITS[more[2][0].lower()]
         if not seconds:
             raise ScheduleError(f"That is now. Name a time to come.\n{FORMS}")
-        if seconds % 86_400 == 0:  # days keep the local time
+        return self._after(seconds, smallest)
+
+    def _after(self, seconds: int, smallest: str) -> Spec:
+        """A time from now on; one of whole days keeps the local time."""
+        if smallest in "dw":
             here, _ = self._local()
             return At(here.replace(microsecond=0) + timedelta(seconds=seconds))
         return At(local(int(self._now + seconds), self._zone or ZoneInfo("UTC")))
 
     def _moment(self) -> Spec:
         """A day, or today, and a time: `tomorrow 9:00`, `on 24 Dec at 18:00`, `at 5 pm`."""
-        day = self._day()
+        is_tonight = bool(self._eat(r"tonight\b"))
+        day = self._local()[0].date() if is_tonight else self._day()
         at = self._time()
+        if is_tonight and at is not None and at.hour < EVENING:
+            raise ScheduleError(f"{at:%H:%M} is not tonight. Write the day and the time.\n{FORMS}")
         if at is None:
             raise ScheduleError(f"I need a day or an interval, and a time.\n{FORMS}")
         here, zone = self._local()
@@ -137,7 +146,7 @@ class _Reader:
         return At(moment)
 
     def _refuse_day_behind(self) -> None:
-        if re.match(rf"(?:on\s+)?(?:today|tomorrow|{_DAY})\b", self._rest, re.IGNORECASE):
+        if re.match(rf"(?:on\s+)?(?:today|tomorrow|{DAY})\b", self._rest, re.IGNORECASE):
             raise ScheduleError(f"Write the day before the time.\n{FORMS}")
 
     def _day(self) -> date | None:
@@ -147,20 +156,13 @@ class _Reader:
         if self._eat(r"tomorrow\b"):
             return self._local()[0].date() + timedelta(days=1)
         if match := self._eat(r"(?:on\s+)?(\d{4})-(\d\d)-(\d\d)\b"):
-            return _date(int(match[1]), int(match[2]), int(match[3]))
-        for pattern, day, month in (
-            (
-                rf"(?:on\s+)?(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?\.?\s+({_MONTH})\b\.?{_YEAR}",
-                1,
-                2,
-            ),
-            (rf"(?:on\s+)?({_MONTH})\b\.?\s+(\d{{1,2}})(?:st|nd|rd|th)?{_YEAR}", 2, 1),
-        ):
+            return date_of(int(match[1]), int(match[2]), int(match[3]))
+        for pattern, day, month in WITH_YEAR:
             if match := self._eat(pattern):
-                return self._of_month(int(match[day]), _month(match[month]), match[3])
-        if match := self._eat(rf"(?:on\s+|this\s+)?({_DAY})\b"):
+                return self._of_month(int(match[day]), month_of(match[month]), match[3])
+        if match := self._eat(rf"(?:on\s+|this\s+)?({DAY})\b"):
             here, _ = self._local()
-            ahead = (_weekday(match[1]) - here.weekday()) % 7
+            ahead = (weekday(match[1]) - here.weekday()) % 7
             if not ahead:
                 raise ScheduleError(f"Today is {match[1]}: write today, or the date.\n{FORMS}")
             return here.date() + timedelta(days=ahead)
@@ -169,28 +171,31 @@ class _Reader:
     def _of_month(self, day: int, month: int, year: str | None) -> date:
         """A date; without a year the next one that comes."""
         if year is not None:
-            return _date(int(year), month, day)
+            return date_of(int(year), month, day)
         today = self._local()[0].date()
         is_over = (month, day) < (today.month, today.day)
-        return _date(today.year + is_over, month, day)
+        return date_of(today.year + is_over, month, day)
 
     def _time(self) -> time | None:
         """A time of day, None where none is written."""
-        if self._eat(_NOON):
+        if self._eat(NOON):
             return time(12)
-        if match := self._eat(_TIME) or self._eat(_HOUR_HALF):
-            return _clock(int(match[1]), int(match[2] or 0), (match[3] or "").lower())
-        if match := self._eat(_BARE_HOUR):
+        if match := self._eat(TIME) or self._eat(HOUR_HALF):
+            half = (match[3] or match[4] or "").lower()
+            return clock(int(match[1]), int(match[2] or 0), half)
+        if match := self._eat(BARE_HOUR):
             hour = int(match[1])
             if 1 <= hour <= 6:
                 raise ScheduleError(f"{hour}:00 or {hour + 12}:00? Write it like this.\n{FORMS}")
-            return _clock(hour, 0, "")
+            return clock(hour, 0, "")
         return None
 
     def _every(self) -> Spec:
         """What comes behind `every`: an interval, or days and a time."""
         if match := self._eat(r"(?:(\d{1,4})\s*)?(minutes?|mins?|hours?|hrs?|h|m)\b"):
-            seconds = int(match[1] or 1) * _UNITS[match[2][0].lower()]
+            seconds = int(match[1] or 1) * UNITS[match[2][0].lower()]
+            if not MINUTE_S <= seconds <= EVERY_S_MAX:
+                raise ScheduleError(f"Choose an interval from a minute to a year.\n{FORMS}")
             start = local(int(self._now), self._zone or ZoneInfo("UTC"))
             return Every(seconds, start)
         days = self._days()
@@ -202,52 +207,41 @@ class _Reader:
 
     def _days(self) -> str | None:
         """The last three fields of a cron expression, for the days that are named."""
-        if self._eat(r"day\b"):
+        if self._eat(r"(?:day|daily|everyday)\b"):
             return "* * *"
         if self._eat(r"(?:weekday|working\s+day)s?\b"):
             return "* * 1-5"
-        if match := self._eat(r"month\s+on\s+the\s+(\d{1,2})(?:st|nd|rd|th)?\b"):
-            if not 1 <= int(match[1]) <= 28:
-                raise ScheduleError("Choose a day from 1 to 28: later ones are not in each month.")
-            return f"{int(match[1])} * *"
+        if self._eat(r"weekends?\b"):
+            return "* * 0,6"
+        of_month = r"(?:month\s+on\s+)?the\s+(\d{1,2})(?:st|nd|rd|th)?\b|(\d{1,2})(?:st|nd|rd|th)\b"
+        yearly = self._eat(r"year\s+(?=on\b)")
+        for pattern, day, month in DATES:
+            if match := self._eat(pattern):
+                return _of_year(int(match[day]), month_of(match[month]))
+        if yearly is not None:
+            raise ScheduleError(f"Name the day of the year, such as 24 Dec.\n{FORMS}")
+        if match := self._eat(rf"(?:{of_month})(?:\s+of\s+the\s+month\b)?"):
+            return _of_month(int(match[1] or match[2]))
+        self._eat(rf"week\s+(?=on\s+(?:{DAY}))")
         found: list[int] = []
-        while match := self._eat(rf"(?:(?:,|and\b|&)\s*)?(?:on\s+)?({_DAY})s?\b"):
-            found.append(_weekday(match[1]))
+        while match := self._eat(rf"(?:(?:,|and\b|&)\s*)?(?:on\s+)?({DAY})s?\b"):
+            found.append(weekday(match[1]))
         return (
             f"* * {','.join(str((day + 1) % 7) for day in sorted(set(found)))}" if found else None
         )
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 1
+def _of_month(day: int) -> str:
+    if not 1 <= day <= 28:
+        raise ScheduleError("Choose a day from 1 to 28: later ones are not in each month.")
+    return f"{day} * *"
 
 
-def _weekday(name: str) -> int:
-    return next(i for i, day in enumerate(_DAYS) if day.startswith(name.lower()[:3]))
-
-
-def _month(name: str) -> int:
-    return next(i for i, month in enumerate(_MONTHS, 1) if month.startswith(name.lower()[:3]))
-
-
-def _clock(hour: int, minute: int, half: str) -> time:
-    if half and not 1 <= hour <= 12:
-        raise ScheduleError(f"{hour} {half} is no time: am and pm go with 1 to 12.\n{FORMS}")
-    if half:
-        hour = hour % 12 + (12 if half == "pm" else 0)
-    if hour > 23 or minute > 59:
-        raise ScheduleError(f"{hour}:{minute:02d} is no time: a day has 0:00 to 23:59.\n{FORMS}")
-    return time(hour, minute)
-
-
-def _date(year: int, month: int, day: int) -> date:
-    try:
-        return date(year, month, day)
-    except ValueError:
-        raise ScheduleError(
-            f"There is no {day} {_MONTHS[(month - 1) % 12][:3].title()} {year}. "
-            f"Check the day, or add the year.\n{FORMS}"
-        ) from None
+def _of_year(day: int, month: int) -> str:
+    date_of(LEAP_YEAR, month, day)
+    if (day, month) == (29, 2):
+        raise ScheduleError("29 Feb is not in each year: choose 28 Feb or 1 Mar.")
+    return f"{day} {month} *"
 
 
 def _passed(moment: datetime, here: datetime, *, is_named: bool) -> str:

@@ -20,6 +20,7 @@ from roost_platform.errors import ConfigError
 from roost_platform.gateway.config import GatewayConfig, Models, Providers
 from roost_platform.settings.approvals import ApprovalsConfig
 from roost_platform.settings.problems import explain, refuse_unknown_variables
+from roost_platform.settings.schedules import SchedulesConfig
 from roost_platform.settings.sections import (
     ConsoleConfig,
     DatabaseConfig,
@@ -115,6 +116,7 @@ class Settings(BaseSettings):
     sessions: SessionsConfig = Field(default_factory=SessionsConfig)
     inbound: InboundConfig = Field(default_factory=InboundConfig)
     approvals: ApprovalsConfig = Field(default_factory=ApprovalsConfig)
+    schedules: SchedulesConfig = Field(default_factory=SchedulesConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
     retention: RetentionConfig = Field(default_factory=RetentionConfig)

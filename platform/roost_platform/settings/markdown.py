@@ -48,6 +48,7 @@ SECTIONS = {
         "See [operations.md](operations.md#messages-in-a-row).",
     ),
     "approvals": ("Approvals", "When people are asked before a tool runs."),
+    "schedules": ("Schedules", "What checks may cost. See [schedules.md](schedules.md)."),
     "delivery": ("Delivery", ""),
     "files": ("Files", ""),
     "retention": (

@@ -57,6 +57,14 @@ def name_part(
     return event
 
 
+def drop_doubles(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """structlog processor: drop uvicorn's second copy of its line, which is made for terminals."""
+    event.pop("color_message", None)
+    return event
+
+
 def configure(
     part: str, *, level: str = "info", json_lines: bool | None = None, stream: TextIO | None = None
 ) -> None:
@@ -73,6 +81,7 @@ def configure(
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.stdlib.ExtraAdder(),
+        drop_doubles,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last = (

@@ -268,7 +268,7 @@ def _stop_on_signals(supervisor: Supervisor, reporter: Reporter) -> asyncio.Even
         requested.set()
         requested_at = time.monotonic()
         reporter.close()
-        reporter.note("stopping; once more to kill")
+        reporter.note("stopping; press Ctrl-C once more to kill")
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

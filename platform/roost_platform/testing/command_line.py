@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,24 +15,58 @@ from pathlib import Path
 from typing import Any
 
 from roost_platform.data_folder import running_stack
+from roost_platform.testing.forked import Forked
+
+# These start processes of their own, or are about how Python starts.
+ALWAYS_STARTED = ("up", "serve", "migrate", "new", "--help", "--version")
+TIMEOUT_S = 60.0
+_started: set[str] = set()
 
 
 def roost(
     *arguments: str, data: Path | None = None, stdin: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of `roost` to its end; `env` over an environment without our variables."""
+    """Run a command of `roost` to its end; `env` over an environment without our variables.
+
+    The first call of a command starts Python, as in a shell; later ones are forked from a process
+    that has loaded the same code.
+    """
     base = {k: v for k, v in os.environ.items() if not k.startswith("ROOST_")}
     base["PYTHONPATH"] = os.pathsep.join(sys.path)
     if data is not None:
         env["ROOST_DATA_DIR"] = str(data)
-    return subprocess.run(
-        [sys.executable, "-m", "roost_platform", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=base | env,
-    )
+    if arguments[0] in ALWAYS_STARTED or arguments[0] not in _started:
+        _started.add(arguments[0])
+        return subprocess.run(
+            [sys.executable, "-m", "roost_platform", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env=base | env,
+        )
+    return _run_forked(arguments, stdin, base | env)
+
+
+def _run_forked(
+    arguments: tuple[str, ...], stdin: str, env: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as given,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+    ):
+        given.write(stdin)
+        given.seek(0)
+        command = Forked(arguments, env, (given.fileno(), output.fileno(), errors.fileno()))
+        timer = threading.Timer(TIMEOUT_S, os.kill, (command.pid, signal.SIGKILL))
+        timer.start()
+        code = command.wait()
+        timer.cancel()
+        timer.join()
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, code, output.read(), errors.read())
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """For tests: flows over a database, the session's loop over the real activities, with kills."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -9,46 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost import Agent
 from roost.flow import Flow
-from roost_inference.client.assembly import Completed, Delta
-from roost_inference.client.engine_client import ChatRequest
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.db.turns.parking import make_ready
 from roost_platform.db.waits.deciding import Decided, Decider, decide
 from roost_platform.testing.chats import HandClock, Person
-from roost_platform.wiring import worker_ports
+from roost_platform.testing.workers import Killed, ScriptedModel, activities_of
 from roost_workflows.agents import AgentRegistry
-from roost_workflows.hints.session_hints import NoHints
-from roost_workflows.testing.sessions import run_session
+from roost_workflows.testing.sessions import Session
 from roost_workflows.turn.activities import Activities
-
-
-class Killed(BaseException):
-    """The worker died before a commit."""
-
-
-@dataclass
-class Script:
-    """An engine that gives its texts in order, and keeps what it was asked."""
-
-    texts: list[str] = field(default_factory=list)
-    requests: list[ChatRequest] = field(default_factory=list)
-
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
-        """The next text."""
-        self.requests.append(request)
-        text = self.texts.pop(0)
-        yield Delta(text)
-        yield Completed(
-            text=text,
-            tool_calls=(),
-            finish_reason="stop",
-            prompt_tokens=7,
-            cached_tokens=0,
-            completion_tokens=3,
-            message_id="m",
-            model="script",
-        )
 
 
 @dataclass
@@ -57,7 +26,7 @@ class FlowWorld:
 
     ada: Person
     clock: HandClock
-    engine: Script = field(default_factory=Script)
+    engine: ScriptedModel = field(default_factory=ScriptedModel)
     commits: int = 0
     kills: Collection[int] = ()
     is_dead: bool = False
@@ -75,8 +44,7 @@ class FlowWorld:
         self.activities = self._worker()
 
     def _worker(self) -> Activities:
-        ports = worker_ports(self.stores, NoHints())
-        return Activities(ports, self.engine, AgentRegistry.of(*self.flows))
+        return activities_of(self.stores, self.engine, AgentRegistry.of(*self.flows))
 
     async def says(self, text: str) -> None:
         """Write to the flow."""
@@ -91,7 +59,8 @@ class FlowWorld:
         while self.is_working:
             try:
                 conversation_id = await self.ada.conversation_id()
-                self.is_working = await run_session(self.activities, conversation_id)
+                await Session(self.activities, conversation_id).run()
+                self.is_working = False
             except Killed:
                 self.is_dead = False
                 self.activities = self._worker()

@@ -31,16 +31,17 @@ class Reminded:
     rung: Sequence[str] = ()
 
     async def says(self, text: str) -> list[str]:
-        """Write; what was queued for the chat since then."""
+        """Write; what was queued for the chat since then, without edits of earlier messages."""
         before = len(await self.person.outbox())
         await self.person.says(text)
-        return [text for _, text in (await self.person.outbox())[before:]]
+        queued = (await self.person.outbox())[before:]
+        return [text for kind, text in queued if kind != "approval"]
 
     async def presses(self, label: str, message: int = -1) -> str:
-        """Press a button of a message, by default the newest; what she is told."""
+        """Press a button of a message with buttons, by default the newest; what she is told."""
         async with self.person.stores.database.read() as session:
             rows = await session.scalars(select(models.Outbox).order_by(models.Outbox.sequence))
-            buttons = rows.all()[message].buttons
+            buttons = [row.buttons for row in rows.all() if row.buttons][message]
         data = next(one["data"] for one in buttons if one["label"] == label)
         event = self.person.message(data, kind="callback")
         return (await self.person.gives(event)).answers[event.event_id]

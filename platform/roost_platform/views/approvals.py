@@ -8,7 +8,8 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.waits.grants import PERSON, live_grants
+from roost_platform.db.turns.scheduled.titles import title_of
+from roost_platform.db.waits.grants import PERSON, SCHEDULE, live_grants
 from roost_platform.errors import NotFound
 
 LISTED_MAX: Final = 200
@@ -20,6 +21,7 @@ class ApprovalView:
 
     chat_key: the session key of the chat in which it is asked. rule: requester | operator |
     another. can_decide: whether an operator may decide it: open, and no question for words.
+    options, free_text: of each question, and whether other words answer it, too.
     arguments: what the call would be given, as JSON. before: the arguments that were asked about
     last in an earlier round of the same call, empty for none. card_state: whether the card reached
     the person (pending | sent | failed | cancelled). via: a channel, console, cli, api, clock,
@@ -35,6 +37,8 @@ class ApprovalView:
     arguments: str
     before: str
     questions: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+    free_text: tuple[bool, ...]
     answers: tuple[str, ...]
     rule: str
     conversation_id: str
@@ -59,14 +63,24 @@ class ApprovalView:
         """Whether an operator may decide it now."""
         return self.state == "pending" and self.kind == "approve"
 
+    @property
+    def can_answer(self) -> bool:
+        """Whether an operator may answer it now, in the person's place."""
+        return self.state == "pending" and self.kind != "approve"
+
 
 @dataclass(frozen=True, slots=True)
 class GrantView:
-    """A standing approval that counts now. subject: `person:ID` or `schedule:ID`."""
+    """A standing approval that counts now. subject: `person:ID` or `schedule:ID`.
+
+    schedule_id, schedule_title: of a schedule's, else empty.
+    """
 
     id: str
     subject: str
     person_name: str
+    schedule_id: str
+    schedule_title: str
     agent: str
     tool: str
     arguments: str
@@ -156,15 +170,19 @@ async def grants(session: AsyncSession, now: float) -> Sequence[GrantView]:
     """The standing approvals that count now, the newest first."""
     views = []
     for row in await live_grants(session, now):
-        person = None
+        person, schedule = None, None
         if row.subject.startswith(PERSON):
             person = await session.get(models.Identity, row.subject.removeprefix(PERSON))
+        elif row.subject.startswith(SCHEDULE):
+            schedule = await session.get(models.Schedule, row.subject.removeprefix(SCHEDULE))
         approval = await session.get(models.Approval, row.approval_id) if row.approval_id else None
         views.append(
             GrantView(
                 id=row.id,
                 subject=row.subject,
                 person_name="" if person is None else person.display_name,
+                schedule_id="" if schedule is None else schedule.id,
+                schedule_title="" if schedule is None else title_of(schedule),
                 agent=row.agent,
                 tool=row.tool,
                 arguments="" if approval is None else approval.arguments,
@@ -224,6 +242,8 @@ async def _view(session: AsyncSession, row: models.Approval) -> ApprovalView:
         arguments=row.arguments,
         before=before or "",
         questions=tuple(question["text"] for question in row.questions),
+        options=tuple(tuple(question["options"]) for question in row.questions),
+        free_text=tuple(bool(question["free_text"]) for question in row.questions),
         answers=tuple(row.answers),
         rule=row.rule,
         conversation_id=row.conversation_id,

@@ -54,6 +54,7 @@ class PersonRow:
     aliases: tuple[AliasView, ...]
     conversations: tuple[tuple[str, str, str], ...]  # (id, channel, account as in SessionRow)
     decided_by: str
+    by_policy: bool  # the channel's access setting decided, and no operator
     decided_at: float | None
     created_at: float
 
@@ -180,6 +181,7 @@ async def rows_of(session: AsyncSession, rows: Sequence[models.Identity]) -> tup
             aliases=aliases.get(row.id, ()),
             conversations=tuple(conversations.get(row.id, ())),
             decided_by=row.decided_by,
+            by_policy=row.decided_by_policy,
             decided_at=row.decided_at,
             created_at=row.created_at,
         )

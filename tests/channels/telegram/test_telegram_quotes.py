@@ -186,7 +186,7 @@ async def test_r16_an_answer_to_a_deleted_topic_goes_to_the_chat_once_and_says_s
         await phone.courier.drain()
         await phone.clock.advance(3.0)
     assert phone.outbox.states(gone) == ["sent"]
-    assert phone.telegram.bot_texts(GROUP) == ["(the topic is gone)\nThe answer."]
+    assert phone.telegram.bot_texts(GROUP) == ["(the topic is gone or closed)\nThe answer."]
     assert phone.telegram.bot_texts(CHAT) == []
     tries = phone.telegram.calls_of("sendMessage")
     assert ["message_thread_id" in call.parameters for call in tries] == [True, False]
@@ -215,7 +215,7 @@ async def test_r16_a_private_topic_that_is_gone_is_left_for_the_chat(phone: Phon
     for _ in range(5):
         await phone.courier.drain()
         await phone.clock.advance(3.0)
-    assert phone.telegram.bot_texts(CHAT) == ["(the topic is gone)\nHere."]
+    assert phone.telegram.bot_texts(CHAT) == ["(the topic is gone or closed)\nHere."]
 
 
 TEXT = st.text(

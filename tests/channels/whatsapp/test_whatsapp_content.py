@@ -89,21 +89,34 @@ async def test_a_content_that_is_refused_or_was_deleted_costs_the_buttons_not_th
 
 
 async def test_a_card_without_its_buttons_says_which_numbers_to_write(chat: Chat) -> None:
-    card = (Button("Approve", "ap:n:a"), Button("Deny", "ap:n:d"))
+    card = (Button("Approve", "ap:n:a", "1 KQX"), Button("Deny", "ap:n:d", "2 KQX"))
     await chat.channel.send(Outgoing(chat.address, RenderedPart("May I?"), buttons=card))
     chat.twilio.core.contents.clear()
     part = RenderedPart("May I go?")
     sent = await chat.channel.send(Outgoing(chat.address, part, buttons=card))
     await chat.twilio.settled()
     said = chat.twilio.visible(USER)[-1].body
-    assert said == "May I go?\n\nReply 1 for Approve, 2 for Deny."
-    assert await chat.channel.find_sent(Outgoing(chat.address, part), since=0.0) == sent
+    assert said == "May I go?\n\nReply 1 KQX for Approve, 2 KQX for Deny."
+    asked = Outgoing(chat.address, part, buttons=card)
+    assert await chat.channel.find_sent(asked, since=0.0) == sent
 
 
-async def test_a_press_on_a_card_is_a_press_and_no_words(chat: Chat) -> None:
-    form = {"From": USER, "MessageSid": "SM1", "Body": "Approve", "ButtonPayload": "ap:n:a"}
+async def test_a_reminder_without_its_buttons_says_which_numbers_to_write(chat: Chat) -> None:
+    buttons = [Button("Done", "sc:s:d", "1"), Button("Snooze 10 min", "sc:s:s", "2")]
+    await chat.channel.send(Outgoing(chat.address, RenderedPart("call"), buttons=buttons))
+    chat.twilio.core.contents.clear()
+    await chat.channel.send(Outgoing(chat.address, RenderedPart("call"), buttons=buttons))
+    await chat.twilio.settled()
+    said = chat.twilio.visible(USER)[-1].body
+    assert said == "call\n\nReply 1 for Done, 2 for Snooze 10 min."
+
+
+@pytest.mark.parametrize("field", ["ButtonPayload", "ListId"])
+@pytest.mark.parametrize("data", ["ap:n:a", "sc:s1:d"])
+async def test_a_press_on_a_card_is_a_press_and_no_words(chat: Chat, field: str, data: str) -> None:
+    form = {"From": USER, "MessageSid": "SM1", "Body": "Approve", field: data}
     event = read(Form(list(form.items())), chat.twilio.sender, 1.0)
-    assert (event.kind, event.text, event.answered_in_chat) == ("callback", "ap:n:a", True)
+    assert (event.kind, event.text, event.answered_in_chat) == ("callback", data, True)
 
 
 async def test_buttons_under_a_long_answer_or_a_file_come_in_a_part_of_their_own(

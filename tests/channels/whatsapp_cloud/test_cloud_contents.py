@@ -356,3 +356,16 @@ def test_a_deep_message_is_stored_and_told(depth: int) -> None:
     found = taken({**BASE, "type": "hologram", "hologram": deep})
     assert found.attachments[0].kind == "hologram" and not found.problem
     assert len(json.dumps(found.raw)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"text": {"body": "no type"}}, ["no type"]),
+        ({"location": {"latitude": 1, "longitude": 2}}, ["location: 1,2"]),
+    ],
+)
+def test_a_message_without_a_type_is_read_by_what_it_holds(
+    content: dict[str, Any], words: list[str]
+) -> None:
+    assert told(content) == words

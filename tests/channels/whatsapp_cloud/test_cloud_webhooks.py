@@ -10,7 +10,12 @@ import pytest
 from roost_channels.intake import Accepted, Refusal
 from roost_channels.testing.memory.intake import MemoryIntake
 from roost_channels.whatsapp.window import INVITATION
-from roost_channels.whatsapp_cloud.inbound import BATCH_MAX, BODY_BYTES_MAX, CloudWebhooks
+from roost_channels.whatsapp_cloud.inbound import (
+    BATCH_MAX,
+    BODY_BYTES_MAX,
+    WAITING,
+    CloudWebhooks,
+)
 from roost_channels.whatsapp_cloud.testing import ADDRESS, NUMBER, USER, newest, settings
 
 TEXT = {
@@ -211,6 +216,15 @@ async def test_what_is_not_for_this_number_or_not_readable_changes_nothing() -> 
     assert dead.problem == "ValueError: no id" and dead.kind == "other" and not intake.receipts
     intake = await take(errors=[{"code": 130429, "title": "Rate limit hit"}])
     assert intake.states == [("degraded", "Rate limit hit")]
+
+
+async def test_an_account_whose_problem_is_over_is_up_again() -> None:
+    intake = MemoryIntake()
+    hooks = CloudWebhooks(settings(), intake)
+    problem = payload(errors=[{"code": 130429, "title": "Rate limit hit"}])
+    for body in (problem, payload(), payload(TEXT), payload(TEXT)):
+        assert (await hooks.receive(signed(body), body)).status == 200
+    assert intake.states == [("degraded", "Rate limit hit"), ("up", WAITING)]
     hooks = CloudWebhooks(settings(), intake)
     for body in (b"[]", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 50_000):
         assert (await hooks.receive(signed(body), body)).status == 400

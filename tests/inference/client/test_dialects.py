@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from roost_inference.client.assembly import UNFINISHED, AnswerUnfinished
+from roost_inference.client.call_assembly import CallAssembly
 from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
 from roost_inference.errors import (
     EngineFailed,
@@ -83,6 +84,7 @@ def events(*data: str) -> str:
         events(chunk(content=[{"type": "text", "text": "H"}, {"text": "i"}]), chunk("stop")),
         events(chunk(role="assistant", content=""), chunk("STOP", content=["Hi"])),
         events(chunk(content=None, refusal="Hi"), chunk("stop")),
+        events('{"choices": [{"index": 0, "text": "Hi"}]}', chunk("stop")),
         json.dumps({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}),
         f"{chunk(content='Hi')}\n{chunk('stop')}\n",
         json.dumps(json.loads(chunk("stop", content="Hi")), indent=2),
@@ -159,6 +161,46 @@ async def test_tool_calls_are_put_together_in_every_dialect(deltas: list[dict[st
         ("f", {"a": 1}),
     ]
     assert len({call.id for call in completed.tool_calls}) == 2
+
+
+@pytest.mark.parametrize("field", ["parameters", "input"])
+async def test_arguments_under_another_name_are_read(field: str) -> None:
+    call = {"index": 0, "id": "x", "function": {"name": "f", field: {"a": 1}}}
+    completed, _ = await read(events(chunk(tool_calls=[call]), chunk("tool_calls")))
+    assert json.loads(completed.tool_calls[0].arguments) == {"a": 1}
+
+
+@pytest.mark.parametrize("pieces", [["cal", "cul", "ator"], ["calc", "ulator"], ["calculator"]])
+def test_the_name_of_a_call_may_come_in_pieces(pieces: list[str]) -> None:
+    calls = CallAssembly(["calculator", "clock"])
+    for piece in pieces:
+        calls.add_all({"tool_calls": [{"index": 0, "function": {"name": piece}}]})
+    calls.add_all({"tool_calls": [{"index": 0, "function": {"arguments": '{"a": 1}'}}]})
+    calls.add_all({"tool_calls": [{"index": 1, "function": {"name": "clock"}}]})
+    assert [(c.name, c.arguments) for c in calls.completed()] == [
+        ("calculator", '{"a": 1}'),
+        ("clock", "{}"),
+    ]
+
+
+def test_two_calls_with_one_number_are_not_one_name() -> None:
+    calls = CallAssembly(["f", "ff", "g"])
+    for name in ("f", "f", "g"):
+        calls.add_all({"tool_calls": [{"index": 0, "function": {"name": name}}]})
+    assert [call.name for call in calls.completed()] == ["f", "f", "g"]
+
+
+async def test_halves_of_a_character_that_came_apart_are_one() -> None:
+    body = events(chunk(content="a \ud83d"), chunk(content="\ude00 b \ud83d"), chunk("stop"))
+    completed, shown = await read(body)
+    assert completed.text == shown == "a 😀 b \ufffd"
+
+
+async def test_halves_in_the_arguments_of_a_call_are_one() -> None:
+    pieces = [{"name": "f", "arguments": '{"a": "\ud83d'}, {"arguments": '\ude00"}'}]
+    deltas = [chunk(tool_calls=[{"index": 0, "function": piece}]) for piece in pieces]
+    completed, _ = await read(events(*deltas, chunk("tool_calls")))
+    assert json.loads(completed.tool_calls[0].arguments) == {"a": "😀"}
 
 
 async def test_the_old_form_of_a_call_is_read() -> None:

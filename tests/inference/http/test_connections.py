@@ -9,7 +9,11 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from roost_inference.http.connections import ConnectionLimits, raise_descriptor_limit
+from roost_inference.http.connections import (
+    HEAD_LINES_MAX,
+    ConnectionLimits,
+    raise_descriptor_limit,
+)
 from roost_inference.http.listener import listening
 from roost_inference.http.log_limit import REPEATS_MAX, WINDOW_S, RepeatLimit
 
@@ -101,6 +105,20 @@ async def test_half_a_head_and_half_a_body_are_answered_408() -> None:
         assert (await rest(await connected(port, GET[:20]))).startswith(b"HTTP/1.1 408")
         assert (await rest(await connected(port, HEAD + b"half"))).startswith(b"HTTP/1.1 408")
         await app.left.wait()
+
+
+async def test_a_head_of_very_many_lines_is_refused_unparsed() -> None:
+    longest = GET[:-2] + b"x: y\r\n" * (HEAD_LINES_MAX - 2) + b"\r\n"
+    async with served() as (_, _, port):
+        assert (await rest(await connected(port, longest))).startswith(b"HTTP/1.1 200")
+        more = GET[:-2] + b"x: y\r\n" * 20_000
+        assert (await rest(await connected(port, more))).startswith(b"HTTP/1.1 431")
+        # A second request that comes along with the first one has the same bound.
+        answer = await rest(await connected(port, GET + more + b"\r\n"))
+        assert answer.startswith(b"HTTP/1.1 200") and b"HTTP/1.1 431" in answer
+        lines = b"\n" * 10_000
+        body = HEAD.replace(b"10\r", b"10000\r") + lines
+        assert (await rest(await connected(port, body))).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_head_that_drips_gains_no_time() -> None:

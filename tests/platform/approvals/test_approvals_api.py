@@ -130,14 +130,63 @@ async def test_a_short_id_is_enough_where_it_is_one_questions_alone(server: ApiS
     assert await other.calls() == {"c0": "waiting"}
 
 
-async def test_a_question_is_answered_by_its_person_alone(server: ApiServer) -> None:
-    parked = await waiting(person(server), Ask((Question("Which day?"),)))
+FORM = (Question("Which day?", ("Friday", "Monday"), free_text=False), Question("For whom?"))
+
+
+async def test_an_operator_answers_a_question_in_the_persons_place(server: ApiServer) -> None:
+    parked = await waiting(person(server), Ask(FORM))
     id = (await parked.approval()).id
     async with client(server, "operator") as http:
         (row,) = (await http.get("/api/approvals")).json()["approvals"]
-        assert (row["questions"], row["can_decide"]) == (["Which day?"], False)
-        refused = await http.post(f"/api/approvals/{id}", json={"verdict": "approve"})
-        assert refused.status_code == 409 and "only the person" in refused.json()["detail"]
+        assert (row["can_decide"], row["can_answer"]) == (False, True)
+        assert (row["options"], row["free_text"]) == ([["Friday", "Monday"], []], [False, True])
+        for body in (
+            {"verdict": "approve"},
+            {"verdict": "answer", "answers": []},
+            {"verdict": "answer", "answers": ["Sunday", "Ana"]},
+            {"verdict": "answer", "answers": ["Friday", "  "]},
+        ):
+            refused = await http.post(f"/api/approvals/{id}", json=body)
+            assert refused.status_code == 409, body
+        assert (await parked.approval()).state == "pending"
+        body = {"verdict": "answer", "answers": ["friday", "Ana"]}
+        assert (await http.post(f"/api/approvals/{id}", json=body)).json()["state"] == "answered"
+        late = await http.post(f"/api/approvals/{id}", json=body)
+        assert late.status_code == 409 and "Answered by operator " in late.json()["detail"]
+    kept = await parked.approval()
+    assert (kept.answers, kept.decided_via) == (["Friday", "Ana"], "api")
+    edit = (await parked.person.outbox())[-1][1]
+    assert edit.startswith(f"Answered by {kept.decided_name} ") and "operator" in edit
+    (entry,) = [row for row in await server.stores.audit.list() if row.action == "approval.answer"]
+    assert entry.actor == kept.decided_by
+    assert await parked.calls() == {"c0": "ready"}
+
+
+async def test_the_persons_answer_wins_if_it_comes_first(server: ApiServer) -> None:
+    parked = await waiting(person(server), Ask(FORM))
+    id = (await parked.approval()).id
+    await parked.taps("0.1")
+    async with client(server, "operator") as http:
+        both = {"verdict": "answer", "answers": ["Friday", "Ana"]}
+        assert (await http.post(f"/api/approvals/{id}", json=both)).status_code == 409
+        await parked.person.says("Eve")
+        rest = {"verdict": "answer", "answers": ["Ana"]}
+        late = await http.post(f"/api/approvals/{id}", json=rest)
+        assert late.status_code == 409 and "Answered by Ada " in late.json()["detail"]
+    assert (await parked.approval()).answers == ["Monday", "Eve"]
+
+
+async def test_a_verdict_of_the_command_line_is_recorded_as_its(server: ApiServer) -> None:
+    _, id = await asked(server)
+    async with client(server, "operator") as http:
+        body = {"verdict": "deny", "via": "cli"}
+        assert (await http.post(f"/api/approvals/{id}", json=body)).status_code == 200
+        (row,) = (await http.get("/api/approvals?state=denied")).json()["approvals"]
+        assert row["decided_via"] == "cli"
+        other = {"verdict": "deny", "via": "console"}
+        assert (await http.post(f"/api/approvals/{id}", json=other)).status_code == 422
+    (entry,) = [row for row in await server.stores.audit.list() if row.action == "approval.deny"]
+    assert entry.detail["decided_via"] == "cli"
 
 
 ROW = {
@@ -175,7 +224,10 @@ def test_the_command_line_lists_and_decides(fake: FakeStack) -> None:
     assert done.stdout.strip() == f"{ROW['id']} is denied"
     request, _, body = fake.requests[-1]
     assert request == "POST /api/approvals/3f5e8d1c2b4a"
-    assert json.loads(body) == {"verdict": "deny", "reason": "Too dear."}
+    assert json.loads(body) == {"verdict": "deny", "reason": "Too dear.", "via": "cli"}
+    roost("approvals", "answer", "3f5e8d1c2b4a", "Friday", "two of us", data=fake.data)
+    told = {"verdict": "answer", "answers": ["Friday", "two of us"], "via": "cli"}
+    assert json.loads(fake.requests[-1][2]) == told
     fake.refusal = (409, {"detail": "This was decided before: Denied by Ana 14:03."})
     late = roost("approvals", "approve", "3f5e8d1c2b4a", data=fake.data)
     assert late.returncode == 1

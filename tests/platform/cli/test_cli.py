@@ -100,6 +100,7 @@ def test_a_part_that_waits_for_temporal_stops_at_once(sqlite_url: str, tmp_path:
         assert worker.wait(5) == 0
     finally:
         worker.kill()
+        worker.wait()  # else a failure here warns in a later test
 
 
 def test_a_busy_port_is_told_with_its_holder(tmp_path: Path) -> None:

@@ -41,6 +41,16 @@ def test_the_command_tells_what_to_do_next(tmp_path: Path) -> None:
     assert files == ["README.md", "pyproject.toml", "test_travel_guide.py", "travel_guide.py"]
 
 
+def test_who_lacks_pytest_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = CliRunner().invoke(app, ["new", "flow", "trip", "--dir", str(tmp_path)])
+    assert "pip install" not in before.output
+    monkeypatch.setattr("roost_platform.cli.new.find_spec", lambda _name: None)
+    told = CliRunner().invoke(app, ["new", "flow", "trek", "--dir", str(tmp_path)])
+    assert f"{sys.executable} -m pip install pytest\n  python -m pytest\n" in told.output
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_made_passes_its_test_loads_and_is_well_written(kind: str, tmp_path: Path) -> None:
     made = make(kind, "travel-guide", tmp_path / "new")  # type: ignore[arg-type]

@@ -1,11 +1,15 @@
 """Every page in a real browser: keeps to its policy, accessible, fits a phone."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
+
+from roost_platform.testing.console.waits import add_waits
+from roost_platform.testing.console.workflows import add_workflows
 
 PAGES = {
     "overview": "/",
@@ -16,6 +20,17 @@ PAGES = {
     "bulk stop": "/sessions/stop",
     "deliveries": "/deliveries",
     "delivery": "/deliveries/{failed}",
+    "approvals": "/approvals",
+    "question": "/approvals/{asked-question}",
+    "form": "/approvals/{asked-form}",
+    "decided approval": "/approvals/{asked-denied}",
+    "waits": "/sessions/{waits-all}",
+    "agents & tools": "/tools",
+    "agent": "/tools/concierge",
+    "schedules": "/schedules",
+    "schedule": "/schedules/{schedule-active}",
+    "flows": "/flows",
+    "flow": "/flows/{flow-waiting}",
     "channels": "/channels",
     "people": "/people",
     "person data": "/people/{eve}/data",
@@ -48,12 +63,25 @@ def looked_at(request: pytest.FixtureRequest, browser: Browser, seeded: Any) -> 
     watched.context.close()
 
 
+@pytest.fixture(scope="module")
+def ids(seeded: Any) -> dict[str, str]:
+    """What the addresses of pages name: a plausible day, and what waits in it."""
+    server, now = seeded.server, time.time()
+    waits = server.run(add_waits(server.stores, now))
+    return {
+        **seeded.ids,
+        **server.run(add_workflows(server.stores, now)),
+        **{f"waits-{name}": id for name, id in waits.chats.items()},
+        **{f"asked-{name}": id for name, id in waits.approvals.items()},
+    }
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_accessible_keeps_to_its_policy_and_fits(
-    name: str, looked_at: Any, seeded: Any
+    name: str, looked_at: Any, ids: dict[str, str]
 ) -> None:
     watched, theme = looked_at
-    page = watched.open(PAGES[name].format(**seeded.ids))
+    page = watched.open(PAGES[name].format(**ids))
     expect(page.locator("html")).to_have_class(theme)
     if page.locator("#live").count():
         expect(page.locator("#live-mark")).to_be_visible()

@@ -82,10 +82,9 @@ def test_what_walks_a_text_grows_with_it(work: Callable[[str], object]) -> None:
 
 @pytest.mark.parametrize("text", [WIDE_TABLES, LAZY_LINES], ids=["wide tables", "lazy lines"])
 def test_a_text_that_takes_too_long_is_shown_plain_and_complete(text: str) -> None:
-    started = time.thread_time()
-    html = markdown.__wrapped__(text)
-    assert time.thread_time() - started < 4 * TEXT_S
-    assert html == plain(text)
+    assert markdown.__wrapped__(text) == plain(text)
+    # Other programs slow a processor down, so the best of three counts.
+    assert any(seconds(markdown.__wrapped__, text) < 4 * TEXT_S for _ in range(3))
 
 
 def test_a_text_nested_too_deeply_loses_nothing() -> None:

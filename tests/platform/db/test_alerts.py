@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +16,19 @@ from sqlalchemy import func, select, update
 
 from roost_platform.alerts.book import KEPT_MAX, NOTICES_MAX
 from roost_platform.alerts.book import update as update_book
-from roost_platform.alerts.rules import LASTS_S, RECENT_S, RESTARTS, STUCK_S, Condition
+from roost_platform.alerts.rules import (
+    LASTS_S,
+    MEANINGS,
+    RECENT_S,
+    RESTARTS,
+    RULES,
+    STUCK_S,
+    Condition,
+    sentence,
+)
 from roost_platform.alerts.watch import TRIES_MAX, AlertWatch
 from roost_platform.db import models
-from roost_platform.settings.watching import AlertsConfig
+from roost_platform.settings.watching import AlertRule, AlertsConfig
 from roost_platform.testing.chats import HandClock, Person
 from roost_platform.testing.console.rows import delivered
 from roost_platform.testing.waiting import BOOKING, booking
@@ -88,7 +98,7 @@ async def test_an_approval_that_waits_long_for_an_operator_is_told(
     assert await told(watching) == []
     clock.advance(1)
     expected = (
-        [] if rule == "requester" else ["Roost alert: concierge: approvals wait for an operator."]
+        [] if rule == "requester" else ["Roost alert: concierge: 1 approval waits for an operator."]
     )
     assert await told(watching) == expected
     await ada.intake.decide((await parked.approval()).id, "deny", "", "Grace", "console")
@@ -102,7 +112,7 @@ async def test_a_failed_turn_is_told_in_the_chat_and_to_the_webhook_once_then_re
     watching = watch(ada, tmp_path, hook)
     assert await told(watching) == []
     await failed_turn(ada)
-    assert await told(watching) == ["Roost alert: internal: turns failed."]
+    assert await told(watching) == ["Roost alert: internal: 1 turn failed."]
     for _ in range(3):
         clock.advance(15)
         assert await told(watching) == []
@@ -111,7 +121,7 @@ async def test_a_failed_turn_is_told_in_the_chat_and_to_the_webhook_once_then_re
     assert over.startswith("Roost: resolved after ") and "internal" in over
     assert await told(watching) == []
     notices = [text for kind, text in await ada.outbox() if "Roost" in text and kind == "notice"]
-    assert notices == ["Roost alert: internal: turns failed.", over]
+    assert notices == ["Roost alert: internal: 1 turn failed.", over]
     assert [one["state"] for one in hook.got] == ["open", "resolved"]
     assert hook.got[0]["rule"] == "turn_failed" and hook.got[0]["count"] == 1
     assert SECRET not in json.dumps(hook.got) + "".join(notices)
@@ -133,8 +143,8 @@ async def test_what_comes_and_goes_is_told_once_in_the_cool_down(
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("engine_refused", "turns failed because of the engine"),
-        ("worker_died", "worker_died: turns failed"),
+        ("engine_refused", "1 turn failed because of the engine"),
+        ("worker_died", "worker_died: 1 turn failed"),
     ],
 )
 async def test_the_reason_of_a_failure_chooses_the_rule(
@@ -152,7 +162,7 @@ async def test_stuck_turns_and_an_engine_that_does_not_answer_are_told(
     await ada.says(SECRET)
     turn = await ada.turn()
     clock.advance(STUCK_S + 1)
-    assert await told(watching) == ["Roost alert: turns: turns make no progress."]
+    assert await told(watching) == ["Roost alert: turns: 1 turn makes no progress."]
     async with ada.stores.database.write() as session:
         await session.execute(
             update(models.RunProgress)
@@ -160,7 +170,7 @@ async def test_stuck_turns_and_an_engine_that_does_not_answer_are_told(
             .values(phase="unreachable")
         )
     (text,) = [one for one in await told(watching) if "engine" in one]
-    assert text.endswith("turns wait because the engine does not answer.")
+    assert text.endswith("1 turn waits because the engine does not answer.")
 
 
 async def test_channels_deliveries_parts_and_the_disk_are_told(
@@ -188,13 +198,21 @@ async def test_channels_deliveries_parts_and_the_disk_are_told(
     clock.advance(LASTS_S + 2)
     texts = await told(watching)
     assert {text.removeprefix("Roost alert: ").rstrip(".") for text in texts} >= {
-        "telegram 42: messages could not be delivered",
-        "telegram 42: messages may or may not have arrived",
+        "telegram 42: 1 message could not be delivered",
+        "telegram 42: 1 message may or may not have arrived",
         "telegram 42 (auth_error): the channel has trouble",
         "worker: the part gives no sign of life",
     }
     assert any("MiB are left on the disk" in text for text in texts)
     assert SECRET not in "".join(texts)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_has_a_sentence_for_one_and_for_several(rule: AlertRule) -> None:
+    one, several = sentence(rule, 1), sentence(rule, 3)
+    assert rule in MEANINGS and one != rule
+    assert not re.search(r"\b[13] the\b|\b1 \w+s |[{}]", f"{one} {several}")
+    assert sentence("of_another_version", 2) == "of_another_version"
 
 
 async def test_a_part_that_starts_again_and_again_is_told(
@@ -209,7 +227,9 @@ async def test_a_part_that_starts_again_and_again_is_told(
             await session.execute(update(models.ServiceHeartbeat).values(started_at=clock()))
         texts += await told(watching)
         clock.advance(5)
-    assert texts == [f"Roost alert: worker: {RESTARTS} the part is restarted again and again."]
+    assert texts == [
+        f"Roost alert: worker: the part was started again {RESTARTS} times in 10 minutes."
+    ]
 
 
 async def test_a_channel_that_recovers_within_a_minute_is_not_told(

@@ -25,6 +25,12 @@ def test_the_settings_page_is_made_from_the_fields() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == render_page(), "run `make docs`"
 
 
+def test_the_readme_names_the_last_row_of_what_is_promised() -> None:
+    promised = (ROOT / "docs" / "reliability.md").read_text()
+    last = max(int(number) for number in re.findall(r"^\| R(\d+) \|", promised, re.MULTILINE))
+    assert f"The numbers R1 to R{last} are rows of" in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_variable_a_document_names_is_a_setting(document: Path) -> None:
     known = {variable_of(path) for path, _ in walk_fields(settings_model())} | NOT_SETTINGS

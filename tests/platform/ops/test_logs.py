@@ -35,6 +35,14 @@ def test_both_kinds_of_loggers_write_json_lines_with_the_part(stream: io.StringI
     assert (second["event"], second["turn"], second["logger"]) == ("done", "t1", "two")
 
 
+def test_a_line_of_the_web_server_is_written_once_and_without_colours(stream: io.StringIO) -> None:
+    coloured = {"color_message": "Started server process [\x1b[36m%d\x1b[0m]"}
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7, extra=coloured)
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["event"] == "Started server process [7]"
+    assert "color_message" not in line and "[36m" not in line
+
+
 def test_an_exception_is_one_line_with_its_traceback(stream: io.StringIO) -> None:
     try:
         raise ValueError("no")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from roost.schedules.spec import ScheduleError
 from roost.schedules.times import check, echo
 from roost.schedules.zones import instant, zone_of
-from roost_platform.schedules.remind import FORMS, ZoneNeeded, read_reminder
+from roost_platform.schedules.remind import ZoneNeeded, read_reminder
+from roost_platform.schedules.words import FORMS
 
 ROME = zone_of("Europe/Rome")
 NOW = instant(datetime(2026, 11, 29, 14, 5), ROME)  # a Sunday

@@ -206,7 +206,7 @@ async def test_the_list_pauses_resumes_changes_and_deletes(ada: Reminded) -> Non
     await ada.says("/remind tomorrow 9:30 call Ana")
     (told,) = await ada.says("/schedules")
     code = told.split("`")[1]
-    assert f"`{code}` pills: Mon 30 Nov 2026 09:00 (Europe/Rome), again and again" in told
+    assert f"`{code}` pills: Mon 30 Nov 2026 09:00 (Europe/Rome), repeats" in told
     assert (await ada.says(f"/schedules pause {code}"))[0].startswith("Paused: pills")
     ada.at(2026, 11, 30, 9)
     assert await ada.due() == []
@@ -222,8 +222,6 @@ async def test_the_list_pauses_resumes_changes_and_deletes(ada: Reminded) -> Non
 
 async def test_cancel_under_the_echo_ends_it(ada: Reminded) -> None:
     await ada.says("/remind tomorrow 9:00 call")
-    assert await ada.presses("OK") == "Kept."
-    assert "/schedules change" in await ada.presses("Change")
     assert await ada.presses("Cancel") == "Cancelled."
     ada.at(2026, 11, 30, 9)
     assert await ada.due() == []

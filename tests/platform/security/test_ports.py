@@ -10,7 +10,7 @@ from roost_channels.telegram.inbound import webhook as telegram
 from roost_channels.testing import bounded, loopback
 from roost_channels.whatsapp.inbound import webhook as twilio
 from roost_channels.whatsapp_cloud import inbound as cloud
-from roost_inference.http.connections import ConnectionLimits
+from roost_inference.http.connections import HEAD_LINES_MAX, ConnectionLimits
 from roost_inference.http.listener import LIMITS
 from roost_inference.wire import json_body
 from roost_platform.console.page import FORM_BYTES_MAX, PUBLIC_FORM_BYTES_MAX
@@ -96,6 +96,10 @@ def test_webhooks_take_the_bodies_that_the_page_says() -> None:
     }
     (depth,) = re.findall(r"deeper than (\d+) levels", SECTION)
     assert int(depth) == bodies.JSON_DEPTH_MAX == json_body.JSON_DEPTH_MAX
+
+
+def test_heads_have_the_lines_that_the_page_says() -> None:
+    assert re.findall(r"has at most (\d+) lines", SECTION) == [str(HEAD_LINES_MAX)]
 
 
 def test_forms_and_passwords_have_the_bounds_that_the_page_says() -> None:

@@ -1,7 +1,7 @@
 """A worker with a flow over a real database: `flow_worker.py ADDRESS QUEUE DATABASE_URL FOLDER`.
 
-Its tools and its function kill the worker with SIGKILL at the places that the file FOLDER/kills
-names, each once.
+It begins to work when it reads a line. Its tools and its function kill the worker with SIGKILL at
+the places that the file FOLDER/kills names, each once.
 """
 
 import asyncio
@@ -80,6 +80,7 @@ async def main() -> None:
     stores = open_stores(DATABASE_URL)
     config = WorkerConfig(task_queue=QUEUE, graceful_shutdown_s=0)
     registry = AgentRegistry.of(trip)
+    await asyncio.to_thread(sys.stdin.readline)
     write("up")
     ports = worker_ports(stores, NoHints())
     await run_worker(client, ports, engine, registry, config, stop=stop)

@@ -1,18 +1,20 @@
 """What a flow may not do, and what an edit under a running flow is told."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel, Field
 
 from roost import Agent, DefinitionError, FlowContext, flow, tool
 from roost.errors import CallFailed, FlowEdited, FlowLimit
-from roost.flow import WrongInput
+from roost.flow import Flow, WrongInput
 from roost.flows.advancing import advance
 from roost.flows.journal import BRANCHES_MAX, RESULT_BYTES_MAX, Entry
-from roost.testing import run_flow
+from roost.testing import ScriptedModel, run_flow
 from roost_workflows.agents import AgentRegistry
 
 
@@ -28,7 +30,13 @@ async def long_text(size: int) -> str:
     return "é" * size
 
 
+class Guest(BaseModel):
+    name: str
+    age: int = Field(ge=0)
+
+
 helper = Agent("helper", "Help.")
+BAD_GUEST = '{"name": "Ada", "age": -1}'
 
 
 @flow(name="plan")
@@ -66,6 +74,14 @@ async def no_gather(ctx: FlowContext) -> str:
 
 
 @flow(name="plan")
+async def wider(ctx: FlowContext) -> str:
+    await ctx.call(book, day="Mon")
+    day = await ctx.ask("Which day?")
+    await ctx.gather(ctx.call(book, day=day), ctx.sleep(5), ctx.call(book, day="Sun"))
+    return str(await ctx.ask("Again?"))
+
+
+@flow(name="plan")
 async def hides_it(ctx: FlowContext) -> str:
     try:
         ctx.now()
@@ -96,6 +112,70 @@ async def test_code_behind_the_point_it_has_reached_may_change() -> None:
     assert begun.state == "waiting"
     again = await run_flow(no_gather, journal=begun.journal, answers=["Wed"])
     assert again.text == "booked Wed"
+
+
+async def test_a_gather_that_has_ended_takes_no_further_branch() -> None:
+    @flow(name="plan")
+    async def asks_again(ctx: FlowContext) -> str:
+        await before.function(ctx)
+        return str(await ctx.ask("Again?"))
+
+    begun = await run_flow(asks_again, answers=["Tue"])
+    assert begun.state == "waiting"
+    how = advance(wider, {}, begun.journal)
+    assert isinstance(how.error, FlowEdited) and how.error.step == 5 and not how.new
+    assert str(how.error) == "step 5 was ask('Again?'), now call('book') comes before it"
+    # While it still waits, one more branch does no harm.
+    waits = await run_flow(asks_again, answers=["Tue"], journal=())
+    open_gather = [one for one in waits.journal if one.path.startswith(("0", "1"))]
+    assert advance(wider, {}, open_gather).state == "open"
+
+
+async def test_mistakes_name_the_place_and_the_mend() -> None:
+    @flow
+    async def forgets(ctx: FlowContext) -> str:
+        ctx.call(book, day="Mon")
+        return "?"
+
+    @flow
+    async def gives_a_list(ctx: FlowContext) -> str:
+        await ctx.gather([ctx.sleep(1), ctx.sleep(2)])  # type: ignore[arg-type]
+        return "?"
+
+    @flow
+    async def starts_a_task(ctx: FlowContext) -> str:
+        await asyncio.sleep(1)
+        return "?"
+
+    @flow
+    async def writes(ctx: FlowContext) -> str:
+        return str(await ctx.generate("Who?", schema=Guest))
+
+    wrong: dict[Flow, tuple[str, ...]] = {
+        forgets: ("test_flow_bounds.py:", "was made and never awaited", "await ctx.call"),
+        gives_a_list: ("not [<roost", "await ctx.gather(*branches)"),
+        starts_a_task: ("test_flow_bounds.py:", "no running event loop", "ctx.sleep"),
+        writes: ("does not fit: age: Input should be greater than or equal to 0",),
+    }
+    for one, words in wrong.items():
+        run = await run_flow(one, model=ScriptedModel(*[BAD_GUEST] * 2))
+        for part in words:
+            assert part in str(run.error), (one.name, str(run.error))
+
+
+def test_wrong_input_is_told_with_the_shape_that_is_wanted() -> None:
+    @flow
+    async def stay(
+        ctx: FlowContext, guest: Guest, rooms: list[Guest], mode: Literal["a", "b"] | None = None
+    ) -> str:
+        return ""
+
+    with pytest.raises(WrongInput) as caught:
+        stay.parse("hello")
+    wanted = '{"name": "string", "age": "integer"}'
+    assert f'{{"guest": {wanted}, "rooms": [{wanted}], "mode": "a or b or null"}}' in str(
+        caught.value
+    )
 
 
 async def test_a_flow_has_a_bounded_number_of_steps() -> None:

@@ -9,7 +9,7 @@ from roost.builtin.concierge import concierge
 from roost.errors import StepsExhausted, TurnStopped
 from roost.prompt import LAST_STEP
 from roost.testing import MemoryNotes, ScriptedModel, call, run_agent
-from roost.turn import run_turn
+from roost.turn import OpenCalls, TurnEnd, run_turn
 
 
 async def test_concierge_calculates_through_its_tool() -> None:
@@ -126,6 +126,31 @@ async def test_groups_close_before_the_next_model_call() -> None:
     assert ports.log[0] == "generate 1"
     assert ports.log[-2:] == ["close 1", "generate 2"]
     assert set(ports.log[1:-2]) == {"begin a", "begin b", "end a", "end b"}
+
+
+async def test_a_turn_that_waited_goes_on_with_the_call_that_can_run_and_parks_for_the_other() -> (
+    None
+):
+    ports, parked = Ports(Step("answer")), [True]
+    ports.park = lambda step: asyncio.sleep(0, parked.pop())  # type: ignore[attr-defined]
+    end = await run_turn(
+        ports,  # type: ignore[arg-type]
+        max_steps=4,
+        open_calls=OpenCalls(ready=("a",), waiting=("b",)),
+    )
+    assert end == TurnEnd("waiting", 1)
+    assert ports.log == ["begin a", "end a"]
+
+
+async def test_a_turn_that_waited_asks_the_model_only_after_its_open_step() -> None:
+    ports = Ports(Step("tools", "a"), Step("answer"))
+    end = await run_turn(
+        ports,  # type: ignore[arg-type]
+        max_steps=4,
+        open_calls=OpenCalls(ready=("a",)),
+    )
+    assert end == TurnEnd("answer", 2)
+    assert ports.log == ["begin a", "end a", "close 1", "generate 2"]
 
 
 async def test_a_stop_between_tools_waits_for_the_others_and_starts_nothing_later() -> None:

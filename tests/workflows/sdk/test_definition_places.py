@@ -38,7 +38,7 @@ WAIT = """from roost.waits import Approve, Ask, Question, Sleep, Spawn
 
 {line}
 """
-SIGNATURE = '''from roost import tool
+SIGNATURE = '''from roost import Context, tool
 
 
 >@tool(effect="pure")
@@ -59,6 +59,25 @@ BARE = """from roost import tool
 def book() -> str:
     return ""
 """
+YIELDS = '''from roost import tool
+
+{line}
+async def list_all():
+    """List all."""
+    yield "one"
+'''
+CHECK = '''from roost import tool
+
+
+def check() -> bool:
+    return True
+
+
+{line}
+def book() -> str:
+    """Book a table."""
+    return ""
+'''
 CASES = [
     (TOOL, '>@tool(effect="safe")', "effect 'safe' is not one of", 'Write effect="pure"'),
     (TOOL, ">@tool(effect=3)", "effect must be a text, not 3 (int)", ""),
@@ -76,6 +95,11 @@ CASES = [
     (TOOL, ">tool(len)\n@tool", "@tool takes a function", "above a `def`"),
     (BARE, ">@tool", "needs a docstring", "Write what the tool does"),
     (SIGNATURE, "place", "parameter 'place' needs an annotation", "`place: str`"),
+    (SIGNATURE, "ctx", "parameter 'ctx' needs an annotation", "`ctx: Context`"),
+    (SIGNATURE, "self, place: str", "a tool is a function, not a method", "Move it out"),
+    (SIGNATURE, "a: Context, b: Context", "'a' and 'b' both take the Context", "Keep one"),
+    (YIELDS, ">@tool", "Tool 'list_all' yields", "write `return`"),
+    (CHECK, '>@tool(effect="verifiable", check=check)', "check gets the key", "check(key: str)"),
     (SIGNATURE, "*places: str", "must be passable by name", "without *, ** and /"),
     (SIGNATURE, "place: 'Place'", "an annotation can't be resolved", "Import the type"),
     (
@@ -85,10 +109,31 @@ CASES = [
         "Use types that JSON knows",
     ),
     (SIGNATURE, "place: float = float('inf')", "can't be sent to a model", ""),
-    (FLOW, "def trip(ctx: FlowContext) -> str:", "Flow 'trip': a flow is an `async def`", ""),
-    (FLOW, "async def trip(message: str) -> str:", "its first parameter must be `ctx: ", ""),
-    (FLOW, "async def trip(ctx: FlowContext, day) -> str:", "'day' needs an annotation", ""),
-    (FLOW, "async def Trip(ctx: FlowContext) -> str:", "begins with a lower-case letter", ""),
+    (
+        FLOW,
+        "def trip(ctx: FlowContext) -> str:",
+        "Flow 'trip': a flow is an `async def`",
+        "trip(ctx:",
+    ),
+    (
+        FLOW,
+        "async def trip(message: str) -> str:",
+        "its first parameter must be `ctx: ",
+        "trip(ctx:",
+    ),
+    (
+        FLOW,
+        "async def trip(ctx: FlowContext, day) -> str:",
+        "'day' needs an annotation",
+        "`day: str`",
+    ),
+    (FLOW, "async def trip(ctx: FlowContext, *days: str) -> str:", "by name", "without *"),
+    (
+        FLOW,
+        "async def Trip(ctx: FlowContext) -> str:",
+        "begins with a lower-case letter",
+        "@flow(name=",
+    ),
     (AGENT, '>Agent("The Waiter", "Serve.")', "lower-case", "Write such as"),
     (AGENT, '>Agent(3, "Serve.")', "name must be a text, not 3 (int)", ""),
     (AGENT, '>Agent("waiter", "")', "needs instructions", "Write what it is for"),

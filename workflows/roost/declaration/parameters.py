@@ -1,7 +1,7 @@
 """The parameters of a tool: the pydantic model that checks them and the JSON schema of it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -11,7 +11,9 @@ from roost.checks import require_sendable
 from roost.context import Context
 from roost.errors import DefinitionError
 
+SHAPE_LEVELS_MAX: Final = 4  # of values within values in an example
 FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
+CONTEXT_NAMES: Final = ("ctx", "context")  # what people call the parameter of the Context
 TYPES: Final = "Use types that JSON knows, such as str, int, list[str] or a pydantic model."
 
 
@@ -38,12 +40,14 @@ def arguments_of(
                 f"ordinary parameter, without *, ** and /."
             )
         if parameter.name not in hints:
-            raise DefinitionError(
-                f"{where}: parameter {parameter.name!r} needs an annotation, such as "
-                f"`{parameter.name}: str`."
-            )
+            raise DefinitionError(f"{where}: {_unannotated(parameter.name)}")
         hint = hints[parameter.name]
         if hint is Context or (get_origin(hint) is Annotated and get_args(hint)[0] is Context):
+            if context_name is not None:
+                raise DefinitionError(
+                    f"{where}: {context_name!r} and {parameter.name!r} both take the Context. "
+                    f"Keep one of them."
+                )
             context_name = parameter.name
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
@@ -53,6 +57,14 @@ def arguments_of(
     except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
         raise DefinitionError(f"{where}: {str(error).splitlines()[0]} {TYPES}") from error
     return model, context_name
+
+
+def _unannotated(name: str) -> str:
+    """What is wrong with a parameter without an annotation, and how to mend it."""
+    if name in ("self", "cls"):
+        return f"a tool is a function, not a method. Move it out of its class, without {name!r}."
+    example = f"{name}: Context" if name in CONTEXT_NAMES else f"{name}: str"
+    return f"parameter {name!r} needs an annotation, such as `{example}`."
 
 
 def parameters_of(where: str, model: type[BaseModel]) -> dict[str, Any]:
@@ -83,8 +95,36 @@ def untitled(node: Any, *, names: bool = False) -> Any:
 
 def explain(name: str, error: ValidationError) -> str:
     """What is wrong with a call's arguments, for the model that wrote them."""
-    faults = []
+    return f"The arguments of {name} are not valid: {faults(error)}."
+
+
+def faults(error: ValidationError) -> str:
+    """The first faults that pydantic found, in one line."""
+    listed = []
     for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
         place = ".".join(str(part) for part in fault["loc"])
-        faults.append(f"{place}: {fault['msg']}" if place else fault["msg"])
-    return f"The arguments of {name} are not valid: {'; '.join(faults)}."
+        listed.append(f"{place}: {fault['msg']}" if place else fault["msg"])
+    return "; ".join(listed)
+
+
+def shape_of(schema: Mapping[str, Any]) -> Any:
+    """A JSON schema as an example with words for values: `{"guest": {"age": "integer"}}`."""
+    return _shape(schema, schema.get("$defs", {}), SHAPE_LEVELS_MAX)
+
+
+def _shape(schema: Mapping[str, Any], named: Mapping[str, Any], levels: int) -> Any:
+    if "$ref" in schema:
+        schema = named.get(str(schema["$ref"]).rpartition("/")[2], {})
+    if options := schema.get("enum"):
+        return " or ".join(map(str, options))
+    if parts := schema.get("anyOf"):
+        shapes = [_shape(part, named, levels) for part in parts]
+        is_plain = all(isinstance(shape, str) for shape in shapes)
+        return " or ".join(map(str, shapes)) if is_plain else shapes[0]
+    if levels == 0:
+        return str(schema.get("type", "value"))
+    if fields := schema.get("properties"):
+        return {name: _shape(field, named, levels - 1) for name, field in fields.items()}
+    if "items" in schema:
+        return [_shape(schema["items"], named, levels - 1)]
+    return str(schema.get("const", schema.get("format", schema.get("type", "value"))))

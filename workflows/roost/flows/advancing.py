@@ -1,8 +1,11 @@
 """Running a flow's function over its journal, until it needs something that is not there yet."""
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from roost.context import Person, SessionInfo
@@ -77,7 +80,8 @@ def advance(
     run = Run(journal, steps_max=flow.max_steps, stopped=stopped, clock=clock)
     try:
         coroutine = flow.begin(run, facts or FlowFacts(), values)
-        end = run.drive(coroutine, Frame())
+        with _without_loop():
+            end = run.drive(coroutine, Frame())
         if end is None:
             return _advance(run, "open")
         if isinstance(end.error, Stopped) and stopped:
@@ -92,17 +96,33 @@ def advance(
     except RecursionError as error:
         return _advance(run, "failed", error=error)
     finally:
-        run.close()
+        with _without_loop():
+            run.close()
+
+
+@contextlib.contextmanager
+def _without_loop() -> Iterator[None]:
+    """Hide the event loop of this thread: tasks that the function starts would be in no journal."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
 
 
 def _ended(run: Run, value: Any) -> Advance:
     left = run.left_out()
     if left is not None:
-        words = f"step {run.number(left)} was {left.words}, now the flow ends before it"
-        return _advance(run, "failed", error=FlowEdited(words))
+        number = run.number(left)
+        words = f"step {number} was {left.words}, now the flow ends before it"
+        return _advance(run, "failed", error=FlowEdited(words, number))
     lost = next((step for step in run.made if not step.is_awaited), None)
     if lost is not None:
-        words = f"{lost.words} was made and never awaited: write `await ctx.{lost.op}(…)`."
+        words = (
+            f"{lost.made_at}: {lost.words} was made and never awaited: write "
+            f"`await ctx.{lost.op}(…)`."
+        )
         return _advance(run, "failed", error=FlowError(words))
     return _advance(run, "done", text=result_text(value))
 
@@ -120,11 +140,16 @@ def _advance(
 def _explained(error: Exception) -> Exception:
     """An error of code that wanted an event loop, with what to do instead."""
     trace = error.__traceback__
-    module = ""
+    module, file, line = "", "", 0
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        here = trace.tb_frame.f_code.co_filename
+        if not file and module.partition(".")[0] != "roost":
+            file = here  # where the flow is
+        line = trace.tb_lineno if here == file else line
         trace = trace.tb_next
     if isinstance(error, FlowError) or module.partition(".")[0] not in OF_EVENT_LOOPS:
         return error
-    explained = FlowError(f"{type(error).__name__}: {error}. {FOREIGN}")
+    words = f"{Path(file).name}:{line}: {type(error).__name__}: {error}. {FOREIGN}"
+    explained = FlowError(words)
     return explained.with_traceback(error.__traceback__)

@@ -1,9 +1,11 @@
 """What a flow's function gets: every step it can take, each kept in the journal."""
 
 import random
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from roost.agent import Agent
@@ -278,6 +280,8 @@ class FlowContext:
         target: object = None,
     ) -> Step[Any]:
         step = Step(op, name, arguments, decode, target)
+        caller = sys._getframe(2)
+        step.made_at = f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}"
         self._run.made.append(step)
         return step
 

@@ -8,6 +8,8 @@ from typing import Any, Final, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from roost.checks import shown
+from roost.declaration.parameters import faults
 from roost.errors import CallFailed, FlowError, GenerateFailed, NoAnswer, SpawnFailed
 from roost.execution.call import Outcome
 from roost.flows.journal import RESULT_BYTES_MAX, Entry
@@ -46,7 +48,9 @@ def of_tool(tool: Tool) -> Decode:
         try:  # a text in a union, such as `str | Booking`
             return adapter.validate_python(entry.result)
         except ValidationError as error:
-            raise CallFailed(tool.name, "ok", f"its result is no {kind}: {error}") from None
+            raise CallFailed(
+                tool.name, "ok", f"its result is no {shown(kind)}: {faults(error)}"
+            ) from None
 
     return decode
 
@@ -67,7 +71,7 @@ def of_schema(schema: Schema) -> tuple[dict[str, Any] | None, Decode]:
         try:
             return adapter.validate_json(_generated(entry))
         except ValidationError as error:
-            raise GenerateFailed(f"What the model wrote does not fit: {error}") from None
+            raise GenerateFailed(f"What the model wrote does not fit: {faults(error)}") from None
 
     return form, decode
 

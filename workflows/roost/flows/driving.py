@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -73,6 +73,7 @@ class Run:
         self._journal = list(journal)
         self._numbers = {entry.path: number for number, entry in enumerate(journal, 1)}
         self._branches = _branch_counts(self._numbers)
+        self._latest = latest_steps(self._numbers)
         self._seen: set[str] = set()
         self._frames: list[Frame] = []
         self._begun: list[Coroutine[Any, Any, Any]] = []
@@ -179,6 +180,10 @@ class Run:
         if number is None:
             if path in self._branches:
                 raise self._edited(path, step.words)
+            if (later := self._later(path)) is not None:
+                entry = self._journal[later - 1]
+                told = f"step {later} was {entry.words}, now {step.words} comes before it"
+                raise FlowEdited(told, later)
             if len(self._journal) + len(self.new) >= self._steps_max:
                 raise FlowLimit(f"A flow has at most {self._steps_max} steps.")
             return None
@@ -188,6 +193,17 @@ class Run:
             raise self._edited(path, step.words, step)
         return entry
 
+    def _later(self, path: str) -> int | None:
+        """The first step that the function took behind this place, where it has passed it."""
+        passed = [
+            number
+            for frame, count in places(path)
+            if self._latest.get(frame, count) > count
+            for other, number in self._numbers.items()
+            if any(at == frame and its > count for at, its in places(other))
+        ]
+        return min(passed, default=None)
+
     def _edited(self, path: str, now: str, step: Step[Any] | None = None) -> FlowEdited:
         entry = next(
             one for one in self._journal if one.path == path or one.path.startswith(f"{path}/")
@@ -195,7 +211,7 @@ class Run:
         number = self._numbers[entry.path]
         is_same = step is not None and step.words == entry.words
         with_what = " with other arguments" if is_same else ""
-        return FlowEdited(f"step {number} was {entry.words}, now {now}{with_what}")
+        return FlowEdited(f"step {number} was {entry.words}, now {now}{with_what}", number)
 
     def _raise_fatal(self) -> None:
         if self.fatal is not None:
@@ -221,6 +237,21 @@ def _place(coroutine: Coroutine[Any, Any, Any]) -> str:
     """The file and line at which a coroutine waits."""
     frame = getattr(coroutine, "cr_frame", None)
     return "" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def places(path: str) -> list[tuple[str, int]]:
+    """Where a path stands in each of its frames: `2/1/0` is step 2, and step 0 of its branch 1."""
+    parts = path.split("/")
+    return [("/".join(parts[:at]), int(parts[at])) for at in range(0, len(parts), 2)]
+
+
+def latest_steps(paths: Iterable[str]) -> dict[str, int]:
+    """The last step that the function took in each of its frames."""
+    latest: dict[str, int] = {}
+    for path in paths:
+        for frame, count in places(path):
+            latest[frame] = max(latest.get(frame, 0), count)
+    return latest
 
 
 def _branch_counts(paths: Mapping[str, int]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from roost.checks import shown
 from roost.errors import FlowError, FlowLimit
 
 Result = TypeVar("Result")
@@ -58,11 +59,12 @@ class Entry:
 class Step(Generic[Result]):
     """What a flow awaits: one step, with what is needed to run it.
 
+    made_at: the file and line of the function that made it, where that is known.
     target: the tool or agent object; it is in no journal, the function gives it again each time.
     decode: the value that the function gets for an entry that ended well; raises FlowError.
     """
 
-    __slots__ = ("arguments", "decode", "is_awaited", "name", "op", "target")
+    __slots__ = ("arguments", "decode", "is_awaited", "made_at", "name", "op", "target")
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class Step(Generic[Result]):
         self.decode = decode
         self.target = target
         self.is_awaited = False
+        self.made_at = ""
 
     def __await__(self) -> Generator["Step[Result]", Any, Result]:
         return cast(Result, (yield self))
@@ -102,6 +105,12 @@ class Gather:
     __slots__ = ("branches",)
 
     def __init__(self, branches: tuple[Awaitable[Any], ...]) -> None:
+        for branch in branches:
+            if not isinstance(branch, Awaitable):
+                raise FlowError(
+                    f"gather: each branch is a step or a coroutine, not {shown(branch)}. Of a "
+                    f"list write `await ctx.gather(*branches)`."
+                )
         self.branches = branches
 
     def __await__(self) -> Generator["Gather", Any, tuple[Any, ...]]:

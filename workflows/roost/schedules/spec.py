@@ -17,6 +17,7 @@ DAY_S: Final = 86_400
 CHECK_S_MIN: Final = 300  # between two checks, each of which costs a model call
 EVERY_S_MAX: Final = 366 * DAY_S
 AHEAD_S_MAX: Final = 10 * 366 * DAY_S  # nobody plans further; a longer way is a mistyped year
+YEARS: Final = (1971, 9998)  # beyond them clocks and zones can't count
 CRON_CHARS_MAX: Final = 100
 CRON_FIELDS: Final = 5
 
@@ -92,11 +93,14 @@ def read_spec(value: Mapping[str, Any], zone: ZoneInfo, now: float) -> Spec:
 
 def _time(value: object) -> datetime:
     try:
-        return datetime.fromisoformat(str(value))
+        found = datetime.fromisoformat(str(value))
     except ValueError:
         raise ScheduleError(
             f"{str(value)[:60]!r} is no time: write it as 2026-11-30T09:00, a date that exists."
         ) from None
+    if not YEARS[0] <= found.year <= YEARS[1]:
+        raise ScheduleError(f"The year {found.year} is out of reach. Check the year.")
+    return found
 
 
 def _interval(value: object) -> int:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
+from unicodedata import combining, normalize
 from zoneinfo import ZoneInfo, available_timezones
 
 ZONE_CHARS_MAX: Final = 60
+_YEARS: Final = range(2020, 2041)  # in which zones of one city are compared
 # Old names of regions, which repeat zones that have a better name, and files that are no zones.
 _NO_PLACES: Final = ("posix/", "right/", "Etc/", "SystemV/", "US/", "localtime", "Factory")
 
@@ -25,13 +27,22 @@ def _names() -> Mapping[str, str]:
 
 @cache
 def _cities() -> Mapping[str, str]:
-    """The zone of each city, by its name in lower case; cities of two zones are left out."""
+    """The zone of each city, by its name in lower case; of two zones only if their clocks agree."""
     found: dict[str, set[str]] = {}
     for name in _known():
         if "/" in name and not name.startswith(_NO_PLACES):
             city = name.rsplit("/", 1)[1].replace("_", " ").lower()
             found.setdefault(city, set()).add(name)
-    return {city: names.pop() for city, names in found.items() if len(names) == 1}
+    return {city: max(names) for city, names in found.items() if _agree(names)}
+
+
+def _agree(names: set[str]) -> bool:
+    """Whether zones are one: old names are kept beside new ones, such as Asia/Istanbul."""
+    if len(names) == 1:
+        return True
+    months = [datetime(year, month, 1, tzinfo=UTC) for year in _YEARS for month in range(1, 13)]
+    zones = [ZoneInfo(name) for name in names]
+    return len({tuple(one.astimezone(zone).utcoffset() for one in months) for zone in zones}) == 1
 
 
 def find_zone(text: str) -> str | None:
@@ -40,6 +51,7 @@ def find_zone(text: str) -> str | None:
     Only what can be meant in one way: "EST" and "+1" are refused, as they have no summer time.
     """
     words = " ".join(text[: ZONE_CHARS_MAX + 1].split()).lower().strip(" .,!")
+    words = "".join(one for one in normalize("NFKD", words) if not combining(one))
     if len(words) > ZONE_CHARS_MAX or not words:
         return None
     name = _names().get(words.replace(" ", "_"))

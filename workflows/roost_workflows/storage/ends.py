@@ -1,7 +1,8 @@
-"""How turns end that have no answer."""
+"""How turns end that have no answer, and news of their stops."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,13 @@ class Settled:
     def calls(self) -> int:
         """How many tool calls there were."""
         return self.done + self.undone + self.unknown
+
+
+class RecordedStops(Protocol):
+    """News of stops, for those who run something that a stop ends."""
+
+    def among(self, running: Callable[[], Collection[str]]) -> AsyncGenerator[frozenset[str], None]:
+        """Which of the turns that `running` names have a recorded stop: soon, and again whenever
+        something is committed, at the latest after a few seconds.
+        """
+        ...

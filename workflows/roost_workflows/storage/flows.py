@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 from roost.effects import Effect
 from roost.flows.advancing import FlowFacts
 from roost.flows.journal import Entry
-from roost_workflows.model_calls import Usage
+from roost_workflows.model_calls import Asked, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,12 @@ class StoredEntry:
     step: int
     effect: Effect = "pure"
     wait: str = ""
+
+    @property
+    def acts(self) -> bool:
+        """Whether it may have done something outside, as an agent that worked for it may."""
+        is_act = self.entry.op == "spawn" or (self.entry.op == "call" and self.effect != "pure")
+        return is_act and self.entry.state not in ("planned", "skipped", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,10 @@ class NewEntry:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A model call of a flow: what it wrote and cost. error: why nothing of it can be used."""
+    """A model call of a flow: what it wrote and cost. error: why nothing of it can be used.
+
+    asked: how the model was asked, None where the engine took no request.
+    """
 
     text: str = ""
     error: str = ""
@@ -77,6 +86,7 @@ class Generated:
     model: str = ""
     engine_message_id: str = ""
     started_at: float = 0.0
+    asked: Asked | None = None
 
 
 class FlowRuns(Protocol):

@@ -30,10 +30,17 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Whether a call may run now. told: what the model reads of one that was refused."""
+    """Whether a call may run now; `over` is one that has ended. told: what the model reads of one
+    that was refused.
 
-    verdict: Literal["run", "waits", "refused"]
+    attempt: which one `begin` has begun; 0 where it began none. was_running: an attempt before it
+    never ended.
+    """
+
+    verdict: Literal["run", "waits", "refused", "over"]
     told: str = ""
+    attempt: int = 0
+    was_running: bool = False
 
 
 class Waits(Protocol):
@@ -44,6 +51,10 @@ class Waits(Protocol):
 
     async def gate(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
         """Decide whether the call may run; where people must say so, ask them and let it wait."""
+        ...
+
+    async def begin(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
+        """The same, and begin the call in the same transaction if it may run."""
         ...
 
     async def open(self, turn_id: str, step: int, call_id: str, wait: Wait) -> str:
@@ -66,6 +77,10 @@ class NoWaits:
 
     async def gate(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
         """Let it run."""
+        return Gate("run")
+
+    async def begin(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
+        """Let it run; where nothing is stored of waits, `Turns.begin_call` begins it."""
         return Gate("run")
 
     async def open(self, turn_id: str, step: int, call_id: str, wait: Wait) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from roost_workflows.ports import (
+    CallContext,
     CallRecord,
     CallStatus,
     ModelCall,
@@ -65,6 +66,10 @@ class MemoryTurns:
     async def call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         """See `Turns.call`."""
         return cast(CallRecord, await self._run("call", turn_id, step, call_id))
+
+    async def call_context(self, turn_id: str, step: int, call_id: str) -> CallContext:
+        """See `Turns.call_context`."""
+        return cast(CallContext, await self._run("call_context", turn_id, step, call_id))
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         """See `Turns.begin_call`."""

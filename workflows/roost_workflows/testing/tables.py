@@ -3,11 +3,13 @@
 from dataclasses import replace
 from typing import Literal
 
+from roost.context import Person, SessionInfo
+from roost.flows.advancing import FlowFacts
 from roost_channels.rendering.layout import is_blank
 from roost_workflows.errors import TurnOver
-from roost_workflows.model_calls import Spent
 from roost_workflows.ports import (
     CALL_ENDED,
+    CallContext,
     CallRecord,
     CallState,
     CallStatus,
@@ -55,9 +57,7 @@ class TurnTables(NoteTable):
         conversation = self._conversation(conversation_id)
         running = self._running(conversation)
         if running is not None:
-            last = max(running.steps, default=0)
-            is_open = last and running.steps[last].is_open
-            return replace(running.record, first_step=last if is_open else last + 1)
+            return running.resumed
         if not conversation.pending:
             return None
         if self.postponements:
@@ -98,15 +98,7 @@ class TurnTables(NoteTable):
             cache_salt="default",
             messages=[replace(m, position=i) for i, m in enumerate(conversation.transcript)],
             steered=steered,
-            spent=Spent(
-                tuple(
-                    (one.planned.call_id, one.planned.name, one.planned.arguments)
-                    for _, stored in sorted(turn.steps.items())
-                    for one in stored.calls.values()
-                ),
-                sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in turn.steps.values()),
-                sum(s.usage.duration_s for s in turn.steps.values()),
-            ),
+            spent=turn.spent,
         )
 
     def _commit_step(self, turn_id: str, step: int, call: ModelCall) -> StepRecord:
@@ -156,6 +148,13 @@ class TurnTables(NoteTable):
     def _call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         call = self._turns[turn_id].steps[step].calls[call_id]
         return self._record(turn_id, step, call, call.state)
+
+    def _call_context(self, turn_id: str, step: int, call_id: str) -> CallContext:
+        turn, call = self._turns[turn_id], self._call(turn_id, step, call_id)
+        key = f"console:local:{turn.record.conversation_id}"
+        session = SessionInfo(turn.record.session_id, key, "console")
+        facts = FlowFacts(turn_id, Person("person-1", "Ada"), session)
+        return CallContext(turn.record, call, facts, turn.spent)
 
     def _record(self, turn_id: str, step: int, call: StoredCall, state: CallState) -> CallRecord:
         return CallRecord(

@@ -19,7 +19,7 @@ from roost_workflows.state import (
     SettleInput,
     StepResult,
 )
-from roost_workflows.turn.activity_guard import beating, finish, private
+from roost_workflows.turn.activity_guard import StopWatch, beating, finish, private
 from roost_workflows.turn.files import FileReader
 from roost_workflows.turn.flow.advancing import FlowAdvancer
 from roost_workflows.turn.flow.entries import EntryCaller
@@ -44,6 +44,7 @@ class Activities:
         registry: AgentRegistry,
         processes: ToolProcesses | None = None,
         suspects: Suspects | None = None,
+        stops: StopWatch | None = None,
         *,
         images: bool = False,
     ) -> None:
@@ -52,11 +53,12 @@ class Activities:
         self._waits = ports.waits
         self._registry = registry
         self._board = Board()
+        stops = stops or StopWatch()
         self._model = ModelCaller(
             *(ports.turns, engine, registry, self._board, ports.hints, self._suspects),
-            FileReader(ports.artifacts, images=images),
+            *(FileReader(ports.artifacts, images=images), stops),
         )
-        self._tools = ToolCaller(ports, registry, self._board, processes, self._suspects)
+        self._tools = ToolCaller(ports, registry, self._board, processes, self._suspects, stops)
         self._advancer = FlowAdvancer(ports.flows, ports.turns, self._board, self._suspects)
         generator = Generator(ports.flows, ports.turns, engine, self._board)
         self._entries = EntryCaller(ports, self._advancer, self._tools, generator)

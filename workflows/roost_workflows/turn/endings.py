@@ -179,7 +179,7 @@ def ending_note(kind: NoteKind, reason: str, elapsed_s: float, stopped_by: str =
         return f"failed: {reason}"
     who = STOPPERS.get(stopped_by, STOPPERS[""])
     how = "interrupted by a newer message" if kind == "interrupted" else f"stopped by {who}"
-    return f"{how} after {elapsed_s:.0f} s"
+    return f"{how} after {'0 s' if elapsed_s < 1 else lasting(elapsed_s)}"
 
 
 def final_message(kind: NoteKind, reason: str, partial: str, settled: Settled) -> str:
@@ -198,8 +198,7 @@ def status_line(settled: Settled, head: str = "Stopped") -> str:
     No figures when no tool was called and no agent worked for the turn; those are told first:
     `Stopped after 42 s: 2 agents, calls: 3 done, 0 undone, 1 unknown.`
     """
-    seconds = settled.elapsed_s
-    line = f"{head} after {f'{seconds:.0f} s' if seconds >= 1 else 'less than a second'}"
+    line = f"{head} after {lasting(settled.elapsed_s)}"
     agents = f"{settled.agents} agent{'' if settled.agents == 1 else 's'}" if settled.agents else ""
     if not settled.calls:
         return f"{line}: {agents}." if agents else f"{line}."
@@ -207,6 +206,16 @@ def status_line(settled: Settled, head: str = "Stopped") -> str:
     line += f": {agents}, calls: {calls}." if agents else f": {calls}."
     named = (("Undone", settled.undone_tools), ("Unknown", settled.unknown_tools))
     return line + "".join(f" {how}: {_listed(tools)}." for how, tools in named if tools)
+
+
+def lasting(seconds: float) -> str:
+    """A duration as people say it: `42 s`, `14 min`, `3 h`, `2 d`; a turn may wait for weeks."""
+    if seconds < 1:
+        return "less than a second"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _taken_back(settled: Settled) -> str:

@@ -20,6 +20,30 @@ def manifest_of(
         canonical JSON of what the engine gets. agent_hash: the digest of the agent's version.
         sampling: what was asked for; what is absent was left to the engine.
     """
+    places = stretches([one.position for one in messages if one.position is not None])
+    return _manifest(places, version_of(agent).digest, request)
+
+
+def manifest_of_entry(
+    agent: Agent | None,
+    request: ChatRequest,
+    *,
+    path: str,
+    args_hash: str,
+    code_hash: str,
+    tries: int,
+) -> dict[str, Any]:
+    """The manifest of a model call that a flow's `generate` makes; it reads no transcript.
+
+    flow: the entry's path, whose arguments have args_hash, of the code with code_hash. agent_hash:
+    empty where no agent's instructions count. tries: which request this was for the entry, from 1.
+    """
+    digest = "" if agent is None else version_of(agent).digest
+    entry = {"flow": path, "args_hash": args_hash, "code_hash": code_hash, "tries": tries}
+    return {**_manifest([], digest, request), **entry}
+
+
+def _manifest(positions: list[list[int]], agent_hash: str, request: ChatRequest) -> dict[str, Any]:
     sampling = {
         "temperature": request.temperature,
         "top_p": request.top_p,
@@ -29,12 +53,12 @@ def manifest_of(
         **request.extra,
     }
     return {
-        "positions": stretches([one.position for one in messages if one.position is not None]),
+        "positions": positions,
         "segments": [],
         "memories": [],
         "prompt_hash": sha256(request.messages),
         "tools_hash": sha256(request.tools),
-        "agent_hash": version_of(agent).digest,
+        "agent_hash": agent_hash,
         "sampling": {name: value for name, value in sampling.items() if value is not None},
     }
 

@@ -38,6 +38,7 @@ from roost_workflows.ports import (
 from roost_workflows.state import GenerateInput, StepResult
 from roost_workflows.turn import limits
 from roost_workflows.turn.activity_guard import (
+    StopWatch,
     finish,
     note_error,
     refuse_deadly,
@@ -123,7 +124,9 @@ class ModelCaller:
         hints: SessionHints,
         suspects: Suspects | None = None,
         files: FileReader | None = None,
+        stops: StopWatch | None = None,
     ) -> None:
+        self._stops = stops or StopWatch()
         self._suspects = suspects or Suspects()
         self._files = files or FileReader(None)
         self._turns = turns
@@ -155,7 +158,8 @@ class ModelCaller:
             left_s = limits.time_left_s(agent, context.spent)
             try:
                 async with asyncio.timeout(left_s) as clock:
-                    await self._stream(call, agent, context, so_far)
+                    async with self._stops.watching(call.turn_id):
+                        await self._stream(call, agent, context, so_far)
             except TimeoutError:
                 if not clock.expired():
                     raise
@@ -165,7 +169,7 @@ class ModelCaller:
             return await self._commit(call, agent, so_far)
         except asyncio.CancelledError:
             # Only a recorded stop counts: without one the turn goes on in another attempt.
-            if stop_was_asked() and await self._turns.stop_requested(call.turn_id):
+            if stop_was_asked() and await finish(self._turns.stop_requested(call.turn_id)):
                 return await self._stop(call, so_far)
             raise
 

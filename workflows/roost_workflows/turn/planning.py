@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 CALLS_PER_STEP_MAX: Final = 16
 CALL_ID_LENGTH: Final = 9  # the strictest engines demand exactly nine letters and digits
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+FENCE: Final = "```"
 UNPARSED: Final = "arguments_that_were_not_json"
 
 
@@ -43,12 +44,25 @@ def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[Plann
 
 
 def canonical_arguments(requested: ToolCall) -> str | None:
-    """The arguments as compact JSON text of an object, None when they are not one."""
+    """The arguments as compact JSON text of an object, None when they are not one.
+
+    Some models write them as JSON within a string, or between the fences of a code block.
+    """
     try:
-        value: Any = json.loads(requested.arguments or "{}")
+        value: Any = json.loads(_unfenced(requested.arguments) or "{}")
+        if isinstance(value, str):
+            value = json.loads(_unfenced(value) or "{}")
         return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else None
     except (ValueError, RecursionError):
         return None
+
+
+def _unfenced(arguments: str) -> str:
+    text = arguments.strip()
+    if not (text.startswith(FENCE) and text.endswith(FENCE)):
+        return arguments
+    language, _, inner = text.removesuffix(FENCE).removeprefix(FENCE).partition("\n")
+    return inner if language.strip().isalpha() or not language.strip() else arguments
 
 
 def call_id(call: GenerateInput, index: int) -> str:

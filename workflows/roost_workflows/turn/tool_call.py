@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from roost.agent import Agent
-from roost.context import Context, Person, SessionInfo
+from roost.context import Context
 from roost.errors import ModelRetry
 from roost.execution.call import NOT_REPEATED, Outcome, interrupted, run_tool, verify
 from roost.execution.tool_processes import ToolProcesses
@@ -20,11 +20,12 @@ from roost.text import RESULT_BYTES_MAX
 from roost.tools import Tool
 from roost.waits import Wait
 from roost_workflows.agents import AgentRegistry
+from roost_workflows.model_calls import Spent
 from roost_workflows.policies import TOOL_ATTEMPTS_MAX
-from roost_workflows.ports import CALL_ENDED, CallRecord, Ports, TurnContext
+from roost_workflows.ports import CALL_ENDED, CallRecord, CallState, Ports
 from roost_workflows.state import CallInput
 from roost_workflows.storage.waits import CallFacts, Gate
-from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
+from roost_workflows.turn.activity_guard import StopWatch, finish, refuse_deadly, stop_was_asked
 from roost_workflows.turn.limits import arguments_hash, refused_call
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.suspects import Suspects
@@ -40,15 +41,16 @@ CRASHED: Final = "The worker that ran it died."
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A flow that calls a tool. can_wait: people may be asked for an approval.
+    """Who calls a tool: an agent, or a flow. can_wait: people may be asked for an approval.
 
-    result_bytes: how much of a result is taken.
+    agent, spent: None for a flow, which has no limits of this kind.
     """
 
     name: str
     facts: FlowFacts
     can_wait: bool = True
-    result_bytes: int = TAKEN_BYTES_MAX
+    agent: Agent | None = None
+    spent: Spent | None = None
 
 
 class ToolCaller:
@@ -61,7 +63,9 @@ class ToolCaller:
         board: Board,
         processes: ToolProcesses | None = None,
         suspects: Suspects | None = None,
+        stops: StopWatch | None = None,
     ) -> None:
+        self._stops = stops or StopWatch()
         self._suspects = suspects or Suspects()
         self._processes = processes
         self._turns = ports.turns
@@ -76,13 +80,15 @@ class ToolCaller:
         """Run the call unless it has ended, the turn is stopped, or its effect class forbids it;
         whether it waits for something instead.
         """
-        turn = await self._turns.get(call.turn_id)
-        if turn.stop_requested:
+        read = await self._turns.call_context(call.turn_id, call.step, call.call_id)
+        if read.turn.stop_requested:
             return False  # never begun: settling the turn closes it as skipped
-        refuse_deadly(turn)
-        agent = self._registry.agent(turn.agent)
-        planned = await self._turns.call(call.turn_id, call.step, call.call_id)
-        return await self._run(call, planned, agent, agent.tool(planned.name) if agent else None)
+        refuse_deadly(read.turn)
+        agent = self._registry.agent(read.turn.agent)
+        owner = Owner(read.turn.agent, read.facts, agent=agent, spent=read.spent)
+        return await self._run(
+            call, read.call, owner, agent.tool(read.call.name) if agent else None
+        )
 
     async def run_for(self, call: CallInput, owner: Owner, tool: Tool) -> bool:
         """The same for a tool that a flow calls; whether to stop is asked before."""
@@ -102,7 +108,10 @@ class ToolCaller:
         planned = await self._turns.call(call.turn_id, call.step, call.call_id)
         if planned.state in CALL_ENDED:
             return
-        gate = await self._gate(call, planned, owner, tool) if tool else Gate("run")
+        facts = call_facts(planned, owner, tool) if tool else None
+        gate = Gate("run")
+        if facts is not None:
+            gate = await self._waits.gate(call.turn_id, call.step, call.call_id, facts)
         attempt = await begin()
         if not attempt:
             return
@@ -115,20 +124,30 @@ class ToolCaller:
         await self._finish(call, outcome)
 
     async def _run(
-        self, call: CallInput, planned: CallRecord, agent: Agent | Owner | None, tool: Tool | None
+        self, call: CallInput, planned: CallRecord, owner: Owner, tool: Tool | None
     ) -> bool:
         if planned.state == "waiting":
             return True
-        refused: Outcome | None = None
-        if agent and tool and planned.state not in CALL_ENDED and planned.wait in ("", "approval"):
-            gate = await self._gate(call, planned, agent, tool)
-            if gate.verdict == "waits":
-                return True
-            refused = Outcome("error", gate.told) if gate.verdict == "refused" else None
-        record = await self._turns.begin_call(call.turn_id, call.step, call.call_id)
-        if record.state in CALL_ENDED:
+        if planned.state in CALL_ENDED:
             return False
-        outcome = refused or await self._outcome(call, record, agent, tool)
+        gate, facts = Gate("run"), None
+        if tool and planned.wait in ("", "approval"):
+            facts = call_facts(planned, owner, tool)
+        if facts is not None:
+            gate = await self._waits.begin(call.turn_id, call.step, call.call_id, facts)
+        if gate.verdict in ("waits", "over"):
+            return gate.verdict == "waits"
+        if gate.attempt:
+            state: CallState = "running" if gate.was_running else "ready"
+            record = replace(planned, state=state, attempt=gate.attempt)
+        else:
+            record = await self._turns.begin_call(call.turn_id, call.step, call.call_id)
+            if record.state in CALL_ENDED:
+                return False
+        if gate.verdict == "refused":
+            outcome = Outcome("error", gate.told)
+        else:
+            outcome = await self._outcome(call, record, owner, tool)
         if outcome.wait is not None:
             return await self._wait(call, outcome.wait)
         await self._finish(call, outcome)
@@ -146,27 +165,6 @@ class ToolCaller:
             )
         )
 
-    async def _gate(
-        self, call: CallInput, planned: CallRecord, agent: Agent | Owner, tool: Tool
-    ) -> Gate:
-        """Ask for approval only what could run: arguments that are not valid are told at once."""
-        try:
-            tool.parse(planned.arguments)
-        except ModelRetry:
-            return Gate("run")
-        facts = CallFacts(
-            agent=agent.name,
-            tool=tool.name,
-            tool_hash=tool.definition_hash,
-            args_hash=arguments_hash(planned.arguments),
-            arguments=planned.arguments,
-            effect=tool.effect,
-            approval=tool.approval,
-            approver=tool.approver,
-            can_wait=not isinstance(agent, Owner) or agent.can_wait,
-        )
-        return await self._waits.gate(call.turn_id, call.step, call.call_id, facts)
-
     async def _wait(self, call: CallInput, wait: Wait) -> bool:
         why_not = await self._waits.open(call.turn_id, call.step, call.call_id, wait)
         if not why_not:
@@ -178,14 +176,14 @@ class ToolCaller:
         self,
         call: CallInput,
         record: CallRecord,
-        agent: Agent | Owner | None,
+        owner: Owner,
         tool: Tool | None,
     ) -> Outcome:
         if record.wait and record.wait != "approval":
             waited = await self._waits.outcome(call.turn_id, call.step, call.call_id)
             return waited or Outcome("error", "What it waited for is gone.")
         if tool is None:
-            tools = agent.tools if isinstance(agent, Agent) else ()
+            tools = owner.agent.tools if owner.agent else ()
             known = ", ".join(tool.name for tool in tools)
             return Outcome("error", f"There is no tool {record.name!r}. Tools: {known or 'none'}.")
         try:
@@ -193,26 +191,25 @@ class ToolCaller:
                 known_outcome = await self._after_crash(tool, record)
                 if known_outcome is not None:
                     return known_outcome
-                if isinstance(agent, Owner):
-                    facts, most = agent.facts, agent.result_bytes
-                else:
-                    read = await self._turns.context(call.turn_id, call.step)
-                    if agent and (told := refused_call(agent, read.spent, call.call_id)):
-                        return Outcome("error", told)
-                    facts, most = _facts(read), RESULT_BYTES_MAX
-                context = self._context(tool, record, call.turn_id, facts, progress)
-                outcome = await run_tool(
-                    *(tool, record.arguments, context, self._processes),
-                    note=lambda: self._suspects.in_thread(call.turn_id),
-                    result_bytes=most,
-                )
-                if isinstance(agent, Owner):
+                agent, spent = owner.agent, owner.spent
+                if agent and spent and (told := refused_call(agent, spent, call.call_id)):
+                    return Outcome("error", told)
+                context = self._context(tool, record, call.turn_id, owner.facts, progress)
+                async with self._stops.watching(call.turn_id):
+                    outcome = await run_tool(
+                        *(tool, record.arguments, context, self._processes),
+                        note=lambda: self._suspects.in_thread(call.turn_id),
+                        result_bytes=RESULT_BYTES_MAX if agent else TAKEN_BYTES_MAX,
+                    )
+                if agent is None:
                     outcome = bounded(tool.name, outcome)
         except asyncio.CancelledError:
-            if not (stop_was_asked() and await self._turns.stop_requested(call.turn_id)):
+            is_stop = stop_was_asked() and await finish(self._turns.stop_requested(call.turn_id))
+            if not is_stop:
                 raise
-            outcome = await interrupted(
-                tool, record.key, STOPPED, STOP_CHECK_S, processes=self._processes
+            # The stop may come twice: from the record, and from Temporal.
+            outcome = await finish(
+                interrupted(tool, record.key, STOPPED, STOP_CHECK_S, processes=self._processes)
             )
         self._board.put(call.turn_id, record.key, f"{tool.label} {MARKS[outcome.status]}")
         return outcome
@@ -279,11 +276,22 @@ class ToolCaller:
         )
 
 
-def _facts(read: TurnContext) -> FlowFacts:
-    """For whom an agent's tool runs."""
-    return FlowFacts(
-        key=read.turn.turn_id,
-        person=Person(read.person_id, read.person_name),
-        session=SessionInfo(read.turn.session_id, read.session_key, read.channel),
-        payload=read.payload,
+def call_facts(planned: CallRecord, owner: Owner, tool: Tool) -> CallFacts | None:
+    """What an approval of the call is bound to; None for arguments that are not valid, of which the
+    model is told at once: people are asked only for what could run.
+    """
+    try:
+        tool.parse(planned.arguments)
+    except ModelRetry:
+        return None
+    return CallFacts(
+        agent=owner.name,
+        tool=tool.name,
+        tool_hash=tool.definition_hash,
+        args_hash=arguments_hash(planned.arguments),
+        arguments=planned.arguments,
+        effect=tool.effect,
+        approval=tool.approval,
+        approver=tool.approver,
+        can_wait=owner.can_wait,
     )

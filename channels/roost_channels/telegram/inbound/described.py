@@ -45,7 +45,8 @@ def _poll(body: Json) -> str:
     kind = "quiz" if body.get("type") == "quiz" else ""
     closed = "closed" if body.get("is_closed") else ""
     asked = _joined(body.get("question"), body.get("description"), by=" ")
-    return _joined(asked, options and f"options: {options}", kind, closed)
+    why = body.get("explanation")
+    return _joined(asked, options and f"options: {options}", kind, closed, why and f"why: {why}")
 
 
 def _checklist(body: Json) -> str:
@@ -54,6 +55,14 @@ def _checklist(body: Json) -> str:
         for task in _items(body, "tasks")
     )
     return _joined(body.get("title"), "; ".join(tasks), by=": ")
+
+
+def _tasks_added(body: Json) -> str:
+    message = body.get("checklist_message")
+    checklist = message.get("checklist") if isinstance(message, Mapping) else None
+    title = checklist.get("title") if isinstance(checklist, Mapping) else ""
+    tasks = "; ".join(str(task.get("text") or "") for task in _items(body, "tasks"))
+    return _joined(title, tasks, by=": ")
 
 
 def _story(body: Json) -> str:
@@ -133,6 +142,8 @@ DESCRIBERS: Mapping[str, Callable[[Json], str]] = {
     "passport_data": _secret,
     "giveaway": words_of,
     "giveaway_winners": words_of,
+    "suggested_post_info": words_of,
+    "checklist_tasks_added": _tasks_added,
     "gift": words_of,
     "unique_gift": words_of,
 }

@@ -1,10 +1,13 @@
-"""Texts with the addresses that stand behind their words: links and mentions without a name."""
+"""Texts with what stands behind their words: addresses of links and people, and exact dates."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 ENTITIES_MAX = 200  # Telegram sends at most 100 for one text
 URL_MAX = 2048  # characters of one address
+UNIX_TIME_MAX = 32_000_000_000  # the year 2984
+_HIGH, _LOW = (0xD8, 0xDC), (0xDC, 0xE0)  # upper bytes of the halves of a character in UTF-16
 
 
 def with_addresses(text: str, entities: Any, account: str = "") -> str:
@@ -23,7 +26,7 @@ def with_addresses(text: str, entities: Any, account: str = "") -> str:
             continue
         # A link may end with blanks; the address stands right behind the words.
         end -= 2 * (len(words) - len(words.rstrip()))
-        beside.append((end, f" ({address})"))
+        beside.append((_whole(units, end), f" ({address})"))
     for end, words in sorted(set(beside), reverse=True):
         units = units[:end] + words.encode("utf-16-le", "surrogatepass") + units[end:]
     return units.decode("utf-16-le", "replace")
@@ -44,13 +47,23 @@ def _listed(entities: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _address(entity: Mapping[str, Any], account: str) -> str:
-    if entity.get("type") == "text_link":
-        return " ".join(str(entity.get("url") or "").split())[:URL_MAX]
+    kind, url, moment = entity.get("type"), entity.get("url"), entity.get("unix_time")
+    if isinstance(url, str):  # of links, and of kinds from after this was written
+        return " ".join(url.split())[:URL_MAX]
+    if kind == "date_time" and type(moment) is int and 0 <= moment < UNIX_TIME_MAX:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
     user = entity.get("user")
-    if entity.get("type") == "text_mention" and isinstance(user, Mapping):
+    if kind == "text_mention" and isinstance(user, Mapping):
         number = str(user.get("id") or "")
         return f"tg://user?id={number}" if number and number != account else ""
     return ""
+
+
+def _whole(units: bytes, end: int) -> int:
+    """The place itself, or the one behind the character that it would cut in two."""
+    before, after = units[end - 1 : end], units[end + 1 : end + 2]
+    is_cut = before and after and _HIGH[0] <= before[0] < _HIGH[1] and _LOW[0] <= after[0] < _LOW[1]
+    return end + 2 if is_cut else end
 
 
 def _forms(words: str) -> frozenset[str]:

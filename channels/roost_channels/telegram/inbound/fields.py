@@ -8,7 +8,7 @@ _ENVELOPE = """
     forward_date is_topic_message is_automatic_forward reply_to_message external_reply quote
     reply_to_story reply_to_checklist_task_id reply_to_poll_option_id via_bot
     guest_bot_caller_user guest_bot_caller_chat edit_date media_group_id author_signature
-    paid_star_count text entities link_preview_options suggested_post_info effect_id caption
+    paid_star_count text entities link_preview_options effect_id caption
     caption_entities reply_markup origin
 """
 # What Telegram itself says in a chat; nobody waits for an answer to it.
@@ -18,7 +18,7 @@ _SERVICE = """
     group_chat_created supergroup_chat_created channel_chat_created
     message_auto_delete_timer_changed migrate_to_chat_id migrate_from_chat_id pinned_message
     gift_upgrade_sent connected_website write_access_allowed proximity_alert_triggered boost_added
-    chat_background_set checklist_tasks_done checklist_tasks_added direct_message_price_changed
+    chat_background_set checklist_tasks_done direct_message_price_changed
     forum_topic_created forum_topic_edited forum_topic_closed forum_topic_reopened
     general_forum_topic_hidden general_forum_topic_unhidden giveaway_created giveaway_completed
     managed_bot_created paid_message_price_changed poll_option_added poll_option_deleted
@@ -27,6 +27,12 @@ _SERVICE = """
     video_chat_ended video_chat_participants_invited community_chat_added community_chat_removed
     voice_chat_scheduled voice_chat_started voice_chat_ended voice_chat_participants_invited
 """
+# Read of a message of which something else can't be read.
+_PLAIN = """
+    message_id from sender_chat date edit_date chat message_thread_id is_topic_message
+    direct_messages_topic business_connection_id text caption
+"""
 ENVELOPE = frozenset(_ENVELOPE.split())
 SERVICE = frozenset(_SERVICE.split())
+PLAIN = tuple(_PLAIN.split())
 FLAGS = ("is_", "has_", "can_", "show_")

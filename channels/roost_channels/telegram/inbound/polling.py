@@ -6,7 +6,7 @@ from typing import Any
 
 from roost_channels.clock import Clock
 from roost_channels.config import AUTH_PROBE_S
-from roost_channels.errors import AuthBroken, DeliveryError, Throttled
+from roost_channels.errors import AuthBroken, DeliveryError, NotSent, Throttled
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
 from roost_channels.telegram.bot_api import methods
@@ -26,6 +26,9 @@ CONFLICT_MAX_S = 60.0
 QUIET_S = 86_400.0
 # Batches that storage refuses in a row before it is given their events one by one.
 REFUSED_MAX = 3
+# Polls in a row that leave a group's message with Telegram because we can't tell whether it is for
+# us: about a minute. Private chats wait with it.
+NAMELESS_MAX = 15
 # Time the answer of a long poll may take beyond its own timeout.
 POLL_SLACK_S = 10
 
@@ -65,6 +68,7 @@ class Poller:
         self._offset: int | None = None
         self._heard_at = 0.0
         self._refused = 0
+        self._nameless = 0
 
     async def run(self) -> None:
         """Poll for ever. The offset only moves past updates whose rows are committed."""
@@ -110,6 +114,11 @@ class Poller:
         for update in batch:
             self._forums.learn(update)
         username = await self._client.username()
+        if not username and self._nameless < NAMELESS_MAX and any(map(_names_somebody, batch)):
+            self._nameless += 1
+            self._offset = None
+            raise NotSent("the bot's name is unknown, and a group's message names somebody")
+        self._nameless = 0
         readings = (updates.read(update, self._account, username) for update in batch)
         messages = [message for message in readings if message is not None]
         answers = await self._accept(messages, cursor)
@@ -197,3 +206,13 @@ class Poller:
             self._state = state
         except Exception:
             logger.exception("the channel's state could not be recorded")
+
+
+def _names_somebody(update: Any) -> bool:
+    """Whether a group's message holds a name, which may be ours."""
+    message = update.get("message") if isinstance(update, Mapping) else None
+    chat = message.get("chat") if isinstance(message, Mapping) else None
+    if not isinstance(message, Mapping) or not isinstance(chat, Mapping):
+        return False
+    text = str(message.get("text") or message.get("caption") or "")
+    return chat.get("type") != "private" and "@" in text

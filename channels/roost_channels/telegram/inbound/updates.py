@@ -8,11 +8,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from roost_channels.message import Address, InboundKind, InboundMessage, Sender
+from roost_channels.message import Address, Attachment, InboundKind, InboundMessage, Sender
+from roost_channels.telegram.forums import direct_thread
 from roost_channels.telegram.inbound.addressing import is_addressed, start_payload
 from roost_channels.telegram.inbound.contents import attachments_of, raw_text_of, text_of
+from roost_channels.telegram.inbound.described import described
+from roost_channels.telegram.inbound.fields import ENVELOPE, FLAGS, PLAIN, SERVICE
 from roost_channels.telegram.inbound.people import Json, is_bot, sender_of, source_of, writer_of
 from roost_channels.telegram.inbound.quotes import quote_of
 
@@ -36,15 +40,45 @@ PROBLEM_MAX = 500
 def read(update: Json, account: str, username: str = "") -> InboundMessage | None:
     """Read one update as an event; None for one without a chat, because nobody can be answered.
 
-    account: the bot's id. username: the bot's name, by which groups mention it. An update that
-    can't be read becomes a dead letter: it is kept, never lost, and never stops the poller.
+    account: the bot's id. username: the bot's name, by which groups mention it. Of a message that
+    can't be read whole the words are read and the rest is named. An update that can't be read at
+    all becomes a dead letter: it is kept, never lost, and never stops the poller.
     """
     try:
         return _read(update, account, username.lower())
     except Exception as error:
         # Whatever is wrong with it, the next poll would bring the same update again.
         logger.exception("update %s can't be read", _id(update))
-        return unreadable(update, account, error)
+        return _words_alone(update, account, username.lower()) or unreadable(update, account, error)
+
+
+def _words_alone(update: Any, account: str, username: str) -> InboundMessage | None:
+    """A message without the fields of which one can't be read; None where that is not enough."""
+    kinds: tuple[tuple[str, InboundKind], ...] = (
+        ("message", "message"),
+        ("edited_message", "edited"),
+    )
+    for name, kind in kinds:
+        message = update.get(name) if isinstance(update, Mapping) else None
+        if not isinstance(message, Mapping):
+            continue
+        plain = {field: message[field] for field in PLAIN if field in message}
+        try:
+            read_so = _message({**update, name: plain}, plain, account, username, kind)
+        except Exception:
+            logger.debug("update %s has no envelope that we can read", _id(update))
+            return None
+        named = tuple(
+            Attachment(field, "", described(field, body))
+            for field, body in message.items()
+            if field not in ENVELOPE and not field.startswith(FLAGS)
+        )
+        is_told = read_so.kind == "other" and named and not _is_for_nobody(plain)
+        is_told = is_told and not SERVICE.intersection(message)
+        return replace(
+            read_so, kind=kind if is_told else read_so.kind, attachments=named, raw=dict(update)
+        )
+    return None
 
 
 def unreadable(update: Any, account: str, error: Exception) -> InboundMessage:
@@ -134,9 +168,12 @@ def _message(
 
 def _is_for_nobody(message: Json) -> bool:
     """Whether no answer is expected: bots that answer bots never end, posts of a channel are for
-    its readers, and chats of a business account belong to that account.
+    its readers, chats of a business account belong to that account, and in the direct messages of
+    a channel its admins write in the channel's name.
     """
     is_post = message["chat"].get("type") == "channel"
+    if message["chat"].get("is_direct_messages") and message.get("sender_chat"):
+        return True
     return is_bot(message) or is_post or bool(message.get("business_connection_id"))
 
 
@@ -235,11 +272,15 @@ def _address(message: Json, account: str) -> Address:
     messages there don't name it, and not each of them says that the chat is a forum.
     """
     thread = str(message.get("message_thread_id") or "") if message.get("is_topic_message") else ""
+    topic = message.get("direct_messages_topic")
+    if isinstance(topic, Mapping) and isinstance(topic.get("topic_id"), int):
+        thread = direct_thread(topic["topic_id"])
     return _chat(message["chat"], account, thread)
 
 
 def _chat(chat: Json, account: str, thread: str = "") -> Address:
-    is_group = chat.get("type") in _GROUPS
+    # The direct messages of a channel are one chat, in which each person has a topic alone.
+    is_group = chat.get("type") in _GROUPS and not chat.get("is_direct_messages")
     if is_group and thread == GENERAL_TOPIC:
         thread = ""
     return Address("telegram", account, str(chat["id"]), thread, is_group)

@@ -26,6 +26,13 @@ class MemoryProgress(MemoryQueue):
         """The status message of a turn, None before it is planned."""
         return self.statuses.get(turn_id)
 
+    async def plan_status_message(self, status: StatusMessage) -> bool:
+        """Store a turn's first status message; False if it has one."""
+        if status.turn_id in self.statuses:
+            return False
+        await self.put_status_message(status)
+        return True
+
     async def put_status_message(self, status: StatusMessage) -> None:
         """Store a turn's status message as it stands now."""
         self._raise_fault("put_status_message")

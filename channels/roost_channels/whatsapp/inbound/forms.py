@@ -90,7 +90,7 @@ def _read(
     fields = form.flat()
     content = form_contents.read_content(fields)
     kind: InboundKind = "message"
-    text, button = content.text, form.get("ButtonPayload")
+    text, button = content.text, form.get("ButtonPayload") or form.get("ListId")
     if button.startswith(OWN_BUTTONS):
         kind, text = "callback", button
     elif not (text or content.attachments):

@@ -8,6 +8,9 @@ from roost_channels.testing.faults import FaultKind
 from roost_platform.chaos.answers import DOES, Question
 
 PARTS = ("courier", "worker", "web")
+SECOND_COURIER = "courier 2"
+GROUP = "-1001"
+BOT = "roost_test_bot"
 TELEGRAM_CHATS = ("101", "102")
 WHATSAPP_CHATS = ("whatsapp:+4915550010001", "whatsapp:+4915550010002")
 CALLS_FAULTY_MAX = 120  # provider calls that may be struck, counted from the first
@@ -29,7 +32,7 @@ FAULTS: tuple[tuple[FaultKind, float], ...] = (
 @dataclass(frozen=True, slots=True)
 class Says:
     """Somebody writes. think_s: how long the agent takes; fill: numbered words of the answer;
-    does: see Question; command: is written instead of a question.
+    does: see Question; command: is written instead of a question; by: who writes in a group.
     """
 
     at: float
@@ -40,11 +43,18 @@ class Says:
     does: str = ""
     command: str = ""
     trouble: FaultKind | None = None
+    by: int = 0
 
     @property
     def text(self) -> str:
         """The message as the person types it."""
-        return self.command or str(Question(self.word, self.think_s, self.fill, self.does))
+        if self.chat == GROUP:
+            return f"{self.command}@{BOT}" if self.command else f"@{BOT} {self._question}"
+        return self.command or self._question
+
+    @property
+    def _question(self) -> str:
+        return str(Question(self.word, self.think_s, self.fill, self.does))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +92,36 @@ class Jump:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """Somebody edits under open cards: the tool that pays or the flow, whose worker then starts
+    again, or the arguments of a call that waits.
+    """
+
+    at: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Habits:
     """What people do with questions, as probabilities: they decide at all, say yes, press twice;
-    delay_s: how long they think at most.
+    delay_s: how long they think at most. strangers: somebody who was not asked presses first;
+    stale: a button is pressed that an edit took away; stops: a wait is ended by /stop or /new.
     """
 
     decides: float = 1.0
     agrees: float = 1.0
     doubles: float = 0.0
     delay_s: float = 0.0
+    strangers: float = 0.0
+    stale: float = 0.0
+    stops: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything in a schedule. `seed` also decides latencies, receipts and what people choose.
 
-    by_words: WhatsApp's cards are answered by words, too.
+    by_words: WhatsApp's cards are answered by words, too. couriers: how many run at once.
     """
 
     seed: int
@@ -106,8 +130,10 @@ class Plan:
     strikes: tuple[Strike, ...] = ()
     outages: tuple[Outage, ...] = ()
     jumps: tuple[Jump, ...] = ()
+    edits: tuple[Edit, ...] = ()
     habits: Habits = Habits()
     by_words: bool = False
+    couriers: int = 1
     rings_lost: float = 0.0
     receipts: str = "plain"
     flood: bool = field(default=False)
@@ -116,6 +142,11 @@ class Plan:
     def chats(self) -> tuple[str, ...]:
         """Every chat that somebody writes in, each once."""
         return tuple(dict.fromkeys(say.chat for say in self.says))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The processes."""
+        return (*PARTS, SECOND_COURIER) if self.couriers == 2 else PARTS
 
     def without(self, name: str, index: int) -> "Plan":
         """The plan with one item left out, for shrinking."""

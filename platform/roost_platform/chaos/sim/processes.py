@@ -90,13 +90,16 @@ class Parts:
         self._clock = LoopClock()
         self._web: tuple[Life, TwilioWebhooks] | None = None
         self._started = 0
+        self.registry = REGISTRY  # what the next worker has installed
 
     def start(self, part: str) -> Life:
         """A new process of that kind."""
         self._started += 1
         life = Life(part, self._crash, self._pause)
         stores = self._stores(life)
-        begin = {"courier": self._courier, "worker": self._worker, "web": self._web_part}[part]
+        begin = {"courier": self._courier, "worker": self._worker, "web": self._web_part}[
+            part.split()[0]
+        ]
         begin(life, stores)
         return life
 
@@ -184,7 +187,8 @@ class Parts:
     def _worker(self, life: Life, stores: Stores) -> None:
         # Rings for what the worker's transactions make ready, such as the task of a child.
         PlatformIntake(stores, self._doorbell(life))
-        worker = SimWorker(life, self._temporal, stores, self._storage.effects.append)
+        act = self._storage.effects.append
+        worker = SimWorker(life, self._temporal, stores, self.registry, act)
         self._job(life, worker.run())
 
     def _web_part(self, life: Life, stores: Stores) -> None:

@@ -7,7 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
-from roost_platform.chaos.sim.plan import Plan, draw, draw_waits
+from roost_platform.chaos.sim.attacks import plan_of
+from roost_platform.chaos.sim.plan import Plan
 from roost_platform.chaos.sim.schedule import Outcome, simulate
 
 BATCH = 20
@@ -88,8 +89,7 @@ def run_batch(seeds: range) -> Tally:
     """Some schedules, one after the other."""
     tally = Tally()
     for seed in seeds:
-        # One in four is without waits, as all were once.
-        outcome = simulate(draw(seed) if seed % 4 == 0 else draw_waits(seed))
+        outcome = simulate(plan_of(seed))
         tally.schedules += 1
         tally.messages += len(outcome.record.accepted)
         tally.calls += outcome.calls
@@ -113,7 +113,7 @@ def shrunk(failure: Failure) -> Failure:
     """The failure with everything left out that its first violation does not need."""
     rule = failure.violations[0].partition(" in ")[0]
     plan, runs = failure.plan, 0
-    for name in ("strikes", "crashes", "outages", "jumps", "says"):
+    for name in ("strikes", "crashes", "outages", "jumps", "edits", "says"):
         index = 0
         while index < len(getattr(plan, name)) and runs < SHRINK_RUNS_MAX:
             smaller = plan.without(name, index)

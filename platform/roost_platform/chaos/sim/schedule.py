@@ -12,14 +12,16 @@ from roost_channels.testing.inprocess import LocalTransport
 from roost_channels.testing.telegram import FakeTelegram
 from roost_channels.testing.telegram.state.flood import FloodLimits
 from roost_channels.testing.twilio import FakeTwilio
+from roost_platform.chaos.agents import EDITED
 from roost_platform.chaos.invariants import Violation, check
 from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
+from roost_platform.chaos.sim.attacks import edit_arguments
 from roost_platform.chaos.sim.life import Life, know_tasks, outside
 from roost_platform.chaos.sim.loop import Livelock, LoopClock, VirtualLoop
 from roost_platform.chaos.sim.network import Network
 from roost_platform.chaos.sim.people import People
-from roost_platform.chaos.sim.plan import PARTS, STORM_S, Crash, Plan, Says
+from roost_platform.chaos.sim.plan import GROUP, STORM_S, Crash, Plan
 from roost_platform.chaos.sim.processes import TOKEN, TWILIO, WEB, Parts
 from roost_platform.chaos.sim.storage import World, image
 from roost_platform.chaos.sim.temporal import SimTemporal
@@ -94,7 +96,7 @@ class Schedule:
         self._storage = World(self._clock.time, self._is_storage_away)
         self._temporal = SimTemporal()
         self._lives: dict[str, Life] = {}
-        self._points = dict.fromkeys(PARTS, 0)
+        self._points = dict.fromkeys(plan.parts, 0)
         self._crashes: dict[tuple[str, int], Crash] = {(c.part, c.point): c for c in plan.crashes}
         self._restarts: set[asyncio.Task[None]] = set()
         self._deaths: list[float] = []
@@ -119,18 +121,20 @@ class Schedule:
             self._crash,
             self._ended,
         )
-        for part in PARTS:
+        for part in self._plan.parts:
             self._lives[part] = self._parts.start(part)
         people = People(
             self._plan, self._storage.open(self._immortal), self._telegram, self._twilio
         )
         tapping = asyncio.create_task(people.run())
         clock = asyncio.create_task(self._clock_jumps())
-        writing = asyncio.create_task(self._people_write())
+        edits = asyncio.create_task(self._edits())
+        writing = asyncio.create_task(people.write())
         stuck = await self._until_quiet(writing)
         self._over = True
         tapping.cancel()
         clock.cancel()
+        edits.cancel()
         record = await read(self._storage.open(self._immortal), self._sources())
         record.stuck += stuck
         record.waits.wrong += self._wrong
@@ -163,14 +167,21 @@ class Schedule:
             written=self._written(),
             fills={says.word: says.fill for says in self._plan.says},
             telegram={
-                chat: self._telegram.screen_json(int(chat)) for chat in chats if chat.isdigit()
+                chat: self._telegram.screen_json(int(chat))
+                for chat in chats
+                if not chat.startswith("whatsapp:")
             },
-            whatsapp={chat: self._twilio.screen_json(chat) for chat in chats if not chat.isdigit()},
+            whatsapp={
+                chat: self._twilio.screen_json(chat)
+                for chat in chats
+                if chat.startswith("whatsapp:")
+            },
             telegram_calls=self._telegram.calls,
             twilio_calls=self._twilio.calls,
             deaths=self._deaths,
             effects=self._storage.effects,
             is_clock_set_back=any(jump.by_s < 0 for jump in self._plan.jumps),
+            is_one_courier=self._plan.couriers == 1,
         )
 
     async def _open_fakes(self) -> None:
@@ -188,6 +199,7 @@ class Schedule:
             transport=transport,
         )
         await self._telegram.start_in_process()
+        self._telegram.add_group(int(GROUP))
         await self._twilio.start_in_process()
 
     def _look_at_runs(self, parked_ids: Sequence[str]) -> None:
@@ -223,7 +235,7 @@ class Schedule:
             self._bring_back(life, RESTART_S)
 
     def _bring_back(self, life: Life, down_s: float) -> None:
-        if life.part == "courier":
+        if life.part.startswith("courier"):
             self._deaths.append(self._clock.time())
         restart = outside(self._back_after(life.part, down_s))
         self._restarts.add(restart)
@@ -234,13 +246,6 @@ class Schedule:
         if not self._over:
             self._lives[part] = self._parts.start(part)
 
-    async def _people_write(self) -> None:
-        for says in self._plan.says:
-            wait = says.at - asyncio.get_running_loop().time()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            await self._write(says)
-
     async def _clock_jumps(self) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
@@ -248,15 +253,18 @@ class Schedule:
             await asyncio.sleep(max(jump.at - loop.time(), 0.0))
             loop.skew_s += jump.by_s
 
-    async def _write(self, says: Says) -> None:
-        if says.chat.startswith("whatsapp:"):
-            if says.trouble:
-                self._twilio.fault(says.trouble, "inbound")
-            await self._twilio.user_says(says.chat, says.text, wait=False)
-            return
-        if says.trouble:
-            self._telegram.fault(says.trouble, "message")
-        await self._telegram.user_says(int(says.chat), says.text)
+    async def _edits(self) -> None:
+        loop = asyncio.get_running_loop()
+        for edit in sorted(self._plan.edits, key=lambda edit: edit.at):
+            await asyncio.sleep(max(edit.at - loop.time(), 0.0))
+            if edit.what == "arguments":
+                await edit_arguments(self._storage.open(self._immortal))
+            else:
+                self._parts.registry = EDITED[edit.what]
+                life = self._lives["worker"]
+                if not life.is_dead:
+                    life.die()
+                    self._bring_back(life, RESTART_S)
 
     async def _until_quiet(self, writing: "asyncio.Task[None]") -> Sequence[str]:
         """Wait until nothing is left to do; returns what is left at END_S, in words."""

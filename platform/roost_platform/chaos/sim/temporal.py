@@ -3,41 +3,43 @@
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from roost.errors import StepsExhausted, TurnStopped
-from roost.turn import run_turn
-from roost_platform.chaos.agents import REGISTRY, Surroundings, surroundings
-from roost_platform.chaos.sim.agent import NoEngine, SimTurn
+from roost_platform.chaos.agents import Surroundings, surroundings
 from roost_platform.chaos.sim.life import Life
+from roost_platform.chaos.sim.model import RuleModel
 from roost_platform.db.stores import Stores
-from roost_platform.wiring import worker_ports
-from roost_workflows.hints.session_hints import NoHints
-from roost_workflows.state import SettleInput
-from roost_workflows.testing.performing import ActivityFailed, perform
-from roost_workflows.turn.activities import Activities
+from roost_platform.testing.workers import activities_of
+from roost_workflows.agents import AgentRegistry
+from roost_workflows.testing.sessions import RunFailed, Session, Tries
 
-RETRY_S = 1.0
+TRIES = Tries(most=1000, pause_s=1.0)
 POSTPONED_LEAST_S = 0.05
 
 
 @dataclass(slots=True)
-class Session:
-    """An open workflow."""
+class Run:
+    """An open workflow. stops: set by a signal that a stop is recorded."""
 
     rung: bool = True
+    stops: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
 class SimTemporal:
     """Open workflows by conversation; `news` wakes the worker."""
 
-    open: dict[str, Session] = field(default_factory=dict)
+    open: dict[str, Run] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self, conversation_id: str) -> None:
         """Open the conversation's workflow if it is closed, and signal it."""
-        self.open.setdefault(conversation_id, Session()).rung = True
+        self.open.setdefault(conversation_id, Run()).rung = True
+        self.news.set()
+
+    def stop(self, conversation_id: str) -> None:
+        """Let the conversation's workflow look for a recorded stop; open it if it is closed."""
+        self.open.setdefault(conversation_id, Run()).stops.set()
         self.news.set()
 
 
@@ -52,20 +54,23 @@ class SimDoorbell:
 
     async def ring(self, conversation_id: str) -> None:
         """Ring a session; the signal may get lost, silently or with an error, or come twice."""
+        await self._signal(self._temporal.ring, conversation_id)
+
+    async def stop(self, conversation_id: str) -> None:
+        """Ring a session whose stop is recorded; the signal may get lost as well."""
+        await self._signal(self._temporal.stop, conversation_id)
+
+    async def _signal(self, signal: Callable[[str], None], conversation_id: str) -> None:
         await self._life.point()
         drawn = self._rng.random()
         if drawn < self._lost / 2:
             raise ConnectionError("the doorbell is out of order")
         if drawn < self._lost:
             return
-        self._temporal.ring(conversation_id)
+        signal(conversation_id)
         if drawn > 0.9:
-            self._temporal.ring(conversation_id)
+            signal(conversation_id)
         await self._life.point()
-
-    async def stop(self, conversation_id: str) -> None:
-        """Ring a session whose stop is recorded."""
-        await self.ring(conversation_id)
 
 
 class SimWorker:
@@ -75,14 +80,19 @@ class SimWorker:
     """
 
     def __init__(
-        self, life: Life, temporal: SimTemporal, stores: Stores, act: Callable[[str], None]
+        self,
+        life: Life,
+        temporal: SimTemporal,
+        stores: Stores,
+        registry: AgentRegistry,
+        act: Callable[[str], None],
     ) -> None:
         self._life = life
         self._temporal = temporal
         self._stores = stores
         self._act = act
         self._running: set[str] = set()
-        self._activities = Activities(worker_ports(stores, NoHints()), NoEngine(), REGISTRY)
+        self._activities = activities_of(stores, RuleModel(), registry)
 
     async def run(self) -> None:
         """Take up sessions until the process dies."""
@@ -101,43 +111,19 @@ class SimWorker:
         await self._life.point()
 
     async def _session(self, conversation_id: str) -> None:
-        session = self._temporal.open[conversation_id]
+        run = self._temporal.open[conversation_id]
+        session = Session(self._activities, conversation_id, tries=TRIES, stops=run.stops)
         while True:
-            session.rung = False
+            run.rung = False
             try:
-                if await self._turn(conversation_id):
-                    continue
-            except Exception:
-                # An activity's retry: the same call again, later.
-                await asyncio.sleep(RETRY_S)
-                continue
-            if not session.rung:
-                break
+                ran = await session.turn()
+            except RunFailed:
+                break  # the run failed; the sweeper opens another
+            if ran is None:
+                if not run.rung:
+                    break
+            elif ran.wait_s:
+                await asyncio.sleep(max(ran.wait_s, POSTPONED_LEAST_S))
         # There is no await since the check, as in the workflow.
         del self._temporal.open[conversation_id]
         self._running.discard(conversation_id)
-
-    async def _turn(self, conversation_id: str) -> bool:
-        begun = await perform(self._activities.begin_turn, conversation_id)
-        if begun is None:
-            return False
-        if begun.wait_s:
-            await asyncio.sleep(max(begun.wait_s, POSTPONED_LEAST_S))
-            return True
-        turn = SimTurn(
-            self._activities, self._stores, begun.turn_id, is_stopped=begun.stop_requested
-        )
-        try:
-            await run_turn(turn, max_steps=begun.max_steps, first_step=begun.first_step)
-        except TurnStopped:
-            await self._settle(SettleInput(begun.turn_id, "stopped", "stopped"))
-        except StepsExhausted:
-            await self._settle(SettleInput(begun.turn_id, "failed", "too_many_steps"))
-        except ActivityFailed as error:
-            await self._settle(SettleInput(begun.turn_id, "failed", error.reason))
-        return True
-
-    async def _settle(self, end: SettleInput) -> None:
-        if await perform(self._activities.settle, end):
-            await perform(self._activities.undo, end.turn_id)
-            await perform(self._activities.settle, replace(end, is_undone=True))

@@ -1,6 +1,5 @@
 """What became of everything that waited, read when all is at rest."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ class Acted:
     """A call with an effect outside.
 
     verdicts: the states of its approvals. runs: how often it took effect. turn: its turn's state.
+    approved: the arguments that a card showed and somebody approved. marks: with what it ran.
     """
 
     key: str
@@ -24,6 +24,24 @@ class Acted:
     turn: str
     verdicts: tuple[str, ...]
     runs: int
+    approved: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a person decided or answered in a chat.
+
+    rule: requester or another, as the tool wants it. requester, person: ids of people; name: how
+    the card names who decided.
+    """
+
+    chat: str
+    state: str
+    rule: str
+    requester: str
+    person: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,7 @@ class Waits:
     """
 
     acted: list[Acted] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
     handed: list[Handed] = field(default_factory=list)
     reminded: list[Reminded] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -72,32 +91,57 @@ ACTING = ("pay", "send")
 
 
 async def read_waits(session: AsyncSession, effects: Sequence[str]) -> Waits:
-    """Read everything from the database. effects: keys of calls that took effect, in order."""
+    """Read everything from the database. effects: key and mark of calls that took effect, in
+    order.
+    """
     return Waits(
-        await _acted(session, Counter(effects)), await _handed(session), await _reminded(session)
+        acted=await _acted(session, effects),
+        verdicts=await _verdicts(session),
+        handed=await _handed(session),
+        reminded=await _reminded(session),
     )
 
 
-async def _acted(session: AsyncSession, runs: Counter[str]) -> list[Acted]:
+async def _acted(session: AsyncSession, effects: Sequence[str]) -> list[Acted]:
     call = models.ToolCall
-    verdicts: dict[tuple[str, int, str], list[str]] = {}
-    for row in await session.scalars(select(models.Approval)):
-        verdicts.setdefault((row.turn_id, row.step, row.call_id), []).append(row.state)
+    runs: dict[str, list[str]] = {}
+    for effect in effects:
+        key, _, mark = effect.partition(" ")
+        runs.setdefault(key, []).append(mark)
+    asked: dict[str, list[models.Approval]] = {}
+    for one in await session.scalars(select(models.Approval)):
+        asked.setdefault(f"{one.turn_id}:{one.step}:{one.call_id}", []).append(one)
     rows = await session.execute(
         select(call, models.Turn.state)
         .join(models.Turn, models.Turn.id == call.turn_id)
         .where(call.name.in_(ACTING), call.op.in_(("", "call")))
     )
-    return [
-        Acted(
-            f"{row.turn_id}:{row.step}:{row.call_id}",
-            row.name,
-            row.state,
-            turn_state,
-            tuple(verdicts.get((row.turn_id, row.step, row.call_id), ())),
-            runs[f"{row.turn_id}:{row.step}:{row.call_id}"],
+    acted = []
+    for row, turn_state in rows:
+        key = f"{row.turn_id}:{row.step}:{row.call_id}"
+        cards, marks = asked.get(key, []), tuple(runs.get(key, ()))
+        verdicts = tuple(card.state for card in cards)
+        approved = tuple(card.arguments for card in cards if card.state == "approved")
+        acted.append(
+            Acted(key, row.name, row.state, turn_state, verdicts, len(marks), approved, marks)
         )
-        for row, turn_state in rows
+    return acted
+
+
+async def _verdicts(session: AsyncSession) -> list[Verdict]:
+    asked = models.Approval
+    rows = await session.execute(
+        select(asked, models.Conversation.chat)
+        .join(models.Conversation, models.Conversation.id == asked.chat_id)
+        .where(asked.state.in_(("approved", "denied", "answered")))
+    )
+    return [
+        Verdict(
+            *(chat, row.state, row.rule, row.requester_id),
+            person=row.decided_by or "",
+            name=row.decided_name or "",
+        )
+        for row, chat in rows
     ]
 
 

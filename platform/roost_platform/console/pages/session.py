@@ -6,7 +6,13 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from roost_platform.console.actions import reply_as_operator, set_progress, set_queue, stop_session
+from roost_platform.console.actions import (
+    reply_as_operator,
+    retry_in_session,
+    set_progress,
+    set_queue,
+    stop_session,
+)
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
@@ -247,6 +253,13 @@ async def stop(visit: Visit) -> Response:
     return visit.done(await stop_session(visit.deps, data.id, visit.me, visit.ip))
 
 
+async def retry(visit: Visit) -> Response:
+    """Have the failed turn tried again behind its last step."""
+    turn_id = text_field(await visit.form(), "turn", length_max=64)
+    await retry_in_session(visit.deps, turn_id, visit.me, visit.ip)
+    return visit.done("It is tried again. What it has done is not done again.")
+
+
 async def queue(visit: Visit) -> Response:
     """Choose how messages that come in a row are queued."""
     data = await load(visit)
@@ -279,6 +292,7 @@ PAGE = Page(
 )
 ACTIONS = (
     ConsoleRoute("POST", "/sessions/{id}/stop", Role.operator, stop, PAGE),
+    ConsoleRoute("POST", "/sessions/{id}/retry", Role.operator, retry, PAGE),
     ConsoleRoute("POST", "/sessions/{id}/queue", Role.operator, queue, PAGE),
     ConsoleRoute("POST", "/sessions/{id}/progress", Role.operator, progress, PAGE),
     ConsoleRoute("POST", "/sessions/{id}/reply", Role.operator, reply, PAGE),

@@ -1,7 +1,8 @@
-"""The buttons of a card, and the choices that stand for them where a chat has no buttons."""
+"""The buttons of a card, and the words that stand for them where a chat shows no buttons."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from roost_channels.message import CARD_BUTTON, Button
 from roost_platform.db import models
@@ -51,20 +52,27 @@ def choices_of(
     return tuple(options)
 
 
-def buttons_of(approval: models.Approval, choices: tuple[Choice, ...]) -> list[Button]:
-    """The choices as buttons; 32 bytes of data at most."""
-    return [
-        Button(choice.label, f"{CARD_BUTTON}{approval.nonce}:{choice.does}") for choice in choices
-    ]
+def buttons_of(
+    approval: models.Approval, choices: tuple[Choice, ...], code: str = ""
+) -> list[Button]:
+    """The choices as buttons with 32 bytes of data at most, and the words that stand for them.
 
-
-def in_words(choices: tuple[Choice, ...], code: str) -> str:
-    """How to choose by words. code: to be written behind the number, where several are open."""
-    shown = [choice for choice in choices if not choice.does.startswith(OTHER)]
-    if not shown:
-        return ""
+    code: to be written behind the word, where several questions are open.
+    """
     suffix = f" {code}" if code else ""
-    listed = ", ".join(
-        f"{place}{suffix} for {choice.label}" for place, choice in enumerate(shown, 1)
-    )
-    return f"Reply {listed}."
+    is_numbered = not any(choice.label.strip().isdecimal() for choice in choices)
+    buttons, number = [], 0
+    for choice in choices:
+        word = ""
+        if not choice.does.startswith(OTHER):  # any other words are an answer as they are
+            number += 1
+            word = f"{number if is_numbered else choice.label.strip()}{suffix}"
+        buttons.append(Button(choice.label, f"{CARD_BUTTON}{approval.nonce}:{choice.does}", word))
+    return buttons
+
+
+def does_of(buttons: Sequence[Mapping[str, Any]], number: int) -> str:
+    """What the choice with this number does, by the stored buttons of a card; empty for none."""
+    does = [str(button["data"]).rpartition(":")[2] for button in buttons]
+    numbered = [one for one in does if not one.startswith(OTHER)]
+    return numbered[number - 1] if 1 <= number <= len(numbered) else ""

@@ -4,8 +4,9 @@ from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.console.config import CHANNEL as CONSOLE
+from roost_channels.message import choices_in_words
 from roost_platform.db import models
-from roost_platform.db.cards.buttons import buttons_of, choices_of, in_words
+from roost_platform.db.cards.buttons import buttons_of, choices_of
 from roost_platform.db.cards.words import (
     ANSWER_MAX,
     OUTCOMES,
@@ -49,11 +50,12 @@ async def send_card(
     choices = choices_of(
         approval, in_group=chat.is_group, again=await _approved_before(session, approval)
     )
-    words = ""
-    if (chat.channel, chat.account) in by_words:
-        code = approval.code if await _others_open(session, approval) else ""
-        # Elsewhere the buttons are there nearly always, and the adapter knows when they are not.
-        words = in_words(choices, code) if chat.channel == CONSOLE else f"Code: {code}" * bool(code)
+    code = ""
+    if (chat.channel, chat.account) in by_words and await _others_open(session, approval):
+        code = approval.code
+    buttons = buttons_of(approval, choices, code)
+    # Elsewhere the buttons are there nearly always, and the adapter knows when they are not.
+    words = choices_in_words(buttons) if chat.channel == CONSOLE else ""
     parent = "" if approval.conversation_id == approval.chat_id else chat.agent
     until = moment(approval.expires_at, now, zone_of(person))
     return await enqueue(
@@ -65,7 +67,7 @@ async def send_card(
         now=now,
         turn=turn if in_this_chat else None,
         reply_to=turn.reply_to if in_this_chat and chat.is_group else None,
-        buttons=buttons_of(approval, choices),
+        buttons=buttons,
     )
 
 

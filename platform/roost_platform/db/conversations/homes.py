@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from roost_channels.message import Address, InboundMessage
+from roost_channels.message import CARD_BUTTON, SCHEDULE_BUTTON, Address, InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
 from roost_platform.db.conversations.addresses import address_of
@@ -67,14 +67,21 @@ async def _thread_of_button(session: AsyncSession, event: InboundMessage) -> str
     """The thread in which the pressed button is; None where the chat does not match."""
     pressed = commands.parse(event.text, "callback")
     of: models.Turn | models.Schedule | None = None
+    chat_id: str | None = None
     if pressed is not None:
         of = await session.get(models.Turn, pressed.turn_id)
-    elif event.text.startswith(commands.SCHEDULE_BUTTON):
-        schedule_id = event.text.removeprefix(commands.SCHEDULE_BUTTON).partition(":")[0]
+    elif event.text.startswith(CARD_BUTTON):
+        nonce = event.text.removeprefix(CARD_BUTTON).partition(":")[0]
+        chat_id = await session.scalar(
+            select(models.Approval.chat_id).where(models.Approval.nonce == nonce)
+        )
+    elif event.text.startswith(SCHEDULE_BUTTON):
+        schedule_id = event.text.removeprefix(SCHEDULE_BUTTON).partition(":")[0]
         of = await session.get(models.Schedule, schedule_id)
-    if of is None:
+    chat_id = of.conversation_id if of is not None else chat_id
+    if chat_id is None:
         return None
-    stored = await session.get_one(models.Conversation, of.conversation_id)
+    stored = await session.get_one(models.Conversation, chat_id)
     pressed_in = (event.address.channel, event.address.account, event.address.chat)
     is_here = (stored.channel, stored.account, stored.chat) == pressed_in
     return stored.thread if is_here else None

@@ -2,24 +2,24 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, cast
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost.context import Person, SessionInfo
 from roost.effects import Effect
-from roost.flows.advancing import FlowFacts
 from roost.flows.journal import Entry, EntryState, Op
 from roost_platform.db import models
+from roost_platform.db.attempts.forking import done_before
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 from roost_platform.db.locks import check_running, get_turn, lock_turn
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.turns import steps
 from roost_platform.db.turns.flow_entries import close_entries
-from roost_platform.db.turns.lookups import payload_of, person_of
-from roost_platform.db.turns.recording import record_model_call
+from roost_platform.db.turns.lookups import facts_of, person_of
+from roost_platform.db.turns.recording import asked_columns, record_model_call
 from roost_platform.db.waits.approvals import latest
 from roost_platform.errors import NotFound
 from roost_workflows.ports import CALL_ENDED, ModelCall
@@ -56,16 +56,9 @@ class FlowStore:
             turn = await get_turn(session, turn_id)
             conversation = await session.get_one(models.Conversation, turn.conversation_id)
             flow = await session.get(models.FlowRun, turn_id)
-            person = await person_of(session, turn, conversation)
-            facts = FlowFacts(
-                key=turn_id,
-                person=Person(
-                    "" if person is None else person.id,
-                    "" if person is None else person.display_name,
-                ),
-                session=SessionInfo(turn.session_id, conversation.key, conversation.channel),
-                payload=await payload_of(session, turn_id),
-            )
+            facts = await facts_of(session, turn, conversation)
+            if flow is not None and flow.run_key:
+                facts = replace(facts, key=flow.run_key)
             entries = (await session.scalars(_ENTRIES, {"id": turn_id})).all()
             said = (await session.scalars(_SAID, {"id": turn_id})).all()
             return FlowRecord(
@@ -111,26 +104,13 @@ class FlowStore:
             if await session.scalar(_COUNT, {"id": turn_id}) != known:
                 return False
             now = self._database.now()
-            for step, new in enumerate(entries, known + 1):
-                is_over = new.entry.state in CALL_ENDED
-                session.add(
-                    models.ToolCall(
-                        turn_id=turn_id,
-                        step=step,
-                        call_id=new.entry.path,
-                        position=0,
-                        name=new.entry.name,
-                        arguments=clean(new.entry.arguments),
-                        effect=new.effect,
-                        state=new.entry.state,
-                        result=clean(new.entry.result),
-                        op=new.entry.op,
-                        args_hash=new.entry.args_hash,
-                        started_at=now if is_over else None,
-                        finished_at=now if is_over else None,
-                    )
-                )
             flow = await session.get_one(models.FlowRun, turn_id)
+            for step, new in enumerate(entries, known + 1):
+                row = _row(turn_id, step, new, now)
+                if flow.forked_from:
+                    await _count_as_done(session, flow, row, now)
+                session.add(row)
+                await session.flush()
             flow.advances += 1
             turn.resumes, turn.error = 0, ""  # it makes progress
             return True
@@ -162,24 +142,11 @@ class FlowStore:
             if call.state in CALL_ENDED:
                 return
             now = self._database.now()
-            row = models.TurnStep(
-                turn_id=turn_id,
-                step=call.step,
-                state="closed",
-                finish="tools",
-                text=clean(generated.text),
-                model=generated.model,
-                engine_message_id=generated.engine_message_id,
-                prompt_tokens=generated.usage.prompt_tokens,
-                cached_tokens=generated.usage.cached_tokens,
-                completion_tokens=generated.usage.completion_tokens,
-                time_to_first_token_s=generated.usage.time_to_first_token_s,
-                duration_s=generated.usage.duration_s,
-                engine=clean(generated.usage.engine) or None,
-                started_at=generated.started_at,
-                created_at=now,
-                manifest={"flow": path, "args_hash": call.args_hash},
-            )
+            before = await session.get(models.TurnStep, (turn_id, call.step))
+            if before is not None:  # of an attempt before this one
+                await session.delete(before)
+                await session.flush()
+            row = _model_call(turn_id, call.step, generated, before, now)
             session.add(row)
             record_model_call(session, turn, row)
             turn.error = ""
@@ -215,6 +182,63 @@ class FlowStore:
     async def _salt(self, session: AsyncSession, conversation: models.Conversation) -> str | None:
         chat = await _chat_of(session, conversation)
         return await self._tenants.known_salt(session, chat.channel, chat.account, chat.chat)
+
+
+def _row(turn_id: str, step: int, new: NewEntry, now: float) -> models.ToolCall:
+    is_over = new.entry.state in CALL_ENDED
+    return models.ToolCall(
+        turn_id=turn_id,
+        step=step,
+        call_id=new.entry.path,
+        position=0,
+        name=new.entry.name,
+        arguments=clean(new.entry.arguments),
+        effect=new.effect,
+        state=new.entry.state,
+        result=clean(new.entry.result),
+        op=new.entry.op,
+        args_hash=new.entry.args_hash,
+        attempts=0,
+        started_at=now if is_over else None,
+        finished_at=now if is_over else None,
+    )
+
+
+async def _count_as_done(
+    session: AsyncSession, flow: models.FlowRun, row: models.ToolCall, now: float
+) -> None:
+    """Give the entry the result of an earlier run that did the same outside."""
+    if row.state != "planned" or row.op not in ("call", "spawn"):
+        return
+    done = await done_before(session, flow, row.op, row.name, row.args_hash)
+    if done is not None:
+        row.state, row.result, row.error = done.state, done.result, done.error
+        row.started_at = row.finished_at = now
+
+
+def _model_call(
+    turn_id: str, step: int, generated: Generated, before: models.TurnStep | None, now: float
+) -> models.TurnStep:
+    """The model call of a `generate` entry. before: what an earlier attempt cost is added."""
+    usage = generated.usage
+    return models.TurnStep(
+        turn_id=turn_id,
+        step=step,
+        state="closed",
+        finish="tools",
+        text=clean(generated.text),
+        model=generated.model,
+        engine_message_id=generated.engine_message_id,
+        prompt_tokens=usage.prompt_tokens + (before.prompt_tokens if before else 0),
+        cached_tokens=usage.cached_tokens + (before.cached_tokens if before else 0),
+        completion_tokens=usage.completion_tokens + (before.completion_tokens if before else 0),
+        time_to_first_token_s=usage.time_to_first_token_s,
+        duration_s=usage.duration_s,
+        engine=clean(usage.engine) or None,
+        started_at=generated.started_at,
+        created_at=now,
+        **{**asked_columns(generated.asked), "prompt_end": None},  # it reads no transcript
+    )
 
 
 async def _chat_of(session: AsyncSession, conversation: models.Conversation) -> models.Conversation:

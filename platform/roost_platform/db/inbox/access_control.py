@@ -119,7 +119,9 @@ class AccessControl:
             await carry_out(session, arrival, command, self._queueing, self._progress_modes)
         elif name := _unknown(event):
             await answer_unknown(session, arrival, name)
-        elif event.kind == "message" and await pressing.take_words(session, arrival):
+        elif event.kind == "message" and await pressing.take_words(
+            session, arrival, self._approvals
+        ):
             return  # it answered a reminder, or the question for the time zone
         elif event.kind == "message" and await replies.take(session, arrival, self._approvals):
             return  # a turn waits: it was the answer, or it is held until the turn goes on

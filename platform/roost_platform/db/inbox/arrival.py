@@ -36,6 +36,8 @@ class Arrival:
     released: conversations in which something waited that can go on now.
     fallback_agent: who answers from /new on, where the conversation's own agent has left; else
         empty.
+    edited: the message that an edit gives other files or another place; edit_note: the note in
+        which the agent is told.
     """
 
     event: InboundMessage
@@ -48,6 +50,8 @@ class Arrival:
     link_answer: str = ""
     released: tuple[str, ...] = ()
     fallback_agent: str = ""
+    edited: models.Inbox | None = None
+    edit_note: models.Transcript | None = None
 
     def conclude(self, state: InboxState, code: ReasonCode = "", words: str | None = None) -> None:
         """Decide the row's state, and why; `words` where the code has none of its own."""

@@ -33,6 +33,7 @@ from roost_platform.db.turns.stop import STOPPED_HEAD, Delivery, record_stop, wa
 from roost_platform.db.waits.answering import open_in
 from roost_platform.db.waits.described import joined, waits_of
 from roost_platform.queueing import QueueRules
+from roost_workflows.turn.endings import lasting
 
 # What the person who pressed a button reads, at most 200 characters. A person who is not admitted
 # gets no message about it in the chat.
@@ -202,7 +203,7 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
             models.Transcript.note_kind != "agent",
         )
     )
-    work = "Idle." if turn is None else f"Working for {now - turn.started_at:.0f} s."
+    work = "Idle." if turn is None else f"Working for {lasting(now - turn.started_at)}."
     if turn is not None and turn.waiting_since is not None:
         work = await _waits(session, arrival, turn)
     if turn is not None and turn.stop_requested_at is not None:
@@ -211,7 +212,8 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
     if waiting:
         lines.append(f"{waiting} message{'' if waiting == 1 else 's'} waiting.")
     lines.append(f"Agent: {conversation.agent}.")
-    lines.append(f"Conversation {chat_session.number}, {from_user or 0} of your messages in it.")
+    messages = f"{from_user or 0} message{'' if from_user == 1 else 's'} of yours"
+    lines.append(f"Conversation {chat_session.number}, with {messages}.")
     return "\n".join(lines)
 
 
@@ -223,7 +225,7 @@ async def _waits(session: AsyncSession, arrival: Arrival, turn: models.Turn) -> 
         person = await session.get(models.Identity, arrival.row.identity_id)
     waits = await waits_of(session, turn, questions, person, arrival.now)
     since_s = arrival.now - (turn.waiting_since or arrival.now)
-    return f"Waiting for {joined(waits) or 'something'} since {since_s:.0f} s."
+    return f"Waiting for {joined(waits) or 'something'}, for {lasting(since_s)} now."
 
 
 async def _reply(session: AsyncSession, arrival: Arrival, text: str) -> str:

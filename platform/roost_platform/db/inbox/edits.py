@@ -1,18 +1,49 @@
 """Edited messages: a waiting message is replaced; the agent hears of an edit to an answered one."""
 
 import re
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.message import Attachment
 from roost_platform.db import models
-from roost_platform.db.inbox.albums import caption_of, head_of, recaption
+from roost_platform.db.base.text import clean
+from roost_platform.db.inbox.albums import OF_MESSAGE, caption_of, head_of, recaption
 from roost_platform.db.inbox.arrival import Arrival
-from roost_platform.db.turns.transcript import append, attachment_line
+from roost_platform.db.turns.transcript import CAPTION, append, attachment_line
 
 EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, before and after
 _QUOTATION_MARKS = re.compile("[\u201c-\u201f\xab\xbb]")
+_EARLY_EDIT = (
+    select(models.Inbox)
+    .where(
+        models.Inbox.conversation_id == bindparam("conversation_id"),
+        models.Inbox.message_id == bindparam("message_id"),
+        models.Inbox.kind == "edited",
+        models.Inbox.reason_code == "edit_of_unknown",
+    )
+    .order_by(models.Inbox.sequence.desc())
+    .limit(1)
+)
+
+
+async def take_early_edit(session: AsyncSession, arrival: Arrival) -> None:
+    """Give a message the words of its edit where that came first: webhooks have no order."""
+    event, row = arrival.event, arrival.row
+    if event.kind != "message" or event.problem or not event.message_id:
+        return
+    where = {"conversation_id": row.conversation_id, "message_id": event.message_id}
+    edit = await session.scalar(_EARLY_EDIT, where)
+    if edit is None or edit.sent_at < event.sent_at:
+        return
+    if edit.sender.get("address") != row.sender.get("address"):
+        return
+    edit.state, edit.reason_code = "done", "edit_replaced"
+    edit.reason = "came before its message"
+    arrival.event, row.text = replace(event, text=edit.text), edit.text
 
 
 async def take_edit_as_message(session: AsyncSession, arrival: Arrival) -> None:
@@ -49,11 +80,15 @@ async def apply_edit(session: AsyncSession, arrival: Arrival) -> None:
     if original is None:
         arrival.conclude("ignored", "edit_of_unknown")
         return
-    if caption_of(original) == row.text:
+    head = await head_of(session, original)
+    is_waiting = head.state in ("pending", "held", "ignored")
+    known = original if is_waiting else await _last_edit(session, row) or original
+    has_other_files = _contents(known) != _contents(row, arrival.event.attachments)
+    if caption_of(known) == row.text and not has_other_files:
         arrival.conclude("done", "edit_unchanged")
         return
-    head = await head_of(session, original)
-    if head.state in ("pending", "held", "ignored"):
+    arrival.edited = head if has_other_files else None
+    if is_waiting:
         replaced = f"replaced a message that was {head.state}"
         original.quote = row.quote
         if original is not head:
@@ -61,7 +96,42 @@ async def apply_edit(session: AsyncSession, arrival: Arrival) -> None:
         recaption(head, original, row.text)
         arrival.conclude("done", "edit_replaced", replaced)
     else:
-        await _tell_edit(session, arrival, original, head)
+        await _tell_edit(session, arrival, known, original, head)
+
+
+async def replace_contents(session: AsyncSession, arrival: Arrival) -> None:
+    """What came with an edit takes the place of what came before: another file, or a place that
+    moves. The edit's own files are registered.
+    """
+    head, row = arrival.edited, arrival.row
+    if head is None:
+        return
+    if arrival.edit_note is not None:
+        lines = " ".join(attachment_line(each) for each in row.attachments) or "nothing beside it"
+        arrival.edit_note.content += f" It now has {lines}."
+    elif row.reason_code == "edit_replaced":
+        others = [each for each in head.attachments if each.get(OF_MESSAGE, "") != row.message_id]
+        if len(others) == len(head.attachments):  # no album
+            head.attachments = list(row.attachments)
+        else:
+            marks = {OF_MESSAGE: row.message_id, CAPTION: row.text}
+            new = [{**each, **marks} for each in row.attachments[:1]]
+            new += [{**each, OF_MESSAGE: row.message_id} for each in row.attachments[1:]]
+            head.attachments = [*others, *new]
+        await session.flush()
+        await session.execute(
+            update(models.Artifact)
+            .where(models.Artifact.inbox_id == row.id)
+            .values(inbox_id=head.id)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _contents(row: models.Inbox, attachments: Sequence[Attachment] = ()) -> list[Any]:
+    """What came with a message, or with an event that is not stored yet, to be compared."""
+    listed = [clean(asdict(one)) for one in attachments] or row.attachments
+    own = [one for one in listed if one.get(OF_MESSAGE, row.message_id) == row.message_id]
+    return [(one["kind"], one.get("provider_id") or one.get("name")) for one in own]
 
 
 async def _original(session: AsyncSession, row: models.Inbox) -> models.Inbox | None:
@@ -79,9 +149,16 @@ async def _original(session: AsyncSession, row: models.Inbox) -> models.Inbox | 
 
 
 async def _tell_edit(
-    session: AsyncSession, arrival: Arrival, original: models.Inbox, head: models.Inbox
+    session: AsyncSession,
+    arrival: Arrival,
+    known: models.Inbox,
+    original: models.Inbox,
+    head: models.Inbox,
 ) -> None:
-    """Tell the agent what became of `original`, which it saw as part of `head`."""
+    """Tell the agent what became of a message, which it saw as part of `head`.
+
+    known: the message, or its edit of which the agent heard last.
+    """
     seen = await session.scalar(
         select(models.Transcript)
         .where(models.Transcript.inbox_id == head.id)
@@ -91,33 +168,62 @@ async def _tell_edit(
     if seen is None or seen.session_id != arrival.conversation.session_id:
         arrival.conclude("done", "edit_unseen")
         return
-    row = arrival.row
-    last_edit = await session.scalar(
-        select(models.Inbox.text)
+    row, before = arrival.row, caption_of(known)
+    what = "an earlier message"
+    if known.attachments and before != row.text:
+        what = f"the words beside {attachment_line(known.attachments[0])}"
+    content = f"The user edited {what}."
+    if before != row.text:
+        content = f"{content} Before: {_quoted(before)} Now: {_quoted(row.text)}"
+    chat_session = await session.get_one(models.Session, seen.session_id)
+    note = None
+    if before == row.text and known is not original:
+        earlier = await _last_edit(session, known) or original
+        if caption_of(earlier) == before:
+            note = await _note_at_end(session, chat_session, known)
+    if note is None:
+        note = models.Transcript(
+            turn_id=None,
+            role="system",
+            content=content,
+            inbox_id=row.id,
+            message_id=row.message_id,
+            created_at=arrival.now,
+        )
+        await append(session, chat_session, [note])
+    note.content, note.inbox_id = content, row.id
+    arrival.edit_note = note
+    arrival.conclude("done", "edit_told")
+
+
+async def _note_at_end(
+    session: AsyncSession, chat_session: models.Session, edit: models.Inbox
+) -> models.Transcript | None:
+    """The note of an edit where nothing was said since: a place that moves all day is one note."""
+    last: models.Transcript | None = await session.scalar(
+        select(models.Transcript)
+        .where(models.Transcript.session_id == chat_session.id)
+        .order_by(models.Transcript.position.desc())
+        .limit(1)
+    )
+    return last if last is not None and last.inbox_id == edit.id else None
+
+
+async def _last_edit(session: AsyncSession, row: models.Inbox) -> models.Inbox | None:
+    """The edit of the message of which the agent heard last."""
+    found: models.Inbox | None = await session.scalar(
+        select(models.Inbox)
         .where(
             models.Inbox.conversation_id == row.conversation_id,
             models.Inbox.message_id == row.message_id,
             models.Inbox.kind == "edited",
+            models.Inbox.reason_code.in_(("edit_told", "edit_replaced")),
             models.Inbox.sequence < row.sequence,
         )
         .order_by(models.Inbox.sequence.desc())
         .limit(1)
     )
-    before = caption_of(original) if last_edit is None else last_edit
-    what = "an earlier message"
-    if original.attachments:
-        what = f"the words beside {attachment_line(original.attachments[0])}"
-    note = models.Transcript(
-        turn_id=None,
-        role="system",
-        content=f"The user edited {what}. Before: {_quoted(before)} Now: {_quoted(row.text)}",
-        inbox_id=row.id,
-        message_id=row.message_id,
-        created_at=arrival.now,
-    )
-    chat_session = await session.get_one(models.Session, seen.session_id)
-    await append(session, chat_session, [note])
-    arrival.conclude("done", "edit_told")
+    return found
 
 
 def _quoted(text: str) -> str:

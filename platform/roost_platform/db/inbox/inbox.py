@@ -24,7 +24,11 @@ from roost_platform.db.inbox.access_control import AccessControl
 from roost_platform.db.inbox.albums import join_album
 from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
 from roost_platform.db.inbox.chat_commands import answer_press
-from roost_platform.db.inbox.edits import take_edit_as_message
+from roost_platform.db.inbox.edits import (
+    replace_contents,
+    take_early_edit,
+    take_edit_as_message,
+)
 from roost_platform.db.inbox.membership import change_membership, migrate
 from roost_platform.db.inbox.names import with_plain_names
 from roost_platform.db.inbox.overdue import has_open_work, mark_rung, to_ring, to_stop
@@ -127,6 +131,7 @@ class InboxStore:
 
     async def _decide(self, session: AsyncSession, arrival: Arrival) -> None:
         """Decide the state of the event's row, and whether its conversation is rung or stopped."""
+        await take_early_edit(session, arrival)
         await take_edit_as_message(session, arrival)
         event = arrival.event
         if event.problem:
@@ -200,6 +205,7 @@ async def _store(session: AsyncSession, arrival: Arrival) -> None:
     await session.flush()
     if arrival.event.attachments and row.reason_code not in REFUSED:
         await register(session, row, arrival.event.attachments, arrival.now)
+    await replace_contents(session, arrival)
     is_for_agent = row.kind == "message" and row.state in ("pending", "held")
     if is_for_agent and arrival.event.quote is not None and arrival.event.quote.files:
         await name_quoted_files(session, arrival)

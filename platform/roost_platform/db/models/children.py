@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from roost_platform.db.models.base import Base
+from roost_platform.db.models.base import EMPTY, Base
+from roost_platform.db.models.turns import ZERO
 
 
 class ChildTask(Base):
@@ -65,7 +66,9 @@ class FlowRun(Base):
     """A flow that is a turn: its journal are the turn's calls with an `op`.
 
     advances: how often the function ran over the journal. code_hash: of the code that began it.
-    compensations: [[call id, state]] of what was registered, oldest first.
+    run_key: what `ctx.key` is: the id of the first run's turn; empty stands for this turn.
+    forked_from: the turn of the run from whose journal it began, forked_at: the step of that run
+    with which its own work begins, kept: how many entries it took over; empty and 0 for others.
     """
 
     __tablename__ = "flows"
@@ -78,5 +81,9 @@ class FlowRun(Base):
     result: Mapped[str] = mapped_column(default="")
     started_by: Mapped[str]
     advances: Mapped[int] = mapped_column(default=0)
+    run_key: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    forked_from: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    forked_at: Mapped[int] = mapped_column(default=0, server_default=ZERO)
+    kept: Mapped[int] = mapped_column(default=0, server_default=ZERO)
     created_at: Mapped[float]
     finished_at: Mapped[float | None]

@@ -12,9 +12,10 @@ class Conversation(Base):
     """One chat (and thread) of one account: the unit with one writer. `key` is Address.key.
 
     inbox_sequence and turn_count are counters, raised in the transaction that uses the number.
-    kind: chat | child (an agent works there for another; see ChildTask).
-    root_id: the chat at the top of a child's tree, whose row is the lock of the whole tree; depth:
-    0 for a chat.
+    kind: chat | child (an agent works there for another; see ChildTask) | job (a time of a schedule
+        is worked on there; see Occurrence). People read chats alone.
+    root_id: the chat at the top of a child's or a job's tree, whose row is the lock of the whole
+        tree. depth: 0 for a chat.
     """
 
     __tablename__ = "conversations"

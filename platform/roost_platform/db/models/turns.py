@@ -22,6 +22,8 @@ class Turn(Base):
     worker_deaths: workers that froze or died while they computed for it.
     resumes: runs that took it up again since its last model call.
     error: the engine's own words or a trace, for operators.
+    retries: how often operators had it tried again. steps_before: its model calls before the last
+    of these; limits count from there.
     """
 
     __tablename__ = "turns"
@@ -59,6 +61,8 @@ class Turn(Base):
     waiting_since: Mapped[float | None]
     waited_s: Mapped[float] = mapped_column(default=0.0, server_default=ZERO)
     error: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    retries: Mapped[int] = mapped_column(default=0, server_default=ZERO)
+    steps_before: Mapped[int] = mapped_column(default=0, server_default=ZERO)
 
 
 class TurnStep(Base):

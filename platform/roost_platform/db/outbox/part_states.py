@@ -15,6 +15,7 @@ from roost_platform.db.base.facts import DeliveryEnded, SendAttempted, record
 from roost_platform.db.base.told import tell
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.reply_targets import reply_target_of
+from roost_platform.db.schedules.undelivered import lock_schedule_of
 from roost_platform.db.turns.dropping import correct_notice
 from roost_platform.db.waits.unreachable import lock_card
 from roost_platform.errors import NotFound
@@ -78,6 +79,14 @@ async def lock_card_of(session: AsyncSession, part_id: str) -> None:
     entry_id = await session.scalar(_ENTRY_OF, {"id": part_id})
     if entry_id is not None:
         await lock_card(session, entry_id)
+
+
+async def lock_behind(session: AsyncSession, part_id: str) -> None:
+    """Lock the conversations in which the failure of a part decides something."""
+    await lock_card_of(session, part_id)
+    entry_id = await session.scalar(_ENTRY_OF, {"id": part_id})
+    if entry_id is not None:
+        await lock_schedule_of(session, entry_id)
 
 
 async def head_of(session: AsyncSession, address: Address) -> models.Outbox | None:

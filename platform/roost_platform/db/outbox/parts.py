@@ -16,7 +16,7 @@ from roost_platform.db.outbox.part_states import (
     FINISHED,
     conclude,
     finish_attempt,
-    lock_card_of,
+    lock_behind,
     lock_conversation_of,
     lock_part,
     mark_sent,
@@ -24,6 +24,7 @@ from roost_platform.db.outbox.part_states import (
     was_refused,
 )
 from roost_platform.db.outbox.window import hold_part
+from roost_platform.db.schedules.undelivered import message_failed
 from roost_platform.db.turns.dropping import drop_part
 from roost_platform.db.waits.unreachable import card_failed
 from roost_platform.errors import PartClaimed, PartOver
@@ -156,7 +157,7 @@ class PartStore:
     ) -> None:
         """Record a dead letter: the part fails, and its entry with it."""
         async with self._database.write() as session:
-            await lock_card_of(session, part_id)
+            await lock_behind(session, part_id)
             entry, part = await lock_part(session, part_id)
             if part.state in ("sent", "dropped"):
                 return
@@ -166,6 +167,7 @@ class PartStore:
             await finish_attempt(session, part, "failed", now, failure)
             await conclude(session, entry, now)
             await card_failed(session, entry, self._approvals, now)
+            await message_failed(session, entry, now)
 
     async def _drop(
         self, session: AsyncSession, entry: models.Outbox, part: models.Part, now: float

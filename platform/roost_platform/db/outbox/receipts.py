@@ -22,6 +22,7 @@ from roost_platform.db.outbox.part_states import (
     add_refused_id,
     conclude,
     finish_attempt,
+    lock_behind,
     lock_card_of,
     lock_conversation_of,
     lock_part,
@@ -31,6 +32,7 @@ from roost_platform.db.outbox.part_states import (
     was_refused,
 )
 from roost_platform.db.outbox.window import hold_part
+from roost_platform.db.schedules.undelivered import message_failed
 from roost_platform.db.turns.dropping import drop_part
 from roost_platform.db.waits.unreachable import card_failed
 
@@ -140,14 +142,16 @@ async def _apply(
     now: float,
 ) -> None:
     """Apply a receipt to its part; it may prove an uncertain send."""
-    await lock_card_of(session, part_id)
+    is_failure = receipt.status in FAILED
+    await (lock_behind if is_failure else lock_card_of)(session, part_id)
     conversation = await lock_conversation_of(session, part_id) if receipt.refusal else None
     entry, part = await lock_part(session, part_id)
     if was_refused(part, receipt.message_id):
         return  # a late or repeated receipt, about an earlier try
-    if receipt.status in FAILED:
+    if is_failure:
         await _apply_failure(session, conversation, entry, part, receipt, config, now)
         await card_failed(session, entry, approvals, now)
+        await message_failed(session, entry, now)
         return
     if receipt.status not in ACCEPTED:
         return

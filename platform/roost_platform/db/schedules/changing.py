@@ -11,6 +11,7 @@ from roost.schedules.times import check, next_time
 from roost.schedules.zones import local
 from roost_platform.db import models
 from roost_platform.db.schedules.keeping import LIVE, NewSchedule, keep, spec_of
+from roost_platform.db.waits.grants import revoke_all_of
 
 SNOOZE_S: Final = 600.0
 GONE: Final = "That schedule is over or deleted."
@@ -32,13 +33,14 @@ def resume(schedule: models.Schedule, now: float) -> None:
     due_at = next_time(spec, zone, now)
     if due_at is None:
         raise ScheduleError(PAST)
-    schedule.state, schedule.due_at = "active", due_at
+    schedule.state, schedule.due_at, schedule.planned_at = "active", due_at, now
     schedule.fails, schedule.fail_code = 0, ""
 
 
-def delete(schedule: models.Schedule) -> None:
-    """End it for good; its history stays."""
-    schedule.state, schedule.due_at = "deleted", None
+async def delete(session: AsyncSession, schedule: models.Schedule, now: float) -> None:
+    """End it for good, with its standing approvals; its history stays."""
+    await revoke_all_of(session, [schedule.id], now)
+    schedule.state, schedule.due_at, schedule.planned_at = "deleted", None, 0.0
 
 
 def change(schedule: models.Schedule, spec: Spec, zone_name: str, text: str, now: float) -> None:
@@ -48,7 +50,8 @@ def change(schedule: models.Schedule, spec: Spec, zone_name: str, text: str, now
     schedule.spec = spec.as_dict()
     parsed, zone = spec_of(schedule)
     due_at = check(parsed, zone, now, is_check=schedule.kind == "check")[0]
-    schedule.text, schedule.due_at, schedule.state = text, due_at, "active"
+    schedule.text, schedule.state = text, "active"
+    schedule.due_at, schedule.planned_at = due_at, now
     schedule.fails, schedule.fail_code = 0, ""
 
 
@@ -63,7 +66,7 @@ async def snooze(
     """Remind once more in ten minutes, or tomorrow at the same time; once for each time that was
     due. Raises ScheduleError.
     """
-    occurrence = await latest(session, schedule.id)
+    occurrence = await latest(session, schedule.id, now)
     if occurrence is None:
         raise ScheduleError(GONE)
     _, zone = spec_of(schedule)
@@ -84,21 +87,22 @@ async def snooze(
     return await keep(session, conversation, schedule.owner_id, new, now)
 
 
-async def mark_done(session: AsyncSession, schedule: models.Schedule) -> None:
+async def mark_done(session: AsyncSession, schedule: models.Schedule, now: float) -> None:
     """Note that the person did it; one that comes until then ends."""
-    occurrence = await latest(session, schedule.id)
+    occurrence = await latest(session, schedule.id, now)
     if occurrence is not None:
         occurrence.state = "done"
     if schedule.options.get("until_done") and schedule.state in LIVE:
-        schedule.state, schedule.due_at = "done", None
+        schedule.state, schedule.due_at, schedule.planned_at = "done", None, 0.0
 
 
-async def latest(session: AsyncSession, schedule_id: str) -> models.Occurrence | None:
-    """The newest time of a schedule that fired."""
+async def latest(session: AsyncSession, schedule_id: str, now: float) -> models.Occurrence | None:
+    """The newest time of a schedule that fired; none that a clock fired which was ahead."""
     return await session.scalar(
         select(models.Occurrence)
         .where(
             models.Occurrence.schedule_id == schedule_id,
+            models.Occurrence.scheduled_for <= now,
             models.Occurrence.state.in_(("fired", "done", "failed")),
         )
         .order_by(models.Occurrence.scheduled_for.desc())

@@ -22,12 +22,17 @@ from roost_platform.db.schedules.messages import (
     late_words,
     reminder_buttons,
     reminder_text,
-    title_of,
+    with_words,
 )
-from roost_platform.db.schedules.planning import Plan, SkipReason, is_inactive, plan
-from roost_platform.db.turns.scheduled import JOB_CHANNEL, fork_of
+from roost_platform.db.schedules.planning import Plan, SkipReason, plan
+from roost_platform.db.schedules.spending import is_spent
+from roost_platform.db.schedules.undelivered import forget_if_delivered
+from roost_platform.db.turns.scheduled.ends import JOB_CHANNEL, fork_of
+from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.db.turns.transcript import SCHEDULE_KIND
+from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
 
+MOMENT_S: Final = 0.001  # between two runs that nobody can tell apart
 BROKEN: Final = "broken"  # the times can't be read any more
 
 log = logging.getLogger(__name__)
@@ -62,18 +67,23 @@ class _Batch:
     rung: list[str]
 
 
-async def fire_due(session: AsyncSession, due: Sequence[Due], now: float) -> Sequence[str]:
-    """Fire schedules and set their next times; returns the conversations to ring."""
+async def fire_due(
+    session: AsyncSession, due: Sequence[Due], now: float, check_tokens: int = CHECK_TOKENS_A_DAY
+) -> Sequence[str]:
+    """Fire schedules and set their next times; returns the conversations to ring.
+
+    check_tokens: what the checks of one schedule may use in a day.
+    """
     plans: list[tuple[Due, Plan]] = []
     for one in due:
         try:
             plans.append((one, plan(one.schedule, now)))
-        except ScheduleError:
+        except (ScheduleError, ValueError, OverflowError):
             log.exception("schedule %s can't be read and is paused", one.schedule.id)
             one.schedule.state, one.schedule.fail_code = "paused", BROKEN
     batch = await _batch(session, plans, now)
     for one, planned in plans:
-        await _fire_planned(session, batch, one, planned)
+        await _fire_planned(session, batch, one, planned, check_tokens)
     await _send(session, batch)
     return batch.rung
 
@@ -81,7 +91,16 @@ async def fire_due(session: AsyncSession, due: Sequence[Due], now: float) -> Seq
 async def fire_now(session: AsyncSession, due: Due, now: float) -> Sequence[str]:
     """Fire a schedule once more, beside its times; returns the conversations to ring."""
     batch = await _batch(session, [], now)
-    await _fire(session, batch, due, now, 0)
+    later = await session.scalars(
+        select(models.Occurrence.scheduled_for).where(
+            models.Occurrence.schedule_id == due.schedule.id,
+            models.Occurrence.scheduled_for >= now,
+        )
+    )
+    taken, at = {*later, due.schedule.due_at}, now
+    while at in taken:  # it was run in this very moment, or is due in it
+        at += MOMENT_S
+    await _fire(session, batch, due, at, 0)
     await _send(session, batch)
     return batch.rung
 
@@ -110,9 +129,15 @@ async def _batch(session: AsyncSession, plans: Sequence[tuple[Due, Plan]], now: 
     return _Batch(now, fired, busy, frozenset(blocked), [], [], [])
 
 
-async def _fire_planned(session: AsyncSession, batch: _Batch, due: Due, planned: Plan) -> None:
+async def _fire_planned(
+    session: AsyncSession, batch: _Batch, due: Due, planned: Plan, check_tokens: int
+) -> None:
     schedule = due.schedule
-    skip = _reason_to_skip(batch, schedule)
+    await forget_if_delivered(session, schedule)
+    skip = _reason_to_skip(batch, schedule, planned)
+    if not skip and schedule.kind == "check":
+        is_over = await is_spent(session, schedule, check_tokens, batch.now)
+        skip = "tokens_used_up" if is_over else None
     missed = planned.missed
     for at in planned.skipped:
         _add(session, batch, schedule, at, "skipped", "missed")
@@ -124,19 +149,19 @@ async def _fire_planned(session: AsyncSession, batch: _Batch, due: Due, planned:
         else:
             await _fire(session, batch, due, at, missed)
         missed = 0
-    schedule.due_at = planned.next_due
+    schedule.due_at, schedule.planned_at = planned.next_due, batch.now
     if planned.next_due is None:
         schedule.state = "done"
 
 
-def _reason_to_skip(batch: _Batch, schedule: models.Schedule) -> SkipReason | None:
+def _reason_to_skip(batch: _Batch, schedule: models.Schedule, planned: Plan) -> SkipReason | None:
     if schedule.owner_id in batch.blocked:
         return "blocked"
     busy = batch.busy.get(schedule.id, {})
     waiting = busy.get("pending", 0) + busy.get("held", 0)
     if waiting or (busy and schedule.overlap == "skip"):
         return "overlap"  # `queue` lets one wait behind the one that is worked on
-    return "inactive_hours" if is_inactive(schedule, batch.now) else None
+    return "inactive_hours" if planned.is_inactive else None
 
 
 def _add(
@@ -169,8 +194,9 @@ async def _fire(session: AsyncSession, batch: _Batch, due: Due, at: float, misse
     if occurrence is None:
         return
     if schedule.kind == "reminder":
-        text = reminder_text(schedule, at, batch.now, missed)
         buttons = tuple(reminder_buttons(schedule))
+        text = reminder_text(schedule, at, batch.now, missed)
+        text = with_words(text, buttons, due.chat.channel)
         key = f"schedule:{occurrence.id}"
         batch.messages.append(NewMessage(due.chat, "notice", text, key, buttons))
         batch.reminders.append(occurrence)
@@ -194,7 +220,7 @@ async def _open_job(
         channel=JOB_CHANNEL,
         account="local",
         chat=occurrence_id,
-        kind="child",
+        kind="job",
         root_id=due.chat.id,
         depth=1,
         agent=due.schedule.agent,
@@ -247,6 +273,9 @@ def _inbox_row(
 async def _send(session: AsyncSession, batch: _Batch) -> None:
     if not batch.messages:
         return
-    ids = await enqueue_all(session, batch.messages, batch.now)
-    for occurrence, outbox_id in zip(batch.reminders, ids, strict=True):
+    queued = sorted(
+        zip(batch.reminders, batch.messages, strict=True), key=lambda one: one[0].scheduled_for
+    )
+    ids = await enqueue_all(session, [message for _, message in queued], batch.now)
+    for (occurrence, _), outbox_id in zip(queued, ids, strict=True):
         occurrence.outbox_id = outbox_id

@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.schedules.kinds import Kind, Missed, Overlap
 from roost.schedules.spec import At, ScheduleError, Spec, read_spec
-from roost.schedules.times import check, echo
+from roost.schedules.times import SHOWN, check, echo, next_times
 from roost.schedules.zones import zone_of
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.base.text import clean
+from roost_platform.db.schedules.options import check_options
 
 PERSON_MAX: Final = 50  # schedules of one person that are not over
 TEXT_CHARS_MAX: Final = 4000
@@ -67,6 +68,7 @@ async def keep(
     text = clean(new.text).strip()
     if not text or len(text) > TEXT_CHARS_MAX:
         raise ScheduleError(f"The text of a schedule has 1 to {TEXT_CHARS_MAX} characters.")
+    check_options(new.options)
     zone = zone_of(new.zone)
     first = check(new.spec, zone, now, is_check=new.kind == "check")[0]
     if await live_count(session, conversation, owner_id) >= PERSON_MAX:
@@ -88,6 +90,7 @@ async def keep(
         overlap=new.overlap,
         options=dict(new.options),
         due_at=first,
+        planned_at=now,
         state="active",
         created_by=new.created_by,
         created_at=now,
@@ -140,9 +143,16 @@ def is_single(schedule: models.Schedule) -> bool:
 
 
 def echo_of(schedule: models.Schedule, now: float) -> str:
-    """The next times of a schedule, in its zone."""
+    """The next times of a schedule that is active, in its zone; also one that is due by now."""
     spec, zone = spec_of(schedule)
-    return echo(check(spec, zone, now), zone)
+    return echo(next_times(spec, zone, min(now, (schedule.due_at or now) - 1), SHOWN), zone)
+
+
+def named(rows: Sequence[models.Schedule], code: str) -> models.Schedule | None:
+    """The one that a code names, or its whole id; None where none is, or it might be two."""
+    word = code.strip("` ").lower()
+    found = [row for row in rows if len(word) >= CODE_CHARS and row.id.endswith(word)]
+    return found[0] if len(found) == 1 else None
 
 
 def code_of(schedule: models.Schedule) -> str:

@@ -1,14 +1,16 @@
 """What people read of schedules, and the buttons beside it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from roost.schedules.spec import ScheduleError
 from roost.schedules.times import when
 from roost.schedules.zones import local
-from roost_channels.message import Button
-from roost_platform.commands import SCHEDULE_BUTTON
+from roost_channels.console.config import CHANNEL as CONSOLE
+from roost_channels.message import SCHEDULE_BUTTON, Button, choices_in_words
 from roost_platform.db import models
 from roost_platform.db.schedules.keeping import code_of, echo_of, is_single, spec_of
+from roost_platform.db.turns.scheduled.titles import title_of
 
 OK: Final = "k"
 CHANGE: Final = "c"
@@ -20,13 +22,24 @@ DELETE: Final = "e"
 PAUSE: Final = "p"
 RESUME: Final = "r"
 LATE_S: Final = 60.0  # a text that goes out later than this says when it was due
-TITLE_CHARS_MAX: Final = 60
 _KINDS: Final = {"reminder": "Reminder", "task": "Task", "job": "Job", "check": "Check"}
 
 
-def button(label: str, schedule: models.Schedule, choice: str) -> Button:
-    """A button of a schedule."""
-    return Button(label, f"{SCHEDULE_BUTTON}{schedule.id}:{choice}")
+def buttons(schedule: models.Schedule, *choices: tuple[str, str]) -> list[Button]:
+    """The buttons of a schedule, each with its label and choice; their numbers stand for them."""
+    return [
+        Button(label, f"{SCHEDULE_BUTTON}{schedule.id}:{choice}", str(number))
+        for number, (label, choice) in enumerate(choices, 1)
+    ]
+
+
+def with_words(text: str, shown: Sequence[Button], channel: str) -> str:
+    """The text, with the words for its buttons in the console, which shows none.
+
+    Elsewhere the adapter knows when buttons are not shown.
+    """
+    words = choices_in_words(shown) if channel == CONSOLE else ""
+    return f"{text}\n\n{words}" if words else text
 
 
 def created_text(schedule: models.Schedule, now: float) -> str:
@@ -37,8 +50,7 @@ def created_text(schedule: models.Schedule, now: float) -> str:
 
 def created_buttons(schedule: models.Schedule) -> list[Button]:
     """OK, Change and Cancel."""
-    choices = (("OK", OK), ("Change", CHANGE), ("Cancel", CANCEL))
-    return [button(label, schedule, choice) for label, choice in choices]
+    return buttons(schedule, ("OK", OK), ("Change", CHANGE), ("Cancel", CANCEL))
 
 
 def reminder_text(schedule: models.Schedule, scheduled_for: float, now: float, missed: int) -> str:
@@ -66,7 +78,7 @@ def reminder_buttons(schedule: models.Schedule) -> list[Button]:
     choices = [("Done", DONE), ("Snooze 10 min", SNOOZE), ("Tomorrow", TOMORROW)]
     if not is_single(schedule):
         choices.append(("Delete", DELETE))
-    return [button(label, schedule, choice) for label, choice in choices]
+    return buttons(schedule, *choices)
 
 
 def line_of(schedule: models.Schedule) -> str:
@@ -78,11 +90,5 @@ def line_of(schedule: models.Schedule) -> str:
     next_due = "paused"
     if schedule.state == "active" and schedule.due_at is not None:
         next_due = f"{when(schedule.due_at, zone)} ({zone.key})"
-        next_due += "" if is_single(schedule) else ", again and again"
+        next_due += "" if is_single(schedule) else ", repeats"
     return f"`{code_of(schedule)}` {title_of(schedule)}: {next_due}"
-
-
-def title_of(schedule: models.Schedule) -> str:
-    """The beginning of the text on one line."""
-    words = " ".join(schedule.text.split())
-    return words if len(words) <= TITLE_CHARS_MAX else f"{words[:TITLE_CHARS_MAX]}…"

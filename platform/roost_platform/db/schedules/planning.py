@@ -4,7 +4,6 @@ import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import time
 from typing import Final, Literal
 
 from roost.schedules.spec import At
@@ -12,9 +11,10 @@ from roost.schedules.times import next_time, times
 from roost.schedules.zones import local
 from roost_platform.db import models
 from roost_platform.db.schedules.keeping import spec_of
+from roost_platform.db.schedules.options import active_hours
 
 # Why a time was left out.
-SkipReason = Literal["missed", "overlap", "inactive_hours", "blocked"]
+SkipReason = Literal["missed", "overlap", "inactive_hours", "blocked", "tokens_used_up"]
 
 CATCH_UP_MAX: Final = 10  # times that are made up for, and times left out that are kept
 GRACE_S: Final = 120.0  # a time counts as missed when it is over for longer
@@ -26,13 +26,14 @@ NEWEST_S: Final = 86_400.0  # where to look for the newest of more missed times 
 class Plan:
     """fire: the times to fire now, oldest first. skipped: times that are left out, the newest of
     them. missed: how many times passed before the first one that fires. next_due: None when the
-    schedule is over.
+    schedule is over. is_inactive: whether its active hours are over or yet to come.
     """
 
     fire: tuple[float, ...]
     skipped: tuple[float, ...]
     missed: int
     next_due: float | None
+    is_inactive: bool
 
 
 def plan(schedule: models.Schedule, now: float) -> Plan:
@@ -49,7 +50,8 @@ def plan(schedule: models.Schedule, now: float) -> Plan:
         case _:
             fire = newest[-1:]
     skipped = newest[: len(newest) - len(fire)]
-    return Plan(tuple(fire), tuple(skipped), count - len(fire), next_due)
+    inactive = is_inactive(schedule, now)
+    return Plan(tuple(fire), tuple(skipped), count - len(fire), next_due, inactive)
 
 
 def _due(schedule: models.Schedule, first: float, now: float) -> tuple[list[float], int]:
@@ -71,10 +73,10 @@ def _due(schedule: models.Schedule, first: float, now: float) -> tuple[list[floa
 
 def is_inactive(schedule: models.Schedule, now: float) -> bool:
     """Whether its active hours, where it has some, are over or yet to come."""
-    hours = schedule.options.get("active")
-    if not hours:
+    hours = active_hours(schedule.options)
+    if hours is None:
         return False
     _, zone = spec_of(schedule)
-    begin, end = (time.fromisoformat(one) for one in hours)
+    begin, end = hours
     here = local(now, zone).time()
     return not (begin <= here < end if begin <= end else here >= begin or here < end)

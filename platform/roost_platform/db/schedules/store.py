@@ -23,8 +23,9 @@ from roost_platform.db.schedules.keeping import (
     echo_of,
     keep,
     live_of,
+    named,
 )
-from roost_platform.db.schedules.messages import created_buttons, created_text
+from roost_platform.db.schedules.messages import created_buttons, created_text, with_words
 from roost_platform.db.turns.lookups import person_of
 from roost_platform.errors import NotAllowed, NotFound
 
@@ -63,7 +64,7 @@ class ScheduleStore:
                     case "resume":
                         changing.resume(schedule, now)
                     case "delete":
-                        changing.delete(schedule)
+                        await changing.delete(session, schedule, now)
             except ScheduleError as error:
                 raise NotAllowed(str(error)) from None
             detail = {"kind": schedule.kind}
@@ -91,14 +92,15 @@ class ScheduleStore:
             kept = await keep(session, chat, "" if person is None else person.id, new, now)
             if person is not None and not person.zone and wanted.zone and zone.key != "UTC":
                 person.zone = find_zone(wanted.zone) or ""  # the person was asked for it
+            buttons = created_buttons(kept)
             await enqueue(
                 session,
                 chat,
                 kind="notice",
-                body=created_text(kept, now),
+                body=with_words(created_text(kept, now), buttons, chat.channel),
                 dedupe_key=f"scheduled:{kept.id}",
                 now=now,
-                buttons=created_buttons(kept),
+                buttons=buttons,
             )
             return _kept(kept, now)
 
@@ -114,10 +116,10 @@ class ScheduleStore:
         async with self._database.write() as session:
             chat, person = await _place_of(session, turn_id)
             rows = await live_of(session, chat.id, "" if person is None else person.id)
-            found = [row for row in rows if code and row.id.endswith(code.lower())]
-            if len(found) == 1:
-                changing.delete(found[0])
-            return len(found) == 1
+            found = named(rows, code)
+            if found is not None:
+                await changing.delete(session, found, self._database.now())
+            return found is not None
 
 
 async def _place_of(

@@ -2,19 +2,39 @@
 
 from dataclasses import replace
 
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.turn import OpenCalls
 from roost_platform.db import models
+from roost_platform.db.locks import get_turn
 from roost_platform.db.people.tenants import Tenants
+from roost_platform.db.turns import steps
 from roost_platform.db.turns.children.budgets import limit_of
 from roost_platform.db.turns.children.forks import read_by_child
 from roost_platform.db.turns.children.limits import root_of
-from roost_platform.db.turns.lookups import has_open_group, payload_of, person_of
-from roost_platform.db.turns.scheduled import is_job, read_by_job
+from roost_platform.db.turns.lookups import facts_of, has_open_group, payload_of, person_of
+from roost_platform.db.turns.scheduled.ends import read_by_job
 from roost_platform.db.turns.spending import spent
 from roost_platform.db.turns.transcript import complete_rows, messages, pending_rows, take
 from roost_workflows.model_calls import Given, Spent
-from roost_workflows.ports import TurnContext, TurnRecord
+from roost_workflows.ports import CALL_ENDED, CallContext, TurnContext, TurnRecord
+
+_OPEN_CALLS = (
+    select(models.ToolCall.call_id, models.ToolCall.state)
+    .where(
+        models.ToolCall.turn_id == bindparam("id"),
+        models.ToolCall.step == bindparam("step"),
+        models.ToolCall.state.not_in(CALL_ENDED),
+    )
+    .order_by(models.ToolCall.position)
+)
+_LAST_STEP = (
+    select(models.TurnStep.step, models.TurnStep.state)
+    .where(models.TurnStep.turn_id == bindparam("id"))
+    .order_by(models.TurnStep.step.desc())
+    .limit(1)
+)
 
 
 async def read_context(
@@ -50,10 +70,10 @@ async def read_context(
         messages=await messages(session, chat_session.id, chat_session.transcript_length),
         end=chat_session.transcript_length,
         steered=steered,
-        spent=Spent() if is_first and not has_open else await spent(session, turn.id),
+        spent=Spent() if is_first and not has_open else await spent(session, turn),
         payload=await payload_of(session, turn.id),
     )
-    if is_job(conversation):
+    if conversation.kind == "job":
         job = await read_by_job(session, conversation)
         return replace(
             context,
@@ -63,6 +83,18 @@ async def read_context(
     if conversation.kind != "child":
         return context
     return await _of_child(session, turn, conversation, context)
+
+
+async def read_call(session: AsyncSession, turn_id: str, step: int, call_id: str) -> CallContext:
+    """What a call of an agent needs to run. Raises NotFound."""
+    turn = await get_turn(session, turn_id)
+    conversation = await session.get_one(models.Conversation, turn.conversation_id)
+    return CallContext(
+        turn=record(turn),
+        call=await steps.read_call(session, turn_id, step, call_id),
+        facts=await facts_of(session, turn, conversation),
+        spent=await spent(session, turn),
+    )
 
 
 async def _of_child(
@@ -84,7 +116,9 @@ async def _of_child(
     )
 
 
-def record(turn: models.Turn, first_step: int = 1) -> TurnRecord:
+def record(
+    turn: models.Turn, first_step: int = 1, open_calls: OpenCalls | None = None
+) -> TurnRecord:
     """The turn as the workflow knows it."""
     return TurnRecord(
         turn_id=turn.id,
@@ -95,4 +129,23 @@ def record(turn: models.Turn, first_step: int = 1) -> TurnRecord:
         stop_requested=turn.stop_requested_at is not None,
         worker_deaths=turn.worker_deaths,
         first_step=first_step,
+        open_calls=open_calls or OpenCalls(),
+        steps_before=turn.steps_before,
     )
+
+
+async def resumed(session: AsyncSession, turn: models.Turn) -> TurnRecord:
+    """The turn with where it goes on: at its last step if that is open, else at the next."""
+    flow = await session.get(models.FlowRun, turn.id)
+    if flow is not None:
+        return record(turn, flow.advances + 1)
+    last = (await session.execute(_LAST_STEP, {"id": turn.id})).first()
+    if last is None:
+        return record(turn)
+    step, state = last
+    if state != "open":
+        return record(turn, int(step) + 1)
+    rows = (await session.execute(_OPEN_CALLS, {"id": turn.id, "step": step})).all()
+    waiting = tuple(call_id for call_id, state in rows if state == "waiting")
+    ready = tuple(call_id for call_id, state in rows if state != "waiting")
+    return record(turn, int(step), OpenCalls(ready, waiting))

@@ -21,7 +21,7 @@ from roost_platform.db.turns.children.stopping import (
 )
 from roost_platform.db.turns.dropping import UNDER_WAY
 from roost_platform.db.turns.flow_entries import COUNTED, close_entries, has_compensations
-from roost_platform.db.turns.scheduled import is_job, where_to_tell
+from roost_platform.db.turns.scheduled.ends import where_to_tell
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.queueing import INTERRUPTED
@@ -104,7 +104,7 @@ async def settle(
         created_at=now,
     )
     await append(session, chat_session, [message])
-    if conversation.kind == "child" and not is_job(conversation):
+    if conversation.kind == "child":
         await end_turn(session, turn, outcome, reason, now)
         why = reason if outcome == "failed" else cause
         await end_child(session, conversation, outcome, partial, why, now)

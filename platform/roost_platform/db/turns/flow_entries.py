@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.effects import Effect
@@ -59,3 +59,14 @@ async def has_compensations(session: AsyncSession, turn_id: str) -> bool:
         .limit(1)
     )
     return found is not None
+
+
+async def flow_id(session: AsyncSession, given: str) -> str | None:
+    """The turn's id of a flow, by itself or by the message that began it; None before it began."""
+    found: str | None = await session.scalar(
+        select(models.FlowRun.turn_id)
+        .outerjoin(models.Inbox, models.Inbox.turn_id == models.FlowRun.turn_id)
+        .where(or_(models.FlowRun.turn_id == given, models.Inbox.id == given))
+        .limit(1)
+    )
+    return found

@@ -3,6 +3,8 @@
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.context import Person, SessionInfo
+from roost.flows.advancing import FlowFacts
 from roost_platform.db import models
 
 # Every model call asks for these: they are built once.
@@ -28,6 +30,19 @@ _PAYLOAD = (
 async def payload_of(session: AsyncSession, turn_id: str) -> str:
     """What came along with the newest message of the turn that had a payload; else empty."""
     return str(await session.scalar(_PAYLOAD, {"id": turn_id}) or "")
+
+
+async def facts_of(
+    session: AsyncSession, turn: models.Turn, conversation: models.Conversation
+) -> FlowFacts:
+    """For whom the turn's tools run."""
+    person = await person_of(session, turn, conversation)
+    return FlowFacts(
+        key=turn.id,
+        person=Person("", "") if person is None else Person(person.id, person.display_name),
+        session=SessionInfo(turn.session_id, conversation.key, conversation.channel),
+        payload=await payload_of(session, turn.id),
+    )
 
 
 async def has_open_group(session: AsyncSession, turn_id: str) -> bool:

@@ -8,12 +8,6 @@ from roost_platform.db import models
 _STATES = select(models.ToolCall.state).where(
     models.ToolCall.turn_id == bindparam("id"), models.ToolCall.state.in_(("waiting", "ready"))
 )
-_LAST_STEP = (
-    select(models.TurnStep.step, models.TurnStep.state)
-    .where(models.TurnStep.turn_id == bindparam("id"))
-    .order_by(models.TurnStep.step.desc())
-    .limit(1)
-)
 _SHOWN = (
     update(models.RunProgress)
     .where(models.RunProgress.turn_id == bindparam("id"))
@@ -44,18 +38,6 @@ async def unpark(session: AsyncSession, turn: models.Turn, now: float) -> None:
         turn.waited_s += max(now - turn.waiting_since, 0.0)
     turn.state, turn.waiting_since = "running", None
     await session.execute(_SHOWN, {"id": turn.id, "now_in": "queued", "at": now})
-
-
-async def first_step(session: AsyncSession, turn_id: str) -> int:
-    """The step with which the turn goes on: its last one if that is open, else the next."""
-    flow = await session.get(models.FlowRun, turn_id)
-    if flow is not None:
-        return flow.advances + 1
-    last = (await session.execute(_LAST_STEP, {"id": turn_id})).first()
-    if last is None:
-        return 1
-    step, state = last
-    return int(step) if state == "open" else int(step) + 1
 
 
 async def make_ready(session: AsyncSession, turn_id: str, step: int, call_id: str) -> str | None:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.base.facts import ModelCalled, ToolCalled, TurnEnded, record
 from roost_platform.db.base.text import clean
-from roost_workflows.ports import ModelCall
+from roost_workflows.model_calls import Asked
 
 
 def record_turn(session: AsyncSession, turn: models.Turn, now: float) -> None:
@@ -66,20 +66,20 @@ def record_tool_call(
     )
 
 
-def asked_columns(call: ModelCall) -> dict[str, Any]:
+def asked_columns(asked: Asked | None) -> dict[str, Any]:
     """The columns that tell how the model was asked."""
-    if call.asked is None:
+    if asked is None:
         return {}
     return {
-        "prompt_end": call.asked.end,
-        "shortening": call.asked.shortening,
-        "last": call.asked.last,
-        "pictures": None if call.asked.pictures is None else list(call.asked.pictures),
-        "temperature": call.asked.temperature,
-        "max_tokens": call.asked.max_tokens,
-        "agent_digest": call.asked.agent_digest,
-        "finish_reason": call.asked.finish_reason,
-        "manifest": clean(dict(call.asked.manifest)) or None,
+        "prompt_end": asked.end,
+        "shortening": asked.shortening,
+        "last": asked.last,
+        "pictures": None if asked.pictures is None else list(asked.pictures),
+        "temperature": asked.temperature,
+        "max_tokens": asked.max_tokens,
+        "agent_digest": asked.agent_digest,
+        "finish_reason": asked.finish_reason,
+        "manifest": clean(dict(asked.manifest)) or None,
     }
 
 

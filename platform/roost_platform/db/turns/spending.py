@@ -12,18 +12,21 @@ from roost_workflows.model_calls import Spent
 _STEPS = select(
     func.sum(models.TurnStep.prompt_tokens + models.TurnStep.completion_tokens),
     func.sum(models.TurnStep.duration_s),
-).where(models.TurnStep.turn_id == bindparam("id"))
+).where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.step > bindparam("before"))
 _CALLS = (
     select(models.ToolCall)
-    .where(models.ToolCall.turn_id == bindparam("id"))
+    .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step > bindparam("before"))
     .order_by(models.ToolCall.step, models.ToolCall.position)
 )
 
 
-async def spent(session: AsyncSession, turn_id: str) -> Spent:
-    """The turn's spending. Calls of one step run side by side and count as long as the longest."""
-    tokens, seconds = (await session.execute(_STEPS, {"id": turn_id})).one()
-    calls = (await session.scalars(_CALLS, {"id": turn_id})).all()
+async def spent(session: AsyncSession, turn: models.Turn) -> Spent:
+    """The turn's spending since it was last tried again. Calls of one step run side by side and
+    count as long as the longest.
+    """
+    which = {"id": turn.id, "before": turn.steps_before}
+    tokens, seconds = (await session.execute(_STEPS, which)).one()
+    calls = (await session.scalars(_CALLS, which)).all()
     return Spent(
         calls=tuple((call.call_id, call.name, call.arguments) for call in calls),
         tokens=int(tokens or 0),

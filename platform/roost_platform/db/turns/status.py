@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.insert import insert_missing
 from roost_platform.db.conversations.addresses import address_of
 from roost_platform.db.conversations.settings import PROGRESS
 from roost_platform.db.reply_targets import reply_target_of
@@ -107,6 +108,22 @@ class StatusStore:
         async with self._database.read() as session:
             row = (await session.execute(_STATUS, {"turn_id": turn_id})).first()
             return None if row is None else _status(*row)
+
+    async def plan_status_message(self, status: StatusMessage) -> bool:
+        """Store the first status message of a turn; False if the turn has one."""
+        async with self._database.write() as session:
+            turn = await session.get_one(models.Turn, status.turn_id)
+            is_first = await insert_missing(
+                session,
+                models.StatusMessageRow,
+                turn_id=turn.id,
+                conversation_id=turn.conversation_id,
+                message_id=status.message_id,
+                shown=status.shown,
+                state=status.state,
+                edited_at=status.edited_at,
+            )
+        return is_first
 
     async def put_status_message(self, status: StatusMessage) -> None:
         """Store the status message of a turn."""

@@ -17,7 +17,6 @@ from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
 from roost_platform.db.reply_targets import refresh_reply_target
-from roost_platform.db.turns import scheduled
 from roost_platform.db.turns.children.budgets import charge
 from roost_platform.db.turns.children.ending import end_child
 from roost_platform.db.turns.children.schemas import corrected
@@ -28,6 +27,7 @@ from roost_platform.db.turns.recording import (
     record_tool_call,
     record_turn,
 )
+from roost_platform.db.turns.scheduled.ends import deliver, note_end
 from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound
 from roost_workflows.ports import (
@@ -111,7 +111,7 @@ async def commit(
         engine=clean(call.usage.engine) or None,
         started_at=call.started_at,
         created_at=now,
-        **asked_columns(call),
+        **asked_columns(call.asked),
     )
     session.add(row)
     if conversation.kind == "child":
@@ -152,8 +152,10 @@ async def _answer(
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
     await append(session, await session.get_one(models.Session, turn.session_id), [message])
+    if conversation.kind == "job":
+        await deliver(session, turn, conversation, text, ending.body, media, now)
+        return await end_turn(session, turn, "done", limit, now)
     if conversation.kind == "child":
-        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
         await end_child(session, conversation, "done", text or ending.body, limit, now)
         return await end_turn(session, turn, "done", limit, now)
     turn.reply_to = await refresh_reply_target(session, turn)
@@ -185,7 +187,7 @@ async def end_turn(
         duration_s=round(now - turn.started_at, 3),
     )
     record_turn(session, turn, now)
-    await scheduled.note_end(session, turn, state, reason, now)
+    await note_end(session, turn, state, reason, now)
     await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 

@@ -1,14 +1,16 @@
 """Recording stops: `/stop`, the button, the console and the API record one before anything acts."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.commands import agents_line, dropped_line, stop_answer
 from roost_platform.db import models
+from roost_platform.db.base.engine import Database
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reasons import WORDS
@@ -23,13 +25,19 @@ from roost_platform.db.turns.dropping import (
 )
 from roost_platform.db.turns.end import ending_of, settle
 from roost_platform.db.turns.flow_entries import has_compensations
-from roost_platform.db.turns.scheduled import stop_jobs
+from roost_platform.db.turns.scheduled.ends import stop_jobs
 from roost_platform.queueing import INTERRUPTED
 
 # Which answers a stop ends: all, those of which the person has seen a part, or none.
 Delivery = Literal["all", "begun", "none"]
 STOPPED_HEAD = "Stopped"
 INTERRUPTED_HEAD = "Interrupted"
+# Between two looks for stops: progress is written many times a second, and each write is news.
+LOOK_EVERY_S = 0.03
+LOOK_AGAIN_S = 5.0
+_STOPPED = select(models.Turn.id).where(
+    models.Turn.id.in_(bindparam("ids", expanding=True)), models.Turn.stop_requested_at.is_not(None)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +204,7 @@ async def tell_dropped(
     session: AsyncSession, conversation: models.Conversation, stopped: Stopped, now: float
 ) -> None:
     """Queue a notice about what a stop from outside the chat dropped."""
-    if conversation.kind == "child":
+    if conversation.kind != "chat":
         return  # nobody reads there
     if stopped.dropped or stopped.undelivered.ids or (stopped.agents and not stopped.turn_id):
         notice_id = await enqueue(
@@ -221,3 +229,23 @@ async def waiting_count(session: AsyncSession, conversation_id: str) -> int:
         .where(models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending")
     )
     return count or 0
+
+
+class StopNews:
+    """Implements `roost_workflows.storage.ends.RecordedStops`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def among(
+        self, running: Callable[[], Collection[str]]
+    ) -> AsyncGenerator[frozenset[str], None]:
+        """See `RecordedStops.among`."""
+        await asyncio.sleep(LOOK_EVERY_S)  # what ends at once costs no look
+        version = await self._database.version()
+        while True:
+            async with self._database.read() as session:
+                stopped = frozenset(await session.scalars(_STOPPED, {"ids": list(running())}))
+            yield stopped
+            version = await self._database.changed_since(version, LOOK_AGAIN_S)
+            await asyncio.sleep(LOOK_EVERY_S)

@@ -23,6 +23,7 @@ _ROUND_BRACKETS = str.maketrans("[]", "()")  # a file's name can't end the line 
 SCHEDULE_KIND = "schedule"  # of what no person wrote just now
 RESULT = "result"  # the kind of inbox rows that bring an agent's answer to whom it worked for
 FROM_AGENT = "the answer of an agent, not of a person"
+RETRIED = "retried"  # the note of a failure behind which the turn was tried again
 CAPTION = "caption"  # in the attachments of an album: the words beside the picture
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
@@ -42,6 +43,7 @@ _NEWEST_MESSAGES = (
     .where(
         models.Transcript.session_id == bindparam("id"),
         models.Transcript.position < bindparam("end"),
+        models.Transcript.note_kind != RETRIED,
     )
     .order_by(models.Transcript.position.desc())
     .limit(bindparam("most"))

@@ -16,7 +16,7 @@ from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, open
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.policies.switches import off_rule, tell_off
 from roost_platform.db.turns import end, parking, steps
-from roost_platform.db.turns.context import read_context, record
+from roost_platform.db.turns.context import read_call, read_context, record, resumed
 from roost_platform.db.turns.stop import record_stop
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
@@ -29,6 +29,7 @@ from roost_platform.db.turns.transcript import (
 from roost_platform.errors import NotFound, TurnOver
 from roost_platform.queueing import QueueRules, batch_max
 from roost_workflows.ports import (
+    CallContext,
     CallRecord,
     CallStatus,
     ModelCall,
@@ -90,7 +91,7 @@ class TurnStore:
             if turn is not None:
                 turn.resumes += 1
                 if turn.resumes <= RESUMES_MAX:
-                    return record(turn, await parking.first_step(session, turn.id))
+                    return await resumed(session, turn)
                 await end.settle(session, turn.id, "failed", "no_progress", self._database.now())
             pending = await pending_rows(session, conversation_id)
             if not pending:
@@ -105,7 +106,7 @@ class TurnStore:
                 self._queueing.wait_s(mode, oldest, newest, now),
                 album_wait_s(pending[0], now),
             )
-            if wait_s and conversation.kind != "child":  # agents don't write in bits
+            if wait_s and conversation.kind == "chat":  # agents don't write in bits
                 return Postponed(wait_s)
             taken = complete_rows(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
             return record(await self._start(session, conversation, taken))
@@ -113,9 +114,9 @@ class TurnStore:
     async def _stay_off(
         self, session: AsyncSession, conversation: models.Conversation, rule: models.ToolPolicy
     ) -> None:
-        """Keep messages of a chat whose agent is switched off. A child ends: its parent waits."""
+        """Keep messages of a chat whose agent is switched off. Others end: a parent may wait."""
         now = self._database.now()
-        if conversation.kind == "child":
+        if conversation.kind != "chat":
             await record_stop(session, conversation, rule.set_by, now, cause=BY_OPERATOR)
         else:
             await tell_off(session, conversation, rule, now)
@@ -126,7 +127,7 @@ class TurnStore:
         if not is_over:
             return None
         await parking.unpark(session, turn, self._database.now())
-        return record(turn, await parking.first_step(session, turn.id))
+        return await resumed(session, turn)
 
     async def _start(
         self,
@@ -208,6 +209,11 @@ class TurnStore:
         """See `ports.Turns.call`."""
         async with self._database.read() as session:
             return await steps.read_call(session, turn_id, step, call_id)
+
+    async def call_context(self, turn_id: str, step: int, call_id: str) -> CallContext:
+        """See `ports.Turns.call_context`."""
+        async with self._database.read() as session:
+            return await read_call(session, turn_id, step, call_id)
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         """See `ports.Turns.begin_call`."""

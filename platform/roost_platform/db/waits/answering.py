@@ -1,5 +1,6 @@
 """What a person's tap, word or message does to an open question."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,8 @@ from roost_platform.db.cards.buttons import ALWAYS, APPROVE, DENY
 from roost_platform.db.cards.cards import close_question, send_card
 from roost_platform.db.cards.words import verdict_line, zone_of
 from roost_platform.db.waits.deciding import Decided, Decider, decide
-from roost_platform.db.waits.grants import can_be_standing, give_grant
+from roost_platform.db.waits.grants import SCHEDULE, can_be_standing, give_grant
+from roost_platform.errors import NotAllowed
 
 APPROVED: Final = "Approved."
 DENIED: Final = "Denied."
@@ -23,7 +25,9 @@ ANSWERED_BEFORE: Final = "That was answered already."
 UNKNOWN: Final = "This button does nothing any more."
 CHOOSE: Final = "Please choose one of: {options}."
 NEEDS_WORDS: Final = "I need an answer in words: {question}"
+COUNT: Final = "Give one answer for each open question: there are {count}."
 STANDING: Final = "Approved, and the same call for {days:.0f} days."
+STANDING_OF_SCHEDULE: Final = "Approved, and the same call of this schedule for {days:.0f} days."
 DAY_S: Final = 24 * 3600.0
 
 
@@ -31,7 +35,7 @@ DAY_S: Final = 24 * 3600.0
 class Given:
     """What somebody's choice or words led to.
 
-    told: what they are told. again: the answer does not fit, and is asked for once more.
+    told: what they are told. again: the answer does not count, and they are told why.
     rung: the conversation that can go on, if any.
     """
 
@@ -111,10 +115,11 @@ async def _decide(
     was_pending = approval.state == "pending"
     rung = await decide(session, approval, verdict, by, now, reason=reason)
     if not was_pending or approval.state != verdict:
-        return Given(await recorded(session, approval))
+        return Given(await recorded(session, approval), rung)
     if does == ALWAYS and can_be_standing(approval):
-        await give_grant(session, approval, now, rules.grant_s)
-        return Given(STANDING.format(days=rules.grant_s / DAY_S), rung)
+        grant = await give_grant(session, approval, now, rules.grant_s)
+        words = STANDING_OF_SCHEDULE if grant.subject.startswith(SCHEDULE) else STANDING
+        return Given(words.format(days=rules.grant_s / DAY_S), rung)
     return Given(DENIED if does == DENY else APPROVED, rung)
 
 
@@ -137,16 +142,43 @@ async def answer(
     return await _take(session, approval, said if option is None else option, by, now, rules)
 
 
+def answers_of(approval: models.Approval, texts: Sequence[str]) -> list[str]:
+    """All answers of a question or form, with texts for those that are still open, in order.
+
+    Raises NotAllowed for texts that answer other questions than these, or not as they ask.
+    """
+    still_open = approval.questions[len(approval.answers) :]
+    if len(texts) != len(still_open):
+        raise NotAllowed(COUNT.format(count=len(still_open)))
+    answers = list(approval.answers)
+    for question, text in zip(still_open, texts, strict=True):
+        said = clean(text).strip()
+        option = option_of(question["options"], said)
+        if not said:
+            raise NotAllowed(NEEDS_WORDS.format(question=question["text"]))
+        if option is None and not question["free_text"]:
+            raise NotAllowed(CHOOSE.format(options=", ".join(question["options"])))
+        answers.append(said if option is None else option)
+    return answers
+
+
 def option_of(options: Sequence[str], said: str) -> str | None:
     """The option that the words mean: the same words, or its number where none is a number."""
+    said = plain_digits(said)
     for option in options:
-        if option.strip().casefold() == said.casefold():
+        if plain_digits(option).casefold() == said.casefold():
             return option
+    said = said.rstrip(".!")
     if said.isdecimal() and len(said) <= 2 and not any(one.strip().isdecimal() for one in options):
         number = int(said)
         if 1 <= number <= len(options):
             return options[number - 1]
     return None
+
+
+def plain_digits(text: str) -> str:
+    """The text without spaces around it, wide letters and digits in their plain form."""
+    return unicodedata.normalize("NFKC", text).strip()
 
 
 async def _take(
@@ -161,7 +193,8 @@ async def _take(
     answers = [*approval.answers, said]
     if len(answers) == len(approval.questions):
         rung = await decide(session, approval, "answered", by, now, answers=answers)
-        return Given(NOTED, rung)
+        was_late = approval.state != "answered"
+        return Given(await recorded(session, approval) if was_late else NOTED, rung, was_late)
     await close_question(session, approval, said, now)
     approval.answers = answers
     turn = await session.get_one(models.Turn, approval.turn_id)

@@ -127,7 +127,7 @@ async def requester_of(
     where nobody is known.
     """
     for _ in range(PARENTS_MAX):
-        if conversation.root_id is None:
+        if conversation.kind != "child":
             person = await person_of(session, turn, conversation)
             return "" if person is None else person.id
         parent_id = await session.scalar(

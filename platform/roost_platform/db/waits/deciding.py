@@ -55,8 +55,11 @@ async def decide(
 ) -> str | None:
     """Decide a pending question, once; the conversation to ring, None where it was decided before.
 
+    What comes after the end of the time, before the clock looked, lets the question expire.
     The conversation that asked is locked. Whether `by` may decide is the caller's to check.
     """
+    if verdict in ACTIONS and approval.expires_at <= now:
+        verdict, by, answers, reason = "expired", CLOCK, (), ""
     result = await session.execute(
         update(models.Approval)
         .where(models.Approval.id == approval.id, models.Approval.state == "pending")

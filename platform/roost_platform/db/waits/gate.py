@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.cards.cards import close_card
-from roost_platform.db.locks import get_turn
+from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.turns.steps import get_call
 from roost_platform.db.waits.approvals import (
     NewApproval,
@@ -26,6 +26,7 @@ RUN: Final = Gate("run")
 WAITS: Final = Gate("waits")
 DENIED: Final = "Not run: policy does not allow {tool}."
 OFF: Final = "Not run: {tool} is switched off by an operator."
+NOT_ASKED: Final = "Not run: {tool} needs an approval, and nobody can be asked here."
 REFUSED: Final = {
     "denied": "Not run: {who} said no.{reason}",
     "expired": "Not run: nobody decided in time.",
@@ -36,27 +37,48 @@ BY_GRANT: Final = "grant"  # `decided_via` of a run under a standing approval
 VALUE_MAX: Final = 200  # characters of one argument on a card
 
 
-async def judge(
+async def pass_gate(
     session: AsyncSession,
     turn_id: str,
     step: int,
     call_id: str,
     facts: CallFacts,
     rules: ApprovalRules,
+    now: float,
+) -> Gate:
+    """Decide whether the call may run; where people must say so, ask them and let it wait."""
+    turn, conversation = await lock_turn(session, turn_id, running=False)
+    gate = await judge(session, turn, conversation, step, call_id, facts, rules)
+    if gate is not None:
+        return gate
+    if not facts.can_wait:
+        return Gate("refused", NOT_ASKED.format(tool=facts.tool))
+    check_running(turn)
+    if turn.stop_requested_at is not None:
+        return RUN  # nobody is asked any more; it does not begin
+    return await ask_or_use_grant(session, turn, conversation, step, call_id, facts, rules, now)
+
+
+async def judge(
+    session: AsyncSession,
+    turn: models.Turn,
+    conversation: models.Conversation,
+    step: int,
+    call_id: str,
+    facts: CallFacts,
+    rules: ApprovalRules,
 ) -> Gate | None:
     """What is decided about the call; None when people, or a grant, are to be asked."""
-    call = await get_call(session, turn_id, step, call_id)
+    call = await get_call(session, turn.id, step, call_id)
     if call.state in CALL_ENDED:
         return RUN
     if call.state == "waiting":
         return WAITS
-    turn = await get_turn(session, turn_id)
-    conversation = await session.get_one(models.Conversation, turn.conversation_id)
     person_id = await requester_of(session, turn, conversation)
     verdict = await strictest_verdict(session, conversation, facts, person_id, rules)
     if verdict in ("off", "deny"):  # also where people said yes before an operator said no
         return Gate("refused", (OFF if verdict == "off" else DENIED).format(tool=facts.tool))
-    asked = await latest(session, turn_id, step, call_id) if call.wait == "approval" else None
+    asked = await latest(session, turn.id, step, call_id) if call.wait == "approval" else None
     has_begun = call.state == "running"  # before a crash: its effect class decides, not people
     if asked is not None and asked.state in REFUSED:
         reason = f" Reason: {asked.reason}" if asked.reason else ""
@@ -100,7 +122,7 @@ async def ask_or_use_grant(
     person_id = await requester_of(session, turn, conversation)
     grant = None
     if facts.approver == "requester":
-        grant = await use_grant(session, facts, person_id, now)
+        grant = await use_grant(session, turn, facts, person_id, now)
     if grant is not None:
         row = await new_row(session, turn, conversation, call, new, person_id, now)
         row.state, row.decided_at, row.decided_via = "approved", now, BY_GRANT

@@ -1,5 +1,8 @@
-"""Standing approvals: one tool with one set of arguments runs for a person without being asked."""
+"""Standing approvals: one tool with one set of arguments runs for a person, or for a schedule,
+without being asked.
+"""
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import CursorResult, or_, select, update
@@ -7,15 +10,37 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
+from roost_platform.db.turns.children.limits import root_turn_id
+from roost_platform.db.turns.transcript import RESULT, SCHEDULE_KIND
 from roost_workflows.storage.waits import CallFacts
 
 PERSON: Final = "person:"
+SCHEDULE: Final = "schedule:"
 LISTED_MAX: Final = 200
 
 
 def subject_of(person_id: str) -> str:
     """For whom a grant counts."""
     return f"{PERSON}{person_id}"
+
+
+async def schedule_of_turn(session: AsyncSession, turn: models.Turn) -> str:
+    """The id of the one schedule for which the turn works, also where agents stand between them;
+    empty for a turn in which a person said something.
+    """
+    root = await session.get_one(models.Turn, await root_turn_id(session, turn))
+    rows = await session.execute(
+        select(models.Inbox.kind, models.Occurrence.schedule_id)
+        .outerjoin(models.Occurrence, models.Occurrence.inbox_id == models.Inbox.id)
+        .where(models.Inbox.turn_id == root.id)
+    )
+    found = {(kind, schedule_id or "") for kind, schedule_id in rows if kind != RESULT}
+    if not found:  # what agents answered to a job that was over
+        job = await session.get_one(models.Conversation, root.conversation_id)
+        time = await session.get(models.Occurrence, job.chat) if job.kind == "job" else None
+        return "" if time is None else time.schedule_id
+    kinds = {kind for kind, _ in found}
+    return found.pop()[1] if len(found) == 1 and kinds == {SCHEDULE_KIND} else ""
 
 
 def can_be_standing(approval: models.Approval) -> bool:
@@ -25,11 +50,15 @@ def can_be_standing(approval: models.Approval) -> bool:
 
 async def give_grant(
     session: AsyncSession, approval: models.Approval, now: float, lasts_s: float
-) -> str:
-    """Let the approved call run for the same person without a question; returns the grant's id."""
+) -> models.Grant:
+    """Let the approved call run without a question: for the same person, or for the schedule alone
+    whose turn asked.
+    """
+    turn = await session.get_one(models.Turn, approval.turn_id)
+    schedule_id = await schedule_of_turn(session, turn)
     grant = models.Grant(
         id=new_id(),
-        subject=subject_of(approval.requester_id),
+        subject=f"{SCHEDULE}{schedule_id}" if schedule_id else subject_of(approval.requester_id),
         agent=approval.agent,
         tool=approval.tool,
         tool_hash=approval.tool_hash,
@@ -40,22 +69,26 @@ async def give_grant(
     )
     session.add(grant)
     await session.flush()
-    return grant.id
+    return grant
 
 
 async def use_grant(
-    session: AsyncSession, facts: CallFacts, person_id: str, now: float
+    session: AsyncSession, turn: models.Turn, facts: CallFacts, person_id: str, now: float
 ) -> models.Grant | None:
-    """Use the person's grant for the call, as it is now; None where there is none.
+    """Use the grant of the person, or of the schedule for which the turn works, for the call as it
+    is now; None where there is none.
 
     A grant counts for one agent, tool and set of arguments: any change of them needs a new one.
     """
     if not person_id:
         return None
+    subjects = [subject_of(person_id)]
+    if schedule_id := await schedule_of_turn(session, turn):
+        subjects.append(f"{SCHEDULE}{schedule_id}")
     grant = await session.scalar(
         select(models.Grant)
         .where(
-            models.Grant.subject == subject_of(person_id),
+            models.Grant.subject.in_(subjects),
             models.Grant.agent == facts.agent,
             models.Grant.tool == facts.tool,
             models.Grant.tool_hash == facts.tool_hash,
@@ -89,6 +122,17 @@ async def revoke(session: AsyncSession, grant_id: str, now: float) -> models.Gra
         return None
     grant.revoked_at = now
     return grant
+
+
+async def revoke_all_of(session: AsyncSession, schedule_ids: Sequence[str], now: float) -> None:
+    """End the grants of schedules that are over for good."""
+    subjects = [f"{SCHEDULE}{id}" for id in schedule_ids]
+    await session.execute(
+        update(models.Grant)
+        .where(models.Grant.subject.in_(subjects), models.Grant.revoked_at.is_(None))
+        .values(revoked_at=now)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def live_grants(

@@ -18,17 +18,17 @@ from roost_platform.db.locks import lock_conversation, lock_turn
 from roost_platform.db.turns import end, parking
 from roost_platform.db.turns.children.ending import outcome_of
 from roost_platform.db.turns.children.spawning import spawn
-from roost_platform.db.turns.steps import get_call
+from roost_platform.db.turns.steps import begin_call, get_call
+from roost_platform.db.waits.answering import answers_of
 from roost_platform.db.waits.approvals import NewApproval, ask, latest
 from roost_platform.db.waits.deciding import Decider, decide
-from roost_platform.db.waits.gate import ask_or_use_grant, judge
+from roost_platform.db.waits.gate import pass_gate
 from roost_platform.db.waits.grants import can_be_standing, give_grant, revoke
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.storage.waits import CallFacts, Gate
 
 OperatorVerdict = Literal["approve", "always", "deny"]
-NOT_ASKED: Final = "Not run: {tool} needs an approval, and nobody can be asked here."
 NO_ANSWER: Final = "no_answer"
 SLEEP_TOO_LONG: Final = f"A sleep lasts at most {WAIT_S_MAX / 86400:.0f} days."
 UNDECIDED: Final = {
@@ -51,6 +51,11 @@ class OperatorDecision:
     words: str
     conversation_id: str | None
 
+    @property
+    def rung(self) -> tuple[str, ...]:
+        """The conversation to ring, if any."""
+        return () if self.conversation_id is None else (self.conversation_id,)
+
 
 class WaitStore:
     """Implements `roost_workflows.storage.waits.Waits`; every method is one transaction."""
@@ -66,21 +71,21 @@ class WaitStore:
 
     async def gate(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
         """See `Waits.gate`."""
-        async with self._database.read() as session:
-            gate = await judge(session, turn_id, step, call_id, facts, self._rules)
-        if gate is not None:
-            return gate
-        if not facts.can_wait:
-            return Gate("refused", NOT_ASKED.format(tool=facts.tool))
         async with self._database.write() as session:
-            turn, conversation = await lock_turn(session, turn_id)
-            gate = await judge(session, turn_id, step, call_id, facts, self._rules)
-            if gate is not None:
-                return gate
             now = self._database.now()
-            return await ask_or_use_grant(
-                session, turn, conversation, step, call_id, facts, self._rules, now
-            )
+            return await pass_gate(session, turn_id, step, call_id, facts, self._rules, now)
+
+    async def begin(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
+        """See `Waits.begin`."""
+        async with self._database.write() as session:
+            now = self._database.now()
+            gate = await pass_gate(session, turn_id, step, call_id, facts, self._rules, now)
+            if gate.verdict != "run":
+                return gate
+            begun = await begin_call(session, turn_id, step, call_id, now)
+            if begun.state in CALL_ENDED:
+                return Gate("over")
+            return Gate("run", attempt=begun.attempt, was_running=begun.state == "running")
 
     async def open(self, turn_id: str, step: int, call_id: str, wait: Wait) -> str:
         """See `Waits.open`."""
@@ -147,28 +152,51 @@ class WaitStore:
         ip: str = "",
     ) -> OperatorDecision:
         """Decide an approval outside the chat; the first verdict counts. Raises NotFound, and
-        NotAllowed for a question, which only the person can answer, and for `always` where no
-        standing approval can be given.
+        NotAllowed for a question, which takes an answer, and for `always` where no standing
+        approval can be given.
 
         `PlatformIntake.decide` rings as well; else the sweeper does.
         """
         async with self._database.write() as session:
             approval = await lock_approval(session, approval_id)
             if approval.kind != "approve":
-                raise NotAllowed("This is a question: only the person who was asked can answer it.")
+                raise NotAllowed("This is a question: it takes an answer, not a verdict.")
             if verdict == "always" and not can_be_standing(approval):
                 raise NotAllowed("This call can't be approved for longer: it is decided each time.")
             by = Decider(operator, operator, via, is_operator=True, ip=ip)
             word: Literal["approved", "denied"] = "denied" if verdict == "deny" else "approved"
             was_pending, now = approval.state == "pending", self._database.now()
             rung = await decide(session, approval, word, by, now, reason=reason)
-            if verdict == "always" and was_pending:
-                grant_id = await give_grant(session, approval, now, self._rules.grant_s)
-                detail = {"tool": approval.tool, "approval": approval.id}
-                await audit(session, now, operator, "grant.give", grant_id, detail, ip)
+            counted = was_pending and approval.state == word
+            if verdict == "always" and counted:
+                grant = await give_grant(session, approval, now, self._rules.grant_s)
+                detail = {"tool": approval.tool, "approval": approval.id, "for": grant.subject}
+                await audit(session, now, operator, "grant.give", grant.id, detail, ip)
             return OperatorDecision(
-                approval.state, was_pending, verdict_line(approval, None).rstrip("."), rung
+                approval.state, counted, verdict_line(approval, None).rstrip("."), rung
             )
+
+    async def answer_as_operator(
+        self, approval_id: str, answers: Sequence[str], operator: str, via: str, ip: str = ""
+    ) -> OperatorDecision:
+        """Answer what is still open of a question or form in the person's place; the first answer
+        counts. Raises NotFound, and NotAllowed for an approval and for answers that don't fit.
+
+        `PlatformIntake.answer` rings as well; else the sweeper does.
+        """
+        async with self._database.write() as session:
+            approval = await lock_approval(session, approval_id)
+            if approval.kind == "approve":
+                raise NotAllowed("This is an approval: it takes a verdict, not an answer.")
+            by = Decider(operator, f"operator {operator}", via, is_operator=True, ip=ip)
+            was_pending, rung = approval.state == "pending", None
+            if was_pending:
+                said = answers_of(approval, answers)
+                now = self._database.now()
+                rung = await decide(session, approval, "answered", by, now, answers=said)
+            words = verdict_line(approval, None).rstrip(".")
+            counted = was_pending and approval.state == "answered"
+            return OperatorDecision(approval.state, counted, words, rung)
 
     async def revoke_grant(self, grant_id: str, operator: str, ip: str = "") -> None:
         """End a standing approval; people are asked again from now on. Raises NotFound."""

@@ -1,5 +1,7 @@
 """A card that could not be delivered: the person is asked in another chat, or nobody is reached."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -52,24 +54,32 @@ async def card_failed(
     approval.card_id = await send_card(session, other, turn, approval, now, rules.by_words)
 
 
-async def _other_chat(
-    session: AsyncSession, approval: models.Approval
-) -> models.Conversation | None:
-    """The private chat in which the person wrote last, of those where the card has not failed."""
-    if not approval.requester_id:
-        return None
+async def other_chats(
+    session: AsyncSession, person_id: str, chat_id: str
+) -> Sequence[models.Conversation]:
+    """The person's private chats but this one, that first in which they wrote last."""
+    if not person_id:
+        return ()
     chats = await session.scalars(
         select(models.Conversation)
         .where(
-            models.Conversation.identity_id == approval.requester_id,
+            models.Conversation.identity_id == person_id,
             models.Conversation.is_group.is_(False),
             models.Conversation.kind == "chat",
             models.Conversation.channel != CONSOLE,
-            models.Conversation.id != approval.conversation_id,
+            models.Conversation.id != chat_id,
         )
         .order_by(models.Conversation.last_inbound_at.desc().nulls_last())
         .limit(CHATS_MAX)
     )
+    return chats.all()
+
+
+async def _other_chat(
+    session: AsyncSession, approval: models.Approval
+) -> models.Conversation | None:
+    """The private chat in which the person wrote last, of those where the card has not failed."""
+    chats = await other_chats(session, approval.requester_id, approval.conversation_id)
     tried = await session.scalars(
         select(models.Outbox.conversation_id).where(
             or_(
@@ -79,4 +89,4 @@ async def _other_chat(
         )
     )
     gone = set(tried.all())
-    return next((chat for chat in chats.all() if chat.id not in gone), None)
+    return next((chat for chat in chats if chat.id not in gone), None)

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.alerts.rules import WORDS
+from roost_platform.alerts.rules import sentence
 from roost_platform.db import models
 from roost_platform.views.pagination import PAGE_SIZE
 
@@ -60,7 +60,7 @@ def _row(row: models.Alert) -> AlertRow:
         id=row.id,
         rule=row.rule,
         subject=row.subject,
-        words=WORDS.get(row.rule, row.rule),  # type: ignore[call-overload]
+        words=sentence(row.rule, row.count),
         count=row.count,
         is_open=row.state == "open",
         opened_at=row.opened_at,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost.agent import Agent
 from roost_platform.db import models
 from roost_platform.db.turns.children.forks import read_by_child
-from roost_platform.db.turns.scheduled import is_job, read_by_job
+from roost_platform.db.turns.scheduled.ends import read_by_job
 from roost_platform.db.turns.transcript import messages
 from roost_platform.views.faults.sections import PromptSection, sections_of
 from roost_platform.views.sessions import display_title
@@ -119,7 +119,7 @@ async def stored_step(
     child = await read_by_child(session, conversation_id)
     if child is not None and asked is not None:
         shown = [*child.before, *shown]
-    if is_job(conversation) and asked is not None:
+    if conversation.kind == "job" and asked is not None:
         shown = [*(await read_by_job(session, conversation)).before, *shown]
     return StoredStep(
         conversation=conversation,

@@ -24,6 +24,7 @@ from roost_platform.views.sessions import display_title
 from roost_platform.views.states import ConversationState, states_of
 from roost_platform.views.waiting.waits import waits_of, whom
 from roost_platform.views.workflows.children import children_of
+from roost_platform.views.workflows.flows.flows import may_be_retried
 
 TURNS_SHOWN_MAX = 30
 
@@ -80,7 +81,10 @@ async def conversation(
     calls = await calls_of(session, session_id)
     steps = await steps_of(session, [turn.id for turn in turns])
     sends = await sends_of(session, [turn.id for turn in turns])
-    views = tuple(turn_view(t, steps[t.id], calls[t.id], sends[t.id]) for t in turns)
+    views = tuple(
+        turn_view(*(t, steps[t.id], calls[t.id], sends[t.id]), can_retry=may_be_retried(t, row))
+        for t in turns
+    )
     totals = await totals_of(session, session_id)
     shown = await bubbles_of(session, row, chosen, identity, calls, before)
     running = await running_of(session, turns, steps, calls)

@@ -29,6 +29,7 @@ class TurnView:
 
     error: the engine's own words or a trace, for operators.
     reason: the code of how it ended; ending: the same in words, empty for a turn that ended well.
+    retries: how often operators had it tried again; can_retry: whether that may be asked for.
     """
 
     id: str
@@ -47,6 +48,8 @@ class TurnView:
     engine: tuple[str, ...] = ()
     error: str = ""
     ending: str = ""
+    retries: int = 0
+    can_retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ def turn_view(
     steps: Sequence[models.TurnStep],
     calls: Sequence[models.ToolCall],
     parts: Sequence[models.Part],
+    *,
+    can_retry: bool = False,
 ) -> TurnView:
     """The view of a turn from its stored times."""
     return TurnView(
@@ -82,6 +87,8 @@ def turn_view(
         engine=engine_notes(steps),
         error=turn.error,
         ending=ending_of(turn),
+        retries=turn.retries,
+        can_retry=can_retry,
     )
 
 

@@ -39,10 +39,12 @@ class Comparison:
     """A call beside the one of the same tool that was decided last.
 
     id: of that one, empty where there is none; then `before` of each row is None.
+    before: it is the round before of the same call, whose arguments changed since.
     """
 
     rows: tuple[ArgumentRow, ...]
     id: str = ""
+    before: bool = False
     state: str = ""
     decided_at: float | None = None
     decided_name: str = ""
@@ -88,11 +90,15 @@ async def full_id(session: AsyncSession, id: str) -> str:
 
 
 async def compared(session: AsyncSession, view: ApprovalView) -> Comparison:
-    """The arguments of a call, beside those of the last decided call of the same tool."""
+    """The arguments of a call, beside those that were asked about before they were changed, else
+    those of the last decided call of the same tool.
+    """
     now = _arguments(view.arguments)
     if not view.tool:
         return Comparison(())
-    other = await session.scalar(
+    other = await _round_before(session, view)
+    is_before = other is not None
+    other = other or await session.scalar(
         select(models.Approval)
         .where(
             models.Approval.agent == view.agent,
@@ -108,7 +114,22 @@ async def compared(session: AsyncSession, view: ApprovalView) -> Comparison:
         return Comparison(tuple(ArgumentRow(name, None, now[name]) for name in now))
     before = _arguments(other.arguments)
     rows = [ArgumentRow(name, before.get(name), now.get(name)) for name in {**now, **before}]
-    return Comparison(tuple(rows), other.id, other.state, other.decided_at, other.decided_name)
+    return Comparison(
+        *(tuple(rows), other.id, is_before, other.state, other.decided_at, other.decided_name)
+    )
+
+
+async def _round_before(session: AsyncSession, view: ApprovalView) -> models.Approval | None:
+    """What was asked about the same call before its tool or arguments changed."""
+    mine = await session.get_one(models.Approval, view.id)
+    return await session.scalar(
+        select(models.Approval).where(
+            models.Approval.turn_id == mine.turn_id,
+            models.Approval.step == mine.step,
+            models.Approval.call_id == mine.call_id,
+            models.Approval.round == mine.round - 1,
+        )
+    )
 
 
 def without_words(view: ApprovalView) -> ApprovalView:
@@ -119,6 +140,7 @@ def without_words(view: ApprovalView) -> ApprovalView:
         arguments="",
         before="",
         questions=tuple(hidden(one) for one in view.questions),
+        options=tuple(tuple(hidden(one) for one in options) for options in view.options),
         answers=tuple(hidden(one) for one in view.answers),
         reason=hidden(view.reason),
     )

@@ -112,3 +112,21 @@ def test_a_viewer_reads_what_waits_without_words_and_decides_nothing(
     for path in (f"/approvals/{id}/decide", f"/approvals/grants/{made.grant}/revoke"):
         assert reader.http.post(path, data={"verdict": "approve"}).status_code == 403
     assert "approval.read" not in audited(reader)
+
+
+def test_an_operator_answers_a_form_and_the_page_says_who(reader: Reader, made: Waiting) -> None:
+    id = made.approvals["form"]
+    page = reader.http.get("/approvals").text
+    assert f'action="/approvals/{id}/answer"' in page and 'name="answer-1"' in page
+    for body in ({}, {"answer-0": "Friday"}, {"answer-0": "Friday", "answer-1": " "}):
+        refused = reader.http.post(f"/approvals/{id}/answer", data=body)
+        assert refused.status_code == 422, body
+    body = {"answer-0": "Friday", "answer-1": "Four"}
+    assert reader.http.post(f"/approvals/{id}/answer", data=body).status_code == 303
+    again = reader.http.post(f"/approvals/{id}/answer", data=body)
+    assert again.status_code == 422 and "Answered by operator Grace Hopper" in again.text
+    shown = reader.http.get(f"/approvals/{id}").text
+    assert "operator Grace Hopper (console)" in shown and "Four" in shown
+    assert audited(reader).count("approval.answer") == 1
+    verdict = reader.http.post(f"/approvals/{made.approvals['asks-operator']}/answer", data=body)
+    assert verdict.status_code == 422

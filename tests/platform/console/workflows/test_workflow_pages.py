@@ -1,7 +1,10 @@
 """Agents and tools, schedules and flows: what they show, who may act, and what an act does."""
 
 import pytest
+from sqlalchemy import update
 
+from roost_platform.db import models
+from roost_platform.db.stores import Stores
 from roost_platform.testing.console.reader import Reader
 from roost_platform.testing.console.workflows import BEFORE, CONCIERGE, add_workflows
 from roost_workflows.definitions.versions import version_of
@@ -176,3 +179,57 @@ def test_a_flow_is_a_timeline_of_its_journal(reader: Reader, ids: dict[str, str]
         text = reader.http.get(f"/flows/{ids[f'flow-{state}']}").text
         for words in ("Which one?", "Compare three", "result 0", "ValueError", "lamp"):
             assert words not in text, words
+
+
+async def answer_in_chats(stores: Stores, agent: str) -> None:
+    async with stores.database.write() as session:
+        await session.execute(update(models.Conversation).values(agent=agent))
+
+
+def test_a_failed_flow_is_tried_again_and_forked_from_its_page(
+    reader: Reader, ids: dict[str, str]
+) -> None:
+    failed, waiting = ids["flow-failed"], ids["flow-waiting"]
+    reader.server.run(answer_in_chats(reader.server.stores, "purchase"))
+    page = reader.http.get(f"/flows/{failed}").text
+    assert f'action="/flows/{failed}/retry"' in page and "Fork from step 2" in page
+    for id in (waiting, ids["flow-done"]):
+        shown = reader.http.get(f"/flows/{id}").text
+        assert f'action="/flows/{id}/retry"' not in shown
+        assert ("Fork from step 2" in shown) == (id != waiting)
+        assert reader.http.post(f"/flows/{id}/retry").status_code == 422
+    for at in ("", "x", "-1", "²", "99", "0"):
+        assert reader.http.post(f"/flows/{failed}/fork", data={"at": at}).status_code == 422, at
+    assert reader.http.post("/flows/nothing/fork", data={"at": "1"}).status_code == 404
+    done = reader.http.post(f"/flows/{failed}/fork", data={"at": "2"}, follow_redirects=True)
+    assert "A new run began with 1 results of this one" in done.text
+    new = reader.sql("SELECT turn_id FROM flows WHERE forked_from = :id", id=failed)
+    assert f'href="/flows/{new}"' in reader.http.get(f"/flows/{failed}").text
+    forked = reader.page(f"/flows/{new}").by_id["flow"]
+    assert "from an earlier run" in forked and "at its step 2" in forked
+    # The newer run is the last word in the chat now.
+    refused = reader.http.post(f"/flows/{failed}/retry", follow_redirects=True)
+    assert refused.status_code == 422 and "newer turn" in refused.text
+    assert "flow.fork" in audited(reader)
+    as_(reader, "viewer")
+    for path in (f"/flows/{failed}/retry", f"/flows/{failed}/fork"):
+        assert reader.http.post(path, data={"at": "2"}).status_code == 403
+    assert "Fork from step" not in reader.http.get(f"/flows/{failed}").text
+
+
+def test_a_failed_turn_is_tried_again_from_the_session_page(reader: Reader) -> None:
+    said = reader.server.run(reader.server.intake.say("again", "Hello?"))
+    turns = reader.server.stores.turns
+    turn = reader.server.run(turns.begin(said.conversation_id))
+    id = getattr(turn, "turn_id", "")
+    reader.server.run(turns.settle(id, outcome="failed", reason="engine_failed"))
+    path = f"/sessions/{said.conversation_id}/retry"
+    assert f'action="{path}"' in reader.http.get(f"/sessions/{said.conversation_id}").text
+    done = reader.http.post(path, data={"turn": id}, follow_redirects=True)
+    assert "What it has done is not done again" in done.text
+    assert "Tried again 1 time." in reader.http.get(f"/sessions/{said.conversation_id}").text
+    assert reader.sql(TURN, id=id) == "running" and "turn.retry" in audited(reader)
+    assert reader.http.post(path, data={"turn": id}).status_code == 422
+    assert reader.http.post(path, data={"turn": "nothing"}).status_code == 404
+    as_(reader, "viewer")
+    assert reader.http.post(path, data={"turn": id}).status_code == 403

@@ -7,9 +7,9 @@ from sqlalchemy import select, update
 from roost import Agent, tool
 from roost.builtin import delegate
 from roost_platform.db import models
-from roost_platform.db.turns.children.budgets import STEPS_MAX
-from roost_platform.db.turns.children.limits import LIVE_OF_PARENT_MAX
-from roost_platform.testing.chats import Person
+from roost_platform.db.turns.children.budgets import STEPS_MAX, TOKENS_MAX
+from roost_platform.db.turns.children.limits import LIVE_OF_PARENT_MAX, OF_ROOT_MAX
+from roost_platform.testing.chats import Person, count_rows
 from roost_platform.testing.workers import InProcessWorker
 
 
@@ -80,6 +80,62 @@ async def test_children_beyond_the_bounds_are_refused_in_words(ada: Person) -> N
     assert refused == [
         "Not started: 5 agents work for this conversation already. Wait for one of them."
     ]
+
+
+async def test_one_turn_of_a_chat_starts_twenty_agents_at_most(ada: Person) -> None:
+    leader = Agent("concierge", "Lead.", tools=[delegate(COUNTER)])
+    worker = InProcessWorker(ada, leader)
+    five = [("counter", {"task": f"Count {n}."}) for n in range(LIVE_OF_PARENT_MAX)]
+    rounds = OF_ROOT_MAX // LIVE_OF_PARENT_MAX
+    worker.model.lines = {leader.instructions: [*[five] * rounds, five[:1], "So many."]}
+    await ada.says("Count everything.")
+    await worker.work()
+    ended = [state for state, _ in await results(ada)]
+    assert ended == ["ok"] * OF_ROOT_MAX + ["error"]
+    assert (await results(ada))[-1][1].startswith("Not started: what agents may use together")
+    assert await count_rows(ada.stores, models.ChildTask) == OF_ROOT_MAX
+
+
+async def test_twenty_agents_of_all_floors_work_at_once_at_most(ada: Person) -> None:
+    middle = Agent("middle", "Pass on.", tools=[delegate(COUNTER)])
+    top = Agent("concierge", "Lead.", tools=[delegate(middle)])
+    worker = InProcessWorker(ada, top)
+    five = [("middle", {"task": f"Count {n}."}) for n in range(LIVE_OF_PARENT_MAX)]
+    four = [("counter", {"task": f"Count {n}."}) for n in range(LIVE_OF_PARENT_MAX - 1)]
+    worker.model.lines = {top.instructions: [five], middle.instructions: [four] * len(five)}
+    await ada.says("Count everything.")
+    await worker.run_session(await ada.conversation_id())
+    async with ada.stores.database.read() as session:
+        middles = list(await session.scalars(select(models.ChildTask.conversation_id)))
+    for conversation_id in middles:
+        await worker.run_session(conversation_id)
+    assert await count_rows(ada.stores, models.ChildTask) == OF_ROOT_MAX
+    async with ada.stores.database.read() as session:
+        refused = list(
+            await session.scalars(
+                select(models.ToolCall.result).where(models.ToolCall.state == "error")
+            )
+        )
+    assert len(refused) == len(five) * len(four) - (OF_ROOT_MAX - len(five))
+    assert all(text.startswith("Not started: 20 agents work") for text in refused)
+
+
+async def test_the_agents_of_a_turn_use_two_million_tokens_at_most(ada: Person) -> None:
+    leader = Agent("concierge", "Lead.", tools=[delegate(COUNTER)])
+    worker = InProcessWorker(ada, leader)
+    worker.model.lines = {
+        leader.instructions: [*[[("counter", {"task": "Count."})]] * 2, "Enough."],
+        COUNTER.instructions: [[("look", {})], "One heron."],
+    }
+    await ada.says("How many?")
+    await worker.run_session(await ada.conversation_id())
+    async with ada.stores.database.write() as session:
+        await session.execute(update(models.Budget).values(tokens=TOKENS_MAX - 1))
+    await worker.work()
+    asked = worker.model.of(COUNTER)
+    assert [one.extra.get("tool_choice") for one in asked] == [None, "none"]
+    assert [state for state, _ in await results(ada)] == ["ok", "error"]
+    assert (await results(ada))[-1][1].startswith("Not started: what agents may use together")
 
 
 async def test_no_agent_two_floors_down_gives_tasks(ada: Person) -> None:

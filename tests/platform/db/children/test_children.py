@@ -1,12 +1,13 @@
 """Agents that work for others: their results arrive once, whatever happened meanwhile."""
 
+import pytest
 from sqlalchemy import select
 
 from roost import Agent, tool
 from roost.builtin import delegate
 from roost_platform.db import models
 from roost_platform.testing.chats import Person, count_rows
-from roost_platform.testing.workers import InProcessWorker
+from roost_platform.testing.workers import InProcessWorker, Killed
 
 FETCHED: list[str] = []
 
@@ -118,7 +119,7 @@ async def test_tasks_and_the_status_message_list_children(ada: Person) -> None:
 async def test_failed_child_gives_a_typed_result(ada: Person) -> None:
     nobody = Agent("concierge", "Ask nobody.", tools=[delegate(RESEARCHER)])
     worker = InProcessWorker(ada, nobody)
-    del worker.sessions.registry._agents[RESEARCHER.name]  # it was taken out of the installation
+    del worker.registry._agents[RESEARCHER.name]  # it was taken out of the installation
     worker.model.lines = {nobody.instructions: [[("researcher", TASK)], "It is away."]}
     await ada.says("Where do herons live?")
     await worker.work()
@@ -164,7 +165,7 @@ async def test_child_resumes_when_its_worker_is_killed(ada: Person) -> None:
         BOSS.instructions: [[("researcher", TASK)], "Herons live here."],
         RESEARCHER.instructions: [
             [("fetch", {"page": "herons"})],
-            ConnectionResetError("killed"),
+            Killed(),
             "At the pond.",
         ],
     }
@@ -172,10 +173,9 @@ async def test_child_resumes_when_its_worker_is_killed(ada: Person) -> None:
     await worker.run_session(await ada.conversation_id())
     [task] = await tasks(ada)
     FETCHED.clear()
-    try:
+    with pytest.raises(Killed):
         await worker.run_session(task.conversation_id)
-    except ConnectionResetError:
-        await worker.run_session(task.conversation_id)
+    await worker.run_session(task.conversation_id)
     await worker.work()
     assert FETCHED == ["herons"]
     assert (await ada.outbox())[-1] == ("answer", "Herons live here.")

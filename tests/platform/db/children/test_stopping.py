@@ -12,7 +12,6 @@ from roost_platform.errors import TurnOver
 from roost_platform.testing.chats import HandClock, Person
 from roost_platform.testing.workers import InProcessWorker, rung_by
 from roost_workflows.ports import TurnRecord
-from roost_workflows.testing.in_process import InProcessTurn
 
 PAID: list[str] = []
 
@@ -45,7 +44,7 @@ async def grown(person: Person) -> InProcessWorker:
     grandchild = (await tasks(person))[1]
     turn = await person.stores.turns.begin(grandchild.conversation_id)
     assert isinstance(turn, TurnRecord)
-    step = await InProcessTurn(worker.sessions, turn.turn_id).generate(1, last=False)
+    step = await worker.turn(turn.turn_id).generate(1, last=False)
     await person.stores.turns.begin_call(turn.turn_id, 1, step.call_ids[0])
     await person.intake.drain()
     rung_by(person.doorbell)

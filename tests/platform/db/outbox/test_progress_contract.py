@@ -42,6 +42,14 @@ async def test_a_status_message_is_read_back_as_it_was_stored(chat: Chat) -> Non
         assert await chat.outbox.status_message(turn_id) == status
 
 
+async def test_of_two_couriers_that_plan_a_status_message_one_sends_it(chat: Chat) -> None:
+    turn_id = await chat.begin_turn()
+    planned = StatusMessage(turn_id, chat.address, None, "", "planned", 1.0)
+    both = [await chat.outbox.plan_status_message(replace(planned, edited_at=at)) for at in (1, 2)]
+    assert both == [True, False]
+    assert await chat.outbox.status_message(turn_id) == planned
+
+
 async def test_a_turn_is_shown_while_it_runs_and_until_its_status_message_is_closed(
     chat: Chat,
 ) -> None:

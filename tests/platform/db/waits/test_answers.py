@@ -10,11 +10,12 @@ from roost.waits import Approve, Ask, Question, Sleep
 from roost_channels.message import Address, Attachment, Quote
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.approval_rules import ApprovalRules
+from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
 from roost_platform.intake import PlatformIntake
-from roost_platform.testing.chats import DoorbellLog, HandClock, Person
+from roost_platform.testing.chats import DoorbellLog, HandClock, Person, count_rows
 from roost_platform.testing.waiting import Parked, begun, booking, waiting
 
 DAY = Question("Which day?", ("Friday", "Monday"))
@@ -232,6 +233,7 @@ async def test_exact_words_decide_where_buttons_may_be_missing(
     grace: Person, said: str, state: str
 ) -> None:
     parked = await booking(grace)
+    await delivered(grace, "", "")
     await grace.says(said)
     assert (await parked.approval()).state == state
 
@@ -248,6 +250,7 @@ async def test_a_code_says_which_of_several_is_meant(grace: Person) -> None:
     await parked.gate()
     await parked.gate(call_id="c1")
     first, second = await parked.approvals()
+    await delivered(grace, "", "")
     await grace.says("1")
     told = await last(grace)
     assert first.code in told and second.code in told
@@ -255,3 +258,103 @@ async def test_a_code_says_which_of_several_is_meant(grace: Person) -> None:
     await grace.says(f"/deny {first.code} not now")
     assert [one.state for one in await parked.approvals()] == ["denied", "approved"]
     assert (await parked.approvals())[0].reason == "not now"
+
+
+async def test_a_word_from_before_the_card_approves_nothing(grace: Person) -> None:
+    parked = await booking(grace)
+    await grace.says("yes")  # as to a template that opens the window: the card has not left
+    assert (await parked.approval()).state == "pending"
+    await delivered(grace, "", "")
+    await grace.says("yes")
+    assert (await parked.approval()).state == "approved"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "\N{FULLWIDTH DIGIT ONE}",
+        "approve.",
+        " APPROVE ",
+        "{code} 1",
+        "1 {code}",
+        "\N{FULLWIDTH DIGIT ONE} {code}",
+    ],
+)
+async def test_words_and_wide_digits_decide_in_any_case_with_the_code_on_either_side(
+    grace: Person, said: str
+) -> None:
+    parked = await booking(grace)
+    await delivered(grace, "", "")
+    await grace.says(said.format(code=(await parked.approval()).code.lower()))
+    assert (await parked.approval()).state == "approved"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "approve 👍",
+        "approve it",
+        "approve?",
+        "1.5",
+        "\N{FULLWIDTH DIGIT ONE}\N{FULLWIDTH DIGIT ONE}",
+    ],
+)
+async def test_anything_beyond_the_exact_words_is_no_decision(grace: Person, said: str) -> None:
+    parked = await booking(grace)
+    await delivered(grace, "", "")
+    await grace.says(said)
+    assert (await parked.approval()).state == "pending"
+    assert "I am waiting for your decision" in await last(grace)
+
+
+async def test_a_number_that_may_answer_a_question_approves_nothing(grace: Person) -> None:
+    parked = await waiting(grace, Approve("Pay?"), Ask((DAY,)))
+    payment, question = await parked.approvals()
+    await delivered(grace, "", "")
+    await grace.says("1")
+    told = await last(grace)
+    assert payment.code in told and question.code in told
+    assert [one.state for one in await parked.approvals()] == ["pending"] * 2
+    await grace.says(f"1 {question.code}")
+    assert await result(parked, question.call_id) == "Friday"
+    await grace.says("1")
+    assert (await parked.approvals())[0].state == "approved"
+
+
+async def test_the_words_of_a_card_are_those_that_decide(grace: Person) -> None:
+    """Also the fourth choice, which only a call that was approved before has."""
+    for _ in range(2):
+        parked = await booking(grace)
+        await delivered(grace, "", "")
+        card_id = (await parked.approval()).card_id
+        async with grace.stores.database.read() as session:
+            card = await session.get_one(models.Outbox, card_id)
+        words = {button["label"]: button["word"] for button in card.buttons}
+        await grace.says(words.get("Always (30 days)", words["Approve"]))
+        turn = await parked.go_on()
+        await grace.stores.turns.begin_call(turn.turn_id, 1, "c0")
+        await grace.stores.turns.finish_call(turn.turn_id, 1, "c0", status="ok", result="booked")
+        await grace.stores.turns.close_group(turn.turn_id, 1)
+        await grace.agent_says(turn, 2, "Booked.")
+    assert words["Always (30 days)"] == "4"
+    assert await count_rows(grace.stores, models.Grant) == 1
+
+
+async def test_no_word_stands_for_an_answer_in_words(grace: Person) -> None:
+    parked = await waiting(grace, Ask((DAY,)))
+    async with grace.stores.database.read() as session:
+        card = await session.get_one(models.Outbox, (await parked.approval()).card_id)
+    assert [button["word"] for button in card.buttons] == ["1", "2", ""]
+    numbers = await waiting_numbers(grace, parked)
+    assert numbers == ["2", "3"]  # an option that is a number means itself
+
+
+async def waiting_numbers(person: Person, parked: Parked) -> list[str]:
+    """The words of a card whose options are numbers."""
+    await person.says("Friday")
+    turn = await parked.go_on()
+    await person.agent_says(turn, 2, "Noted.")
+    again = await waiting(person, Ask((Question("How many?", ("2", "3"), free_text=False),)))
+    async with person.stores.database.read() as session:
+        card = await session.get_one(models.Outbox, (await again.approval()).card_id)
+    return [button["word"] for button in card.buttons]

@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 from sqlalchemy import select, update
 
+from roost.turn import OpenCalls
 from roost_channels.message import Address, Sender
 from roost_platform.db import models
 from roost_platform.db.retention import Retention
@@ -14,7 +15,7 @@ from roost_platform.db.waits.grants import live_grants
 from roost_platform.dueclock import DueClock, due_sources
 from roost_platform.testing.chats import HandClock, Person, count_rows
 from roost_platform.testing.waiting import BOOKING, Parked, begun, booking, changed, press
-from roost_workflows.storage.waits import CallFacts
+from roost_workflows.storage.waits import CallFacts, Gate
 from roost_workflows.turn.limits import arguments_hash
 
 GROUP = Address("telegram", "42", "-100", is_group=True)
@@ -44,6 +45,49 @@ async def test_a_tap_lets_the_same_call_run_once(ada: Person) -> None:
     told = await cards(ada)
     assert [line.splitlines()[0].split(" · ")[1:] for line in told] == [[], ["done"]]
     assert told[0].startswith("Approved by Ada ")
+
+
+async def test_a_turn_goes_on_with_the_calls_that_can_run_and_knows_those_that_wait(
+    ada: Person,
+) -> None:
+    parked = await begun(ada, "book", "book")
+    for call_id, day in (("c0", "Friday"), ("c1", "Monday")):
+        await parked.gate(changed(day=day), call_id)
+    await parked.park()
+    await parked.taps("a", (await parked.approvals())[1])
+    turn = await parked.go_on()
+    assert (turn.first_step, turn.open_calls) == (1, OpenCalls(("c1",), ("c0",)))
+
+
+async def test_a_call_begins_in_the_transaction_that_lets_it_run(ada: Person) -> None:
+    parked = await booking(ada)
+    await parked.taps("a")
+    place = (parked.turn.turn_id, 1, "c0")
+    waits, turns = ada.stores.waits, ada.stores.turns
+    await parked.go_on()
+    assert await waits.begin(*place, BOOKING) == Gate("run", attempt=1)
+    assert await waits.begin(*place, BOOKING) == Gate("run", attempt=2, was_running=True)
+    await turns.finish_call(*place, status="ok", result="booked")
+    assert await waits.begin(*place, BOOKING) == Gate("over")
+
+
+async def test_nobody_is_asked_about_a_call_after_a_stop(ada: Person) -> None:
+    parked = await begun(ada, "book")
+    await ada.says("/stop")
+    gate = await ada.stores.waits.begin(parked.turn.turn_id, 1, "c0", BOOKING)
+    assert gate == Gate("over")
+    assert await parked.calls() == {"c0": "skipped"}
+    assert not await parked.approvals()
+
+
+async def test_a_call_is_read_with_its_turn_and_for_whom_it_runs(ada: Person) -> None:
+    parked = await booking(ada)
+    turn_id = parked.turn.turn_id
+    read = await ada.stores.turns.call_context(turn_id, 1, "c0")
+    assert (read.turn.turn_id, read.call.state, read.call.wait) == (turn_id, "waiting", "approval")
+    assert read.facts.person.name == "Ada"
+    assert (read.facts.session.key, read.facts.key) == (ada.address.key, turn_id)
+    assert [name for _, name, _ in read.spent.calls] == ["book"]
 
 
 async def test_the_card_names_agent_tool_and_arguments_and_the_buttons_begin_as_promised(

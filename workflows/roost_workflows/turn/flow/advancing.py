@@ -28,10 +28,14 @@ log = logging.getLogger(__name__)
 CONFLICTS_MAX: Final = 5  # of two workers that advance one flow, one of which counts as dead
 KEPT_MAX: Final = 256  # flows whose live steps this process remembers
 EDITED: Final = (
-    "Flow {name!r} was edited while it ran: {error}. The steps before it fit the code as it is "
-    "now. Start it anew with `roost flow start {name}`, or put the code back as it was and ask "
-    "for it again; edits behind the step that a flow has reached do no harm."
+    "Flow {name!r} was edited while it ran: {error}. {fork}Start it anew with "
+    "`roost flow start {name}`{back}. Edits behind the step that a flow has reached do no harm."
 )
+FORK: Final = (
+    "The results of steps 1 to {kept} fit the code as it is now: `roost flow fork {turn_id} --at "
+    "{at}` begins a new run with them and goes on from {kept}. "
+)
+BACK: Final = ", or put the code back as it was and run `roost retry {turn_id}`"
 
 
 class FlowAdvancer:
@@ -94,7 +98,7 @@ class FlowAdvancer:
             self._kept.pop(turn_id, None)
             return StepResult(await finish(self._flows.answer(turn_id, how.text)))
         if how.error is not None:
-            await self._fail(flow, turn_id, how.error)
+            await self._fail(flow, record, how.error)
         self._keep(turn_id, how.steps)
         states = {entry.path: entry.state for entry in (*record.journal, *how.new)}
         ready = tuple(path for path in how.steps if states[path] != "waiting")
@@ -113,10 +117,11 @@ class FlowAdvancer:
         except Exception as error:
             log.warning("progress of turn %s not written: %r", turn_id, error)
 
-    async def _fail(self, flow: Flow, turn_id: str, error: BaseException) -> None:
+    async def _fail(self, flow: Flow, record: FlowRecord, error: BaseException) -> None:
+        turn_id = record.turn_id
         reason, told = "flow_failed", trace_of(error)
         if isinstance(error, FlowEdited):
-            reason, told = "flow_edited", EDITED.format(name=flow.name, error=error)
+            reason, told = "flow_edited", edited_words(record, error)
         elif isinstance(error, NoAnswer):
             reason = "flow_unanswered"
         log.error("flow %s, turn %s: %s: %s", flow.name, turn_id, reason, type(error).__name__)
@@ -135,6 +140,20 @@ def new_entry(entry: Entry, how: Advance) -> NewEntry:
     step = how.steps.get(entry.path) or how.undo.get(entry.path)
     tool = step.target if step is not None else None
     return NewEntry(entry, tool.effect if isinstance(tool, Tool) else "pure")
+
+
+def edited_words(record: FlowRecord, error: FlowEdited) -> str:
+    """What operators read of an edit: the step, and where a fork can go on.
+
+    A flow that undoes its work keeps nothing that it did outside.
+    """
+    at = error.step
+    undoes = any(one.entry.op == "compensate" for one in record.entries)
+    if undoes:
+        at = min([at, *(one.step for one in record.entries if one.acts)])
+    fork = FORK.format(kept=at - 1, at=at, turn_id=record.turn_id) if at > 1 else ""
+    back = "" if undoes else BACK.format(turn_id=record.turn_id)
+    return EDITED.format(name=record.name, error=error, fork=fork, back=back)
 
 
 def failure(reason: str) -> ApplicationError:

@@ -24,12 +24,13 @@ from roost_inference.errors import (
     InvalidRequest,
     PromptTooLong,
 )
-from roost_workflows.model_calls import Usage
+from roost_workflows.model_calls import Asked, Usage
 from roost_workflows.ports import Turns
 from roost_workflows.storage.flows import FlowRecord, FlowRuns, Generated, StoredEntry
 from roost_workflows.turn.activity_guard import finish, note_error
 from roost_workflows.turn.failures import engine_failure, engine_words
 from roost_workflows.turn.figures import engine_figures
+from roost_workflows.turn.manifest import manifest_of_entry
 from roost_workflows.turn.model_call import ModelClient
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.requests import PRIORITY_CONTINUATION
@@ -66,6 +67,7 @@ class Generator:
         self._turns = turns
         self._engine = engine
         self._board = board
+        self._shown: dict[str, str] = {}  # whose text people see of each turn, by its path
 
     async def run(self, record: FlowRecord, stored: StoredEntry, step: Step[Any]) -> None:
         """Have the model write, and keep what can be used. Raises ApplicationError where the engine
@@ -77,8 +79,12 @@ class Generator:
             return
         self._board.put(turn_id, begun.key, LABEL)
         try:
-            async with ProgressWriter(self._turns, self._board, turn_id, "thinking"):
-                generated = await self._generate(record, stored, step)
+            async with ProgressWriter(self._turns, self._board, turn_id, "thinking") as progress:
+                try:
+                    generated = await self._generate(record, stored, step, progress)
+                finally:
+                    if self._shown.get(turn_id) == entry.path:
+                        del self._shown[turn_id]
         except EngineError as error:
             level = logging.WARNING if error.retryable else logging.ERROR
             log.log(level, "turn %s: model call failed: %r", turn_id, error)
@@ -92,23 +98,30 @@ class Generator:
         self._board.put(turn_id, begun.key, f"{LABEL} {mark}")
 
     async def _generate(
-        self, record: FlowRecord, stored: StoredEntry, step: Step[Any]
+        self, record: FlowRecord, stored: StoredEntry, step: Step[Any], progress: ProgressWriter
     ) -> Generated:
         agent = step.target if isinstance(step.target, Agent) else None
         schema = json.loads(stored.entry.arguments).get("schema")
         messages = prompt_of(stored.entry.arguments, agent)
+        # People read texts as they are written, one at a time; JSON is for the function.
+        is_shown = schema is None and self._shown.setdefault(record.turn_id, stored.entry.path) == (
+            stored.entry.path
+        )
+        show = progress if is_shown else None
         spent, began, first_at, why = Spending(), time.time(), None, ""
-        forced = schema
-        for _ in range(TRIES_MAX):
+        forced, tries = schema, 0
+        while tries < TRIES_MAX:
+            tries += 1
             request = _request(messages, agent, record.cache_salt, forced)
             try:
-                done, first = await self._ask(request)
+                done, first = await self._ask(request, show)
             except InvalidRequest:
                 if forced is None:
                     raise
                 # The engine can't follow this schema: the answer is checked anyway.
                 forced = None
-                done, first = await self._ask(_request(messages, agent, record.cache_salt, None))
+                request = _request(messages, agent, record.cache_salt, None)
+                done, first = await self._ask(request, show)
             first_at = first_at or first
             spent = spent.plus(done)
             text = without_fence(done.text) if schema is not None else done.text
@@ -125,16 +138,33 @@ class Generator:
             engine=engine_figures(done.metrics),
         )
         told = cap(f"What the model wrote can't be used: {why}") if why else ""
-        return Generated(text, told, usage, done.model, done.message_id, began)
+        manifest = manifest_of_entry(
+            agent,
+            request,
+            path=stored.entry.path,
+            args_hash=stored.entry.args_hash,
+            code_hash=record.code_hash,
+            tries=tries,
+        )
+        asked = Asked(
+            temperature=request.temperature, max_tokens=request.max_tokens, manifest=manifest
+        ).ended(done.finish_reason, done.model)
+        return Generated(text, told, usage, done.model, done.message_id, began, asked)
 
-    async def _ask(self, request: ChatRequest) -> tuple[Completed, float | None]:
+    async def _ask(
+        self, request: ChatRequest, show: ProgressWriter | None
+    ) -> tuple[Completed, float | None]:
         """One answer, and when its first word came. Raises EngineError."""
         first_at: float | None = None
+        text = ""
         async with contextlib.aclosing(self._engine.stream(request)) as events:
             async for event in events:
                 first_at = first_at or time.time()
                 if isinstance(event, Completed):
                     return event, first_at
+                text = event.text if event.replaces else text + event.text
+                if text and show is not None:
+                    show.show(phase="answering", text=text)
         raise EngineUnavailable("the engine's stream ended without a result")
 
 

@@ -155,11 +155,20 @@ class UserActions(Fake):
         self._events.edit(self.core.world.chats[chat_id].messages[message_id], text)
 
     async def press(
-        self, chat_id: int, message_id: int, data: str, *, user_id: int | None = None
+        self,
+        chat_id: int,
+        message_id: int,
+        data: str,
+        *,
+        user_id: int | None = None,
+        is_old: bool = False,
     ) -> str:
-        """The user presses a button on the screen; returns the callback query's id."""
-        user = self._user(chat_id, user_id, "", "")
-        return self._events.press(self.core.world.chats[chat_id], user, message_id, data).id
+        """The user presses a button on the screen; returns the callback query's id.
+
+        is_old: also one that an edit took away, on a phone that has not seen the edit.
+        """
+        user, chat = self._user(chat_id, user_id, "", ""), self.core.world.chats[chat_id]
+        return self._events.press(chat, user, message_id, data, is_old=is_old).id
 
     def press_answer(self, callback_id: str) -> dict[str, Any] | None:
         """The bot's answer (`text`, `show_alert`), None before it answered."""

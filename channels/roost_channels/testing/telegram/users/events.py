@@ -102,15 +102,17 @@ class TelegramUserEvents:
         chat = self._core.world.chats[message.chat_id]
         self._emit("edited_message", self._core.world.message_json(message), chat)
 
-    def press(self, chat: Chat, user: User, message_id: int, data: str) -> CallbackQuery:
-        """Press a button; ValueError when the screen does not show it."""
+    def press(
+        self, chat: Chat, user: User, message_id: int, data: str, *, is_old: bool = False
+    ) -> CallbackQuery:
+        """Press a button; ValueError when the screen does not show it, nor, with `is_old`, did."""
         core = self._core
         message = chat.messages.get(message_id)
         buttons = [b for row in (message.keyboard if message else []) for b in row]
         if (
             message is None
             or not message.exists
-            or all(b.get("callback_data") != data for b in buttons)
+            or (not is_old and all(b.get("callback_data") != data for b in buttons))
         ):
             raise ValueError(f"message {message_id} shows no button with data {data!r}")
         query = CallbackQuery(self._press_id(), chat.id, message_id, data, core.now())

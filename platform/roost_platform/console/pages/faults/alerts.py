@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from roost_platform.alerts.rules import RULES, WORDS
+from roost_platform.alerts.rules import MEANINGS, RULES
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
@@ -45,7 +45,7 @@ async def load(visit: Visit) -> AlertsContext:
         chats=config.chats,
         has_webhook=bool(config.webhook.get_secret_value()),
         cool_down_s=config.cool_down_s,
-        rules=tuple((rule, WORDS[rule], rule in config.rules) for rule in RULES),
+        rules=tuple((rule, MEANINGS[rule], rule in config.rules) for rule in RULES),
     )
     return AlertsContext(
         now, before, Pages(number, count, "/alerts"), setup, visit.request.url.query

@@ -6,11 +6,12 @@ from typing import Annotated, Final, cast, get_args
 
 from starlette.responses import Response
 
+from roost.waits import QUESTIONS_MAX
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
-from roost_platform.db.waits.deciding import REASON_MAX
+from roost_platform.db.waits.deciding import ANSWER_MAX, REASON_MAX
 from roost_platform.db.waits.for_operators import waiting_count
 from roost_platform.db.waits.store import OperatorVerdict
 from roost_platform.errors import NotAllowed, Refused
@@ -166,6 +167,23 @@ async def decide(visit: Visit) -> Response:
     return visit.done("Denied." if verdict == "deny" else "Approved.")
 
 
+async def answer(visit: Visit) -> Response:
+    """Answer what is still open of a question or form, in the person's place."""
+    form, answers = await visit.form(), []
+    for number in range(QUESTIONS_MAX):
+        if f"answer-{number}" in form:
+            answers.append(text_field(form, f"answer-{number}", length_max=ANSWER_MAX))
+    try:
+        decision = await visit.deps.intake.answer(
+            visit.param("id"), answers, visit.me.name, VIA, visit.ip
+        )
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
+    if not decision.counted:
+        raise Refused(f"This was decided before: {decision.words}.")
+    return visit.done("Answered.")
+
+
 async def revoke(visit: Visit) -> Response:
     """End a standing approval."""
     await visit.deps.stores.waits.revoke_grant(visit.param("id"), visit.me.name, visit.ip)
@@ -190,5 +208,6 @@ ONE_PAGE = Page(
 )
 ACTIONS = (
     ConsoleRoute("POST", "/approvals/{id}/decide", Role.operator, decide, ONE_PAGE),
+    ConsoleRoute("POST", "/approvals/{id}/answer", Role.operator, answer, ONE_PAGE),
     ConsoleRoute("POST", "/approvals/grants/{id}/revoke", Role.operator, revoke),
 )

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from roost_platform.console.console import Visit
+from starlette.responses import Response
+
+from roost_platform.console.console import Visit, text_field
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
-from roost_platform.console.page import Page, ReadAs
-from roost_platform.errors import NotFound
+from roost_platform.console.page import ConsoleRoute, Page, ReadAs
+from roost_platform.errors import NotAllowed, NotFound, Refused
+from roost_platform.flows import fork_flow, retry_turn
 from roost_platform.identity.roles import Role
 from roost_platform.views.pagination import Pages, page_number
 from roost_platform.views.workflows.flows.flows import (
@@ -84,6 +87,29 @@ async def on_read(visit: Visit, data: FlowContext, read_as: ReadAs) -> None:
         await visit.audit("flow.read", data.flow.row.id, detail)
 
 
+async def retry(visit: Visit) -> Response:
+    """Have a failed run tried again behind its last step."""
+    deps = visit.deps
+    try:
+        await retry_turn(deps.stores, deps.intake, visit.param("id"), visit.me.name, visit.ip)
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
+    return visit.done("It goes on. What it has done is not done again.")
+
+
+async def fork(visit: Visit) -> Response:
+    """Begin a new run with the results of the steps before the one chosen."""
+    at = text_field(await visit.form(), "at", length_max=6)
+    if not at.isascii() or not at.isdecimal():
+        raise Refused("Choose the step with which the new run begins.")
+    deps, id = visit.deps, visit.param("id")
+    try:
+        forked = await fork_flow(deps.stores, deps.intake, id, int(at), visit.me.name, visit.ip)
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
+    return visit.done(f"A new run began with {forked.kept} results of this one; see Forks.")
+
+
 LIST_PAGE = Page(
     path="/flows",
     template="flows/page.html",
@@ -99,4 +125,8 @@ ONE_PAGE = Page(
     live=live_one,
     has_json=True,
     on_read=on_read,
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/flows/{id}/retry", Role.operator, retry, ONE_PAGE),
+    ConsoleRoute("POST", "/flows/{id}/fork", Role.operator, fork, ONE_PAGE),
 )

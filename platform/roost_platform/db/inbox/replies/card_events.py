@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.console.config import CHANNEL as CONSOLE
 from roost_platform.db import models
 from roost_platform.db.cards.words import plain, subject
 from roost_platform.db.enqueue import enqueue
@@ -15,6 +16,7 @@ from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.waits.answering import Given, may_decide
 from roost_platform.db.waits.deciding import Decider
 
+_LEFT: Final = frozenset({"sending", "sent", "ambiguous"})
 WHICH: Final = "Several are open. Add the code of the one you mean, such as `{example}`:\n{lines}"
 
 
@@ -46,6 +48,22 @@ async def was_seen(session: AsyncSession, approval: models.Approval) -> bool:
     )
     known = states.all()
     return not known or "sent" in known
+
+
+async def was_shown(session: AsyncSession, approval: models.Approval) -> bool:
+    """Whether the card has left for the person: words said before it approve nothing.
+
+    The console shows a card as soon as it is queued.
+    """
+    if not approval.card_id:
+        return False
+    states = await session.scalars(
+        select(models.Part.state).where(models.Part.outbox_id == approval.card_id)
+    )
+    if not _LEFT.isdisjoint(states):
+        return True
+    card = await session.get(models.Outbox, approval.card_id)
+    return card is not None and card.channel == CONSOLE
 
 
 async def locked(

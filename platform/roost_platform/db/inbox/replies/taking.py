@@ -2,7 +2,6 @@
 that is held.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,7 +12,7 @@ from roost_channels.message import CARD_BUTTON
 from roost_platform.approval_rules import ApprovalRules
 from roost_platform.commands import Command
 from roost_platform.db import models
-from roost_platform.db.cards.buttons import APPROVE, DENY, DETAILS, OTHER, WORDS, choices_of
+from roost_platform.db.cards.buttons import APPROVE, DENY, DETAILS, OTHER
 from roost_platform.db.cards.cards import card_target
 from roost_platform.db.cards.words import details_text, subject
 from roost_platform.db.enqueue import enqueue
@@ -29,6 +28,7 @@ from roost_platform.db.inbox.replies.card_events import (
     was_seen,
     which,
 )
+from roost_platform.db.inbox.replies.wording import by_code, decided
 from roost_platform.db.locks import open_turn
 from roost_platform.db.waits.answering import (
     ANSWERED_BEFORE,
@@ -47,8 +47,6 @@ WHICH_MESSAGE: Final = (
 )
 HELD: Final = "I am waiting for {waits}. I read your message after that; /stop ends the wait."
 WRITE: Final = "Write your answer: {question}"
-_CHOICE = re.compile(r"([A-Za-z]+|[0-9]{1,2})[.!]?(?:\s+([A-Za-z]{3}))?")
-_CODED = re.compile(r"([A-Z]{3})[:,.]?\s+(.+)", re.DOTALL)
 
 
 async def press(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) -> bool:
@@ -58,7 +56,11 @@ async def press(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) -
         return False
     nonce, _, does = data.removeprefix(CARD_BUTTON).partition(":")
     found = await session.scalar(select(models.Approval).where(models.Approval.nonce == nonce))
-    if found is None:
+    is_here = found is not None and (
+        found.chat_id == arrival.conversation.id
+        or (bool(found.requester_id) and found.requester_id == arrival.row.identity_id)
+    )
+    if found is None or not is_here:  # made up, or copied out of another chat
         arrival.conclude("ignored", "unknown_button")
         return True
     approval = await locked(session, arrival, found)
@@ -89,7 +91,7 @@ async def take(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) ->
     if not questions and not is_parked:
         return False
     mine = [one for one in questions if may(one, arrival)]
-    if await _decided(session, arrival, mine, rules) or await _answered(
+    if await decided(session, arrival, mine, rules) or await _answered(
         session, arrival, mine, rules
     ):
         return True
@@ -141,65 +143,21 @@ async def decide_by_command(
     await tell(session, arrival, told)
 
 
-async def _decided(
-    session: AsyncSession, arrival: Arrival, mine: Sequence[models.Approval], rules: ApprovalRules
-) -> bool:
-    """Take exact words, or the number of a choice, as a decision: where buttons may be missing, or
-    in a reply to the card itself.
-    """
-    match = _CHOICE.fullmatch(arrival.event.text.strip())
-    approvals = [one for one in mine if one.kind == "approve"]
-    if match is None or not approvals or arrival.event.attachments:
-        return False
-    word, code = match.group(1).casefold(), (match.group(2) or "").upper()
-    card = await quoted(session, arrival, approvals)
-    at = (arrival.conversation.channel, arrival.conversation.account)
-    if card is None and at not in rules.by_words:
-        return False
-    chosen = [card] if card else [one for one in approvals if not code or one.code == code]
-    does = [one for one in chosen if _choice(one, word, arrival)]
-    if not does:
-        return False
-    arrival.conclude("done")
-    if len(does) > 1:
-        await tell(session, arrival, which(does, f"{match.group(1)} {does[0].code}"))
-        return True
-    approval = await locked(session, arrival, does[0])
-    choice = _choice(approval, word, arrival)
-    if choice == DETAILS:
-        await tell(session, arrival, details_text(approval))
-        return True
-    given = await choose(session, approval, choice, by(arrival), arrival.now, rules)
-    follow(arrival, approval, given)
-    await tell(session, arrival, given.told)
-    return True
-
-
-def _choice(approval: models.Approval, word: str, arrival: Arrival) -> str:
-    """What a word or the number of a choice does; empty for none."""
-    if not word.isdecimal():
-        return WORDS.get(word, "")
-    choices = choices_of(approval, in_group=arrival.event.is_group)
-    number = int(word)
-    return choices[number - 1].does if 1 <= number <= len(choices) else ""
-
-
 async def _answered(
     session: AsyncSession, arrival: Arrival, mine: Sequence[models.Approval], rules: ApprovalRules
 ) -> bool:
     """Take a message as the answer to an open question that the person has seen."""
     text = arrival.event.text
     open_questions = [one for one in mine if one.kind != "approve"]
-    asked = [one for one in open_questions if await was_seen(session, one)]
+    seen = [one for one in open_questions if await was_seen(session, one)]
+    asked: Sequence[models.Approval] = seen
     if not asked or (arrival.event.attachments and not text.strip()):
         return False
     card = await quoted(session, arrival, asked)
-    coded = _CODED.fullmatch(text.strip())
-    by_code = [one for one in asked if coded and one.code == coded.group(1)]
     if card is not None:
         asked = [card]
-    elif by_code and coded:
-        asked, text = by_code, coded.group(2)
+    else:
+        asked, text = by_code(asked, text)
     if len(asked) > 1:
         arrival.conclude("done")
         lines = "\n".join(f"`{one.code}` {subject(one)}" for one in asked)

@@ -13,19 +13,22 @@ from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.scheduling.replying import reply, zone_for
 from roost_platform.db.schedules import changing
 from roost_platform.db.schedules.firing import Due, fire_now
-from roost_platform.db.schedules.keeping import code_of, live_of
+from roost_platform.db.schedules.keeping import code_of, live_of, named
 from roost_platform.db.schedules.messages import (
     DELETE,
     PAUSE,
     RESUME,
-    button,
+    buttons,
     created_buttons,
     created_text,
     line_of,
-    title_of,
 )
-from roost_platform.schedules.remind import FORMS, ZoneNeeded, read_reminder
+from roost_platform.db.schedules.options import UNTIL_DONE
+from roost_platform.db.turns.scheduled.titles import title_of
+from roost_platform.schedules.remind import ZoneNeeded, read_reminder
+from roost_platform.schedules.words import FORMS
 
+ANY_TEXT: Final = "it"
 LIST_MAX: Final = 50
 NONE: Final = f"You have no schedules here.\n\n{FORMS}"
 USAGE: Final = (
@@ -47,12 +50,12 @@ async def schedules(session: AsyncSession, arrival: Arrival, words: str) -> None
     if verb.lower() not in VERBS or not code:
         await reply(session, arrival, USAGE)
         return
-    found = [one for one in live if one.id.endswith(code.lower().strip("`"))]
-    if len(found) != 1:
+    found = named(live, code)
+    if found is None:
         await reply(session, arrival, UNKNOWN.format(code=code[:20]))
         return
     try:
-        await _carry_out(session, arrival, found[0], verb.lower(), when)
+        await _carry_out(session, arrival, found, verb.lower(), when)
     except ScheduleError as error:
         await reply(session, arrival, str(error))
 
@@ -62,13 +65,12 @@ async def _list(session: AsyncSession, arrival: Arrival, rows: Sequence[models.S
         await reply(session, arrival, NONE)
         return
     lines = [line_of(one) for one in rows[:LIST_MAX]]
-    buttons: list[Button] = []
+    shown: list[Button] = []
     if len(rows) == 1:
         is_paused = rows[0].state == "paused"
         rest = ("Resume", RESUME) if is_paused else ("Pause", PAUSE)
-        choices = (rest, ("Delete", DELETE))
-        buttons = [button(label, rows[0], choice) for label, choice in choices]
-    await reply(session, arrival, "\n".join([*lines, "", USAGE]), buttons)
+        shown = buttons(rows[0], rest, ("Delete", DELETE))
+    await reply(session, arrival, "\n".join([*lines, "", USAGE]), shown)
 
 
 async def _carry_out(
@@ -84,7 +86,7 @@ async def _carry_out(
         changing.pause(schedule)
         await reply(session, arrival, f"Paused: {title}\n/schedules resume {code_of(schedule)}")
     elif verb == "delete":
-        changing.delete(schedule)
+        await changing.delete(session, schedule, now)
         await reply(session, arrival, f"Deleted: {title}")
     elif verb == "resume":
         changing.resume(schedule, now)
@@ -103,9 +105,12 @@ async def _change(
         text = found.text
     except ZoneNeeded:  # the zone is known
         return
-    except ScheduleError:
-        found = read_reminder(f"{when} {schedule.text}", arrival.now, zone)
+    except ScheduleError:  # what is wrong with the times is wrong with any text
+        found = read_reminder(f"{when} {ANY_TEXT}", arrival.now, zone)
         text = schedule.text
+    if schedule.kind == "reminder":
+        others = {name: one for name, one in schedule.options.items() if name != UNTIL_DONE}
+        schedule.options = {**others, **({UNTIL_DONE: True} if found.until_done else {})}
     changing.change(schedule, found.spec, zone.key, text, arrival.now)
     told = created_text(schedule, arrival.now)
     await reply(session, arrival, f"Changed.\n{told}", created_buttons(schedule))

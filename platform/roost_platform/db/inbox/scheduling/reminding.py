@@ -18,7 +18,8 @@ from roost_platform.db.inbox.scheduling.replying import (
 )
 from roost_platform.db.schedules.keeping import NewSchedule, keep
 from roost_platform.db.schedules.messages import created_buttons, created_text
-from roost_platform.schedules.remind import FORMS, ZoneNeeded, read_reminder
+from roost_platform.schedules.remind import ZoneNeeded, read_reminder
+from roost_platform.schedules.words import FORMS
 
 ASKED_S: Final = 86_400.0  # how long the question for the zone stands
 WITHOUT_ZONE: Final = "UTC"

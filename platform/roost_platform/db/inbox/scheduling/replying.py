@@ -12,6 +12,7 @@ from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.reply_targets import reply_target
+from roost_platform.db.schedules.messages import with_words
 
 ZONE_QUESTION: Final = (
     "Which time zone are you in? Reply with a city or an IANA name, such as Europe/Rome. "
@@ -32,7 +33,7 @@ async def reply(
         session,
         arrival.conversation,
         kind="notice",
-        body=text,
+        body=with_words(text, buttons, arrival.conversation.channel),
         dedupe_key=f"inbox:{arrival.row.id}",
         now=arrival.now,
         reply_to=await reply_target(session, arrival.row) if is_message else None,

@@ -11,6 +11,7 @@ from roost_platform.db.base.bells import ring_after
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
 from roost_platform.db.locks import open_turn
+from roost_platform.db.message_files import keep_text
 from roost_platform.db.reasons import WORDS
 from roost_platform.db.turns.children.schemas import faults_of
 from roost_platform.db.turns.children.spawning import agent_row, short
@@ -20,8 +21,9 @@ from roost_workflows.ports import CALL_ENDED
 from roost_workflows.turn.endings import APOLOGIES, STOPPERS
 
 End = Literal["done", "failed", "stopped"]
-RESULT_CHARS_MAX: Final = 32_000  # about 8,000 tokens; the child's own transcript has the whole
-CUT: Final = "\n\n[The rest is left out here: {more} characters more.]"
+RESULT_CHARS_MAX: Final = 32_000  # about 8,000 tokens
+CUT: Final = "\n\n[The rest is left out here: {more} characters more{file}.]"
+IN_FILE: Final = "; the whole answer is the file {id}, which read_file reads"
 NO_TEXT: Final = "It ended without an answer."
 NOT_VALID: Final = "[This answer does not fit the schema that was asked for: schema_valid=false]"
 HEADS: Final = {
@@ -49,10 +51,10 @@ async def end_child(
         return
     if task.state != "running":
         if task.state == "stopped" and not task.result:  # with its tree: nobody waits for it
-            task.result = _bounded(clean(text).strip())
+            task.result = await _bounded(session, task, clean(text).strip(), now)
         return
     task.state, task.reason, task.finished_at = state, reason, now
-    task.result = _bounded(clean(text).strip())
+    task.result = await _bounded(session, task, clean(text).strip(), now)
     if state == "done" and task.answer_schema is not None:
         task.schema_valid = not faults_of(text, task.answer_schema)
     tell(
@@ -89,13 +91,16 @@ async def outcome_of(
 async def task_of_call(
     session: AsyncSession, turn_id: str, step: int, call_id: str
 ) -> models.ChildTask | None:
-    """The task that a call gave."""
+    """The task that a call gave, in its latest attempt."""
     return await session.scalar(
-        select(models.ChildTask).where(
+        select(models.ChildTask)
+        .where(
             models.ChildTask.parent_turn_id == turn_id,
             models.ChildTask.parent_step == step,
             models.ChildTask.parent_call_id == call_id,
         )
+        .order_by(models.ChildTask.created_at.desc(), models.ChildTask.conversation_id.desc())
+        .limit(1)
     )
 
 
@@ -188,7 +193,22 @@ async def _open_ancestor(session: AsyncSession, task: models.ChildTask) -> model
     return await session.get_one(models.Conversation, parent_id)
 
 
-def _bounded(text: str) -> str:
+async def _bounded(session: AsyncSession, task: models.ChildTask, text: str, now: float) -> str:
+    """The beginning of a long result; the whole is a file of the conversation that reads it."""
     if len(text) <= RESULT_CHARS_MAX:
         return text
-    return text[:RESULT_CHARS_MAX] + CUT.format(more=len(text) - RESULT_CHARS_MAX)
+    if task.is_waited:
+        reader = await session.get_one(models.Conversation, task.parent_id)
+    else:
+        reader = await _open_ancestor(session, task)
+    id = await keep_text(
+        session,
+        reader,
+        turn_id=task.parent_turn_id,
+        origin=f"child:{task.conversation_id}",
+        name=f"{task.agent} {short(task.conversation_id)}.txt",
+        text=text,
+        now=now,
+    )
+    more = len(text) - RESULT_CHARS_MAX
+    return text[:RESULT_CHARS_MAX] + CUT.format(more=more, file=IN_FILE.format(id=id) * bool(id))

@@ -109,11 +109,12 @@ def _first_message(
     lines = [wait.task]
     if wait.schema is not None:
         lines.append(AS_JSON.format(schema=json.dumps(wait.schema, ensure_ascii=False)))
+    attempt = f":{turn.retries}" if turn.retries else ""  # a turn that is tried again gives it anew
     return agent_row(
         child,
         sequence=1,
         kind=TASK,
-        event_id=f"{turn.id}:{call.step}:{call.call_id}",
+        event_id=f"{turn.id}:{call.step}:{call.call_id}{attempt}",
         agent=turn.agent,
         text="\n\n".join(lines),
         person_id=None if requester is None else requester.id,

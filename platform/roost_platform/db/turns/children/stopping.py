@@ -45,7 +45,7 @@ async def live_below(
     session: AsyncSession, conversation: models.Conversation
 ) -> Sequence[models.ChildTask]:
     """The tasks of all agents that work below a conversation, the nearest first."""
-    if conversation.kind != "child":
+    if conversation.kind == "chat":
         return await _live(session, models.ChildTask.root_id == conversation.id)
     found: list[models.ChildTask] = []
     above = [conversation.id]

@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.turns.children.spawning import short
+from roost_workflows.turn.endings import lasting
 
 TASK_CHARS_MAX: Final = 60
 LISTED_MAX: Final = 20
 MARKS: Final[Mapping[str, str]] = {"done": "✓", "failed": "✗", "stopped": "✗"}
-NO_TASKS: Final = "No agent works for this conversation."
+NO_TASKS: Final = "No other agent is at work for you here."
 HOW_TO_STOP: Final = "/stop stops all of them."
 _STATES: Final[Mapping[str, str]] = {
     "queued": "about to begin",
@@ -62,7 +63,7 @@ async def tasks_text(session: AsyncSession, conversation: models.Conversation, n
         state = _STATES["queued" if turn is None else turn.state]
         if turn is not None and turn.stop_requested_at is not None:
             state = "stopping"
-        age = f"{now - task.created_at:.0f} s"
+        age = lasting(now - task.created_at)
         what = f"{task.agent} {short(task.conversation_id)}: {shortened(task.task)}"
         lines.append(f"{'  ' * (depth - 1)}▸ {what} ({state}, {age})")
     return "\n".join([*lines, HOW_TO_STOP]) if lines else NO_TASKS

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -15,6 +15,7 @@ from roost_platform.views.workflows.flows.journal import HIDDEN, FlowEntry, jour
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.turn.endings import APOLOGIES
 
+FORKS_MAX: Final = 20  # shown of one run
 STATES: Final = ("running", "waiting", "done", "stopped", "failed")
 
 
@@ -50,6 +51,9 @@ class FlowView:
     """One flow. answer: its text, empty before. ending: how it failed, in words for people.
 
     error: a trace or the named step, for operators. input: as JSON text.
+    forked_from: the run from which it took over its first `kept` steps, at its step `forked_at`;
+    empty for others. forks: the runs that were forked from it, the newest first. retries: how often
+    operators had it tried again. can_retry, can_fork: whether that may be asked for.
     """
 
     row: FlowRow
@@ -62,6 +66,13 @@ class FlowView:
     started_by: str
     waited_s: float
     entries: tuple[FlowEntry, ...]
+    forked_from: str = ""
+    forked_at: int = 0
+    kept: int = 0
+    forks: tuple[str, ...] = ()
+    retries: int = 0
+    can_retry: bool = False
+    can_fork: bool = False
 
 
 async def flows(
@@ -90,17 +101,6 @@ async def flows(
         _row(flow, turn, conversation, counts.get(flow.turn_id, {}))
         for flow, turn, conversation in found
     )
-
-
-async def flow_id(session: AsyncSession, given: str) -> str | None:
-    """The turn's id of a flow, by itself or by the message that began it; None before it began."""
-    found: str | None = await session.scalar(
-        select(models.FlowRun.turn_id)
-        .outerjoin(models.Inbox, models.Inbox.turn_id == models.FlowRun.turn_id)
-        .where(or_(models.FlowRun.turn_id == given, models.Inbox.id == given))
-        .limit(1)
-    )
-    return found
 
 
 async def queued_flow(
@@ -153,8 +153,17 @@ async def flow_view(
     flow, turn, conversation = found
     counts = await count_steps(session, [turn_id])
     end = turn.finished_at if turn.finished_at is not None else now
-    entries = await journal_entries(session, turn_id, flow.created_at, end, with_texts=with_texts)
+    entries = await journal_entries(
+        session, turn_id, flow.created_at, end, kept=flow.kept, with_texts=with_texts
+    )
+    forks = await session.scalars(
+        select(models.FlowRun.turn_id)
+        .where(models.FlowRun.forked_from == turn_id)
+        .order_by(models.FlowRun.created_at.desc())
+        .limit(FORKS_MAX)
+    )
     is_failed = turn.state == "failed"
+    is_chat = conversation.kind != "child"
     return FlowView(
         row=_row(flow, turn, conversation, counts.get(turn_id, {})),
         input=json.dumps(flow.input, ensure_ascii=False) if with_texts else HIDDEN,
@@ -166,6 +175,25 @@ async def flow_view(
         started_by=flow.started_by,
         waited_s=turn.waited_s,
         entries=entries,
+        forked_from=flow.forked_from,
+        forked_at=flow.forked_at,
+        kept=flow.kept,
+        forks=tuple(forks.all()),
+        retries=turn.retries,
+        can_retry=may_be_retried(turn, conversation)
+        and not any(one.op == "compensate" and one.attempts for one in entries),
+        can_fork=is_chat and turn.state in ("done", "failed") and turn.stop_requested_at is None,
+    )
+
+
+def may_be_retried(turn: models.Turn, conversation: models.Conversation) -> bool:
+    """Whether it is worth offering to try the turn again; `retrying.retry` decides."""
+    return (
+        turn.state == "failed"
+        and turn.stop_requested_at is None
+        and conversation.kind != "child"
+        and turn.number == conversation.turn_count
+        and turn.session_id == conversation.session_id
     )
 
 

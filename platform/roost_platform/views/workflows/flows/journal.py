@@ -1,7 +1,8 @@
 """The journal of one flow as a timeline: each step with what it waits for and who works on it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +24,8 @@ class FlowEntry:
     stands in; branch: of the innermost one, from 0, None outside. words: `ask('Which day?')`.
     start, length: percent of the flow's time so far. attempts: over 1 where it was tried again.
     approval_id: of the question that it asks. child_id: the conversation of the agent that works
-    for it. due_at: the end of a sleep.
+    for it. due_at: the end of a sleep. is_copied: an earlier run did it, and this one took its
+    result over. manifest: of a model call, what the prompt was made of, by ids and hashes.
     """
 
     number: int
@@ -49,12 +51,23 @@ class FlowEntry:
     approval_state: str = ""
     child_id: str = ""
     child_state: str = ""
+    is_copied: bool = False
+    manifest: Mapping[str, Any] | None = None
 
 
 async def journal_entries(
-    session: AsyncSession, turn_id: str, began: float, end: float, *, with_texts: bool
+    session: AsyncSession,
+    turn_id: str,
+    began: float,
+    end: float,
+    *,
+    kept: int = 0,
+    with_texts: bool,
 ) -> tuple[FlowEntry, ...]:
-    """The steps of a flow that began at `began`, in order; until `end` on its timeline."""
+    """The steps of a flow that began at `began`, in order; until `end` on its timeline.
+
+    kept: how many it took over from an earlier run.
+    """
     calls = (
         await session.scalars(
             select(models.ToolCall)
@@ -77,12 +90,20 @@ async def journal_entries(
             select(models.ChildTask).where(models.ChildTask.parent_turn_id == turn_id)
         )
     }
+    steps = await session.execute(
+        select(models.TurnStep.step, models.TurnStep.manifest).where(
+            models.TurnStep.turn_id == turn_id
+        )
+    )
+    manifests: dict[int, dict[str, Any] | None] = {step: one for step, one in steps}
     return tuple(
         _entry(
             call,
+            manifests.get(call.step) if call.op == "generate" else None,
             asked.get((call.step, call.call_id)),
             children.get((call.step, call.call_id)),
             (began, end),
+            is_copied=call.step <= kept or _was_done_before(call),
             with_texts=with_texts,
         )
         for call in calls
@@ -91,10 +112,12 @@ async def journal_entries(
 
 def _entry(
     call: models.ToolCall,
+    manifest: Mapping[str, Any] | None,
     approval: models.Approval | None,
     child: models.ChildTask | None,
     span: tuple[float, float],
     *,
+    is_copied: bool,
     with_texts: bool,
 ) -> FlowEntry:
     began, end = span
@@ -133,7 +156,14 @@ def _entry(
         approval_state="" if approval is None else approval.state,
         child_id="" if child is None else child.conversation_id,
         child_state="" if child is None else child.state,
+        is_copied=is_copied,
+        manifest=manifest if with_texts else None,
     )
+
+
+def _was_done_before(call: models.ToolCall) -> bool:
+    """Whether a fork found that the earlier run had made this very call."""
+    return call.op == "call" and call.state in ("ok", "unknown") and call.attempts == 0
 
 
 def _cut(text: str) -> str:

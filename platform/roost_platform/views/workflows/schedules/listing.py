@@ -50,6 +50,7 @@ class OccurrenceRow:
     """One time of a schedule and what became of it.
 
     state: fired, skipped, done or failed. delivery: the state of its message, empty without one.
+    told: who heard of a message that did not arrive: elsewhere (its owner), nobody.
     key: of the conversation in which its turn ran, empty without one.
     """
 
@@ -62,6 +63,7 @@ class OccurrenceRow:
     turn_id: str
     turn_state: str
     delivery: str
+    told: str
     outbox_id: str
     key: str
     result: Mapping[str, Any] | None
@@ -176,6 +178,7 @@ async def _history(session: AsyncSession, schedule_id: str) -> Sequence[Occurren
             turn_id=one.turn_id or turn_id or "",
             turn_state=turn_state or "",
             delivery=delivery or "",
+            told=one.told,
             outbox_id=one.outbox_id or "",
             key=key or "",
             result=one.result,

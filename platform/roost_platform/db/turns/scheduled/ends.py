@@ -10,11 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Media
 from roost_platform.db import models
-from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES
 from roost_platform.db.reasons import WORDS
-from roost_platform.db.turns.transcript import append, messages
+from roost_platform.db.turns.children.limits import root_of
+from roost_platform.db.turns.scheduled.held import say, say_held
+from roost_platform.db.turns.scheduled.titles import title_of
+from roost_platform.db.turns.transcript import messages
 from roost_workflows.ports import TranscriptMessage
 
 # The channel of a conversation in which a job or a check works; nothing is delivered there.
@@ -22,11 +24,11 @@ JOB_CHANNEL: Final = "schedule"
 FAILS_MAX: Final = 5  # like failures in a row; then the schedule is paused
 BAD_ANSWER: Final = "bad_answer"  # a check answered in another form than the one it was given
 STOPPED: Final = "stopped"
+UNDELIVERABLE: Final = "undeliverable"
 PAUSED: Final = (
     "I paused “{title}”: it failed {count} times in a row. "
     "/schedules shows it; resume it there when the cause is gone."
 )
-TITLE_CHARS_MAX: Final = 60
 # The answer of a check. Grammars of engines follow it, so it needs no word that means silence.
 CHECK_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -80,11 +82,6 @@ class ReadByJob:
     schema: dict[str, Any] | None = None
 
 
-def is_job(conversation: models.Conversation) -> bool:
-    """Whether a job or a check works in the conversation."""
-    return conversation.channel == JOB_CHANNEL
-
-
 async def read_by_job(session: AsyncSession, job: models.Conversation) -> ReadByJob:
     """What a job reads beyond its own transcript: always the same, so that it stays computed."""
     if "fork" not in job.settings:
@@ -104,7 +101,7 @@ async def fork_of(session: AsyncSession, chat: models.Conversation) -> dict[str,
 async def stop_jobs(session: AsyncSession, chat: models.Conversation) -> Sequence[models.Turn]:
     """Drop the chat's jobs that have not begun; the turns of those that have."""
     of_chat = select(models.Conversation.id).where(
-        models.Conversation.root_id == chat.id, models.Conversation.channel == JOB_CHANNEL
+        models.Conversation.root_id == chat.id, models.Conversation.kind == "job"
     )
     turns = await session.scalars(
         select(models.Turn).where(
@@ -131,11 +128,8 @@ async def deliver(
 ) -> None:
     """Send the answer of a job to its chat; of a check only what it wants to be told.
 
-    answer: as the model wrote it; body: as people read it. Both conversations are locked. Of an
-    agent that works for another nothing is sent.
+    answer: as the model wrote it; body: as people read it. Both conversations are locked.
     """
-    if not is_job(job):
-        return
     occurrence = await session.get_one(models.Occurrence, job.chat)
     schedule = await session.get_one(models.Schedule, occurrence.schedule_id)
     if schedule.kind == "check":
@@ -157,17 +151,7 @@ async def deliver(
         now=now,
         media=media,
     )
-    chat_session = await current_session(session, chat, now)
-    await session.flush()
-    said = models.Transcript(
-        turn_id=None,
-        role="assistant",
-        content=answer,
-        note_kind="scheduled",
-        note=f"the result of your {schedule.kind} “{_title(schedule)}”, sent at its time",
-        created_at=now,
-    )
-    await append(session, chat_session, [said])
+    await say(session, chat, schedule, occurrence, answer, now)
 
 
 async def where_to_tell(
@@ -178,20 +162,21 @@ async def where_to_tell(
     """
     began = (await session.execute(_BEGAN, {"id": turn.id})).all()
     if not began:
-        return conversation
+        return await root_of(session, conversation)
     is_known = all(schedule.fails > 1 for _, schedule in began)
     has_others = await session.scalar(_OTHERS.limit(1), {"id": turn.id}) is not None
     if is_known and not has_others and turn.state == "failed":
         return None
-    if not is_job(conversation):
-        return conversation
-    return await session.get_one(models.Conversation, began[0][1].conversation_id)
+    return await root_of(session, conversation)
 
 
 async def note_end(
     session: AsyncSession, turn: models.Turn, state: str, reason: str, now: float
 ) -> None:
-    """Tell the schedules that began the turn how it ended; pause one that fails again and again."""
+    """Tell the schedules that began the turn how it ended, and its transcript what jobs said until
+    then; pause one that fails again and again.
+    """
+    await say_held(session, turn, now)
     for occurrence, schedule in (await session.execute(_BEGAN, {"id": turn.id})).all():
         occurrence.turn_id = turn.id
         code = occurrence.reason if occurrence.state == "failed" else ""
@@ -207,9 +192,12 @@ async def count_failure(
 ) -> None:
     """Count a failure, or with an empty code forget them; the fifth of a kind pauses the schedule,
     and its chat is told once. The chat is locked.
+
+    A turn that ended well tells nothing of whether its answer arrives.
     """
     if not code:
-        schedule.fails, schedule.fail_code = 0, ""
+        if schedule.fail_code != UNDELIVERABLE:
+            schedule.fails, schedule.fail_code = 0, ""
         return
     schedule.fails = schedule.fails + 1 if code == schedule.fail_code else 1
     schedule.fail_code = code
@@ -217,16 +205,18 @@ async def count_failure(
         return
     schedule.state = "paused"
     chat = await session.get_one(models.Conversation, schedule.conversation_id)
+    await tell_paused(session, schedule, chat, now)
+
+
+async def tell_paused(
+    session: AsyncSession, schedule: models.Schedule, chat: models.Conversation, now: float
+) -> None:
+    """Say in the chat that the schedule was paused, and why."""
     await enqueue(
         session,
         chat,
         kind="notice",
-        body=PAUSED.format(title=_title(schedule), count=schedule.fails),
+        body=PAUSED.format(title=title_of(schedule), count=schedule.fails),
         dedupe_key=f"paused:{schedule.id}:{now}",
         now=now,
     )
-
-
-def _title(schedule: models.Schedule) -> str:
-    words = " ".join(schedule.text.split())
-    return words if len(words) <= TITLE_CHARS_MAX else f"{words[:TITLE_CHARS_MAX]}…"
