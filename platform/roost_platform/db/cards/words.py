@@ -90,9 +90,9 @@ def verdict_line(approval: models.Approval, zone: tzinfo | None) -> str:
 def subject(approval: models.Approval) -> str:
     """The question in one line, for messages about it."""
     if approval.kind == "approve" and approval.tool:
-        arguments = plain(approval.preview)
+        arguments = exact(_cut(" ".join(approval.preview.split())))
         name = f"`{approval.tool}`"
-        return f"{name}: {_cut(arguments)}" if arguments else name
+        return f"{name}: {arguments}" if arguments else name
     texts = [question["text"] for question in approval.questions] or [approval.preview]
     return _cut(plain(texts[min(len(approval.answers), len(texts) - 1)]))
 
@@ -111,6 +111,15 @@ def details_text(approval: models.Approval) -> str:
 def plain(text: str) -> str:
     """Somebody's words in one line, without anything that formats."""
     return " ".join(_MARKS.sub("", text).split())
+
+
+def exact(line: str) -> str:
+    """A line as it is: what would format stands in a code span that nothing in it can end."""
+    if not _MARKS.search(line):
+        return line
+    ticks = "`" * (1 + max((len(row) for row in re.findall("`+", line)), default=0))
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{ticks}{pad}{line}{pad}{ticks}"
 
 
 def fenced(text: str) -> str:

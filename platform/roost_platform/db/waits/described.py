@@ -11,13 +11,18 @@ from roost_platform.db.cards.words import moment, named, plain, zone_of
 
 SHOWN_MAX: Final = 3  # waits that are named; more are counted
 DECISION: Final = "your decision on {subject}"
-SOMEBODYS: Final = "somebody's decision on {subject}"
+OTHERS: Final = {
+    "operator": "an operator's decision on {subject}",
+    "another": "another person's decision on {subject}",
+}
+SOMEBODYS: Final = "somebody else's decision on {subject}"
 ANSWER: Final = "an answer to: {subject}"
 
 
 def wait_words(approval: models.Approval, *, is_mine: bool) -> str:
     """What an open question waits for."""
-    form = ANSWER if approval.kind != "approve" else DECISION if is_mine else SOMEBODYS
+    others = OTHERS.get(approval.rule, SOMEBODYS)
+    form = ANSWER if approval.kind != "approve" else DECISION if is_mine else others
     return form.format(subject=named(approval))
 
 
