@@ -25,7 +25,6 @@ from roost_platform.gateway.serving import Serving
 from roost_platform.settings.config import Settings
 from roost_workflows.agents import AgentRegistry
 
-
 PROVIDERS: dict[Wire, Callable[[str, ProviderConfig], Provider]] = {
     "openai": EngineProvider,
     "anthropic": AnthropicProvider,

@@ -169,9 +169,7 @@ class ChatDecoder:
                 yield CallDelta(index, arguments=call.arguments[sent:], choice=state.index)
             state.sent[index] = len(call.arguments)
 
-    def _finish(
-        self, state: _Choice, reason: str, sequence: str | None = None
-    ) -> Iterator[Event]:
+    def _finish(self, state: _Choice, reason: str, sequence: str | None = None) -> Iterator[Event]:
         state.has_finished = True
         yield from self._shown(state, state.filter.end())
         reason = reason.lower()

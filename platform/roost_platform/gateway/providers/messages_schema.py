@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 DEPTH_MAX: Final = 64
-KEPT: Final = frozenset({"title", "description", "enum", "const", "default", "$ref", "type", "required"})
+KEPT: Final = frozenset(
+    {"title", "description", "enum", "const", "default", "$ref", "type", "required"}
+)
 VARIANTS: Final = {"anyOf": "anyOf", "oneOf": "anyOf", "allOf": "allOf"}
 NAMED: Final = ("properties", "$defs", "definitions")
 FORMATS: Final = frozenset(
