@@ -47,7 +47,7 @@ def request(model: str = "fast") -> dict[str, Any]:
         "system": [
             {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.197; cch=ab12;"},
             {"type": "text", "text": "You are Claude Code.", "cache_control": EPHEMERAL},
-            {"type": "text", "text": "Long rules. " * 1500, "cache_control": EPHEMERAL},
+            {"type": "text", "text": "Long rules. " * 2000, "cache_control": EPHEMERAL},
         ],
         "messages": [
             {

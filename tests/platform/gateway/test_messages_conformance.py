@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import llm_comply
+import pytest
 from llm_comply.runner import TestRunner as Runner
 from llm_comply.schema import SpecLoader
 from llm_comply.tests import get_tests
@@ -16,6 +17,7 @@ MODEL = "claude-sonnet-4-scripted"  # the suite asks a model of this name to thi
 SPEC = Path(llm_comply.__file__).parent / "specs" / "anthropic.json"
 
 
+@pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
 async def test_every_case_of_the_suite_passes(tmp_path: Path) -> None:
     models: dict[str, Any] = {MODEL: {"targets": ["roost/scripted"]}}
     async with gateway_server(tmp_path, overrides={"models": models}) as gateway:
