@@ -1,4 +1,4 @@
-"""A provider with Anthropic's wire serves clients of every family, and its errors keep their kind."""
+"""A provider of Anthropic's wire serves clients of every family; its errors keep their kind."""
 
 import asyncio
 import json
@@ -257,28 +257,19 @@ async def test_a_client_of_the_same_wire_loses_nothing(
         assert claude.headers[-1]["x-api-key"] == KEY
 
 
-@pytest.mark.parametrize(
-    ("said", "chat_reason", "message_reason"),
-    [
-        ("end_turn", "stop", "end_turn"),
-        ("max_tokens", "length", "max_tokens"),
-        ("stop_sequence", "stop", "stop_sequence"),
-        ("refusal", "content_filter", "refusal"),
-        ("pause_turn", "stop", "pause_turn"),
-        ("model_context_window_exceeded", "length", "model_context_window_exceeded"),
-    ],
-)
-async def test_every_stop_reason_is_told(
-    gateway: GatewayServer,
-    claude: ScriptedAnthropic,
-    said: str,
-    chat_reason: str,
-    message_reason: str,
-) -> None:
-    claude.replies.extend([Reply(stop_reason=said), Reply(stop_reason=said)])
-    assert (await chat(gateway))["choices"][0]["finish_reason"] == chat_reason
-    answer = (await gateway.post("/v1/messages", MESSAGE)).json()
-    assert answer["stop_reason"] == message_reason
+async def test_every_stop_reason_is_told(gateway: GatewayServer, claude: ScriptedAnthropic) -> None:
+    for said, told in (
+        ("end_turn", "stop"),
+        ("max_tokens", "length"),
+        ("stop_sequence", "stop"),
+        ("refusal", "content_filter"),
+        ("pause_turn", "stop"),
+        ("model_context_window_exceeded", "length"),
+    ):
+        claude.replies.extend([Reply(stop_reason=said), Reply(stop_reason=said)])
+        assert (await chat(gateway))["choices"][0]["finish_reason"] == told
+        answer = (await gateway.post("/v1/messages", MESSAGE)).json()
+        assert answer["stop_reason"] == said
 
 
 async def test_refusals_keep_their_kind(gateway: GatewayServer, claude: ScriptedAnthropic) -> None:
@@ -317,14 +308,14 @@ async def test_an_error_event_before_the_answer_is_an_error(
     assert response.status_code >= 429 and response.json()["type"] == "error"
 
 
-@pytest.mark.parametrize("events", [4, 6, 7])
 async def test_a_stream_that_breaks_is_an_error_event(
-    gateway: GatewayServer, claude: ScriptedAnthropic, events: int
+    gateway: GatewayServer, claude: ScriptedAnthropic
 ) -> None:
-    claude.replies.append(Reply(breaks_after=events))
-    response = await gateway.post("/v1/messages", {**MESSAGE, "stream": True})
-    last = json.loads(response.text.strip().split("\n\n")[-1].split("data: ")[1])
-    assert last["type"] == "error" and "message_stop" not in response.text
+    for events in (4, 6, 7):
+        claude.replies.append(Reply(breaks_after=events))
+        response = await gateway.post("/v1/messages", {**MESSAGE, "stream": True})
+        last = json.loads(response.text.strip().split("\n\n")[-1].split("data: ")[1])
+        assert last["type"] == "error" and "message_stop" not in response.text
 
 
 async def test_the_provider_learns_that_a_client_has_left(

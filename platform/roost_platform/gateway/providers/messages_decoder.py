@@ -179,7 +179,7 @@ class MessagesDecoder:
             return
         given = block.value.get("input")
         if block.call is not None:
-            if not block.arguments and isinstance(given, dict) and given:
+            if not block.arguments and isinstance(given, dict):
                 yield CallDelta(block.call, arguments=json.dumps(given, ensure_ascii=False))
             return
         value = block.value

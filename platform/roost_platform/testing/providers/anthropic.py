@@ -171,7 +171,8 @@ def events_of(reply: Reply, model: str) -> list[dict[str, Any]]:
     if reply.error is not None:
         return [*events, {"type": "error", "error": reply.error}]
     delta = {"stop_reason": reply.stop_reason, "stop_sequence": reply.stop_sequence}
-    events.append({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 9, **usage}})
+    total = {**usage, "output_tokens": reply.usage.get("output_tokens", 9)}
+    events.append({"type": "message_delta", "delta": delta, "usage": total})
     return [*events, {"type": "message_stop"}]
 
 

@@ -23,6 +23,8 @@ class BlockWriter:
         self._index = -1
         self._open: Open = None
         self._is_open = False
+        self._is_ending = False
+        self._begun_calls: set[int] = set()
         self._arguments = ""
         self._waiting: list[str | ReasoningDelta | CallDelta | NativePart] = []
 
@@ -64,6 +66,9 @@ class BlockWriter:
             if self._must_wait():
                 self._waiting.append(event)
                 return
+            if event.index in self._begun_calls:
+                return  # its arguments were whole
+            self._begun_calls.add(event.index)
             yield from self._begin(event.index, call_block(event.id, event.name, {}))
         if event.arguments:
             self._arguments += event.arguments
@@ -85,22 +90,20 @@ class BlockWriter:
         yield from self._close()
 
     def end(self) -> Iterator[Value]:
-        """Close what is open, and write what waits, call by call."""
-        yield from self._close()
+        """Write what waits, call by call, and close what is open."""
+        self._is_ending = True
         waiting, self._waiting = self._waiting, []
-        while waiting:
-            first, *rest = waiting
-            number = first.index if isinstance(first, CallDelta) else None
-            same = [
-                one
-                for one in rest
-                if number is not None and isinstance(one, CallDelta) and one.index == number
-            ]
-            taken = set(map(id, same))
-            waiting = [one for one in rest if id(one) not in taken]
-            for one in (first, *same):
-                yield from self._take(one)
-            yield from self._close()
+        places: dict[int, int] = {}  # where each call begins; later pieces of it go there
+        for place, one in enumerate(waiting):
+            if isinstance(one, CallDelta):
+                places.setdefault(one.index, place)
+        order = [
+            (places[one.index] if isinstance(one, CallDelta) else place, place)
+            for place, one in enumerate(waiting)
+        ]
+        for _, place in sorted(order):
+            yield from self._take(waiting[place])
+        yield from self._close()
 
     def _again(self) -> Iterator[Value]:
         waiting, self._waiting = self._waiting, []
@@ -120,7 +123,7 @@ class BlockWriter:
 
     def _must_wait(self) -> bool:
         """Whether a call is open whose arguments are not whole."""
-        if not isinstance(self._open, int):
+        if self._is_ending or not isinstance(self._open, int):
             return False
         if not self._arguments.rstrip().endswith("}"):
             return True
