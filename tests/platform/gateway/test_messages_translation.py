@@ -79,7 +79,7 @@ def _joined(said: list[Any]) -> list[Any]:
     return joined
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(turns(), st.none() | TEXT)
 def test_a_conversation_survives_both_translations(
     messages: list[dict[str, Any]], system: str | None
@@ -131,7 +131,7 @@ FIELDS = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.fixed_dictionaries(
         {"max_tokens": st.just(5) | JSON, "messages": MESSAGES | JSON},
@@ -172,7 +172,7 @@ CHAT_MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(CHAT_MESSAGES)
 def test_any_chat_becomes_messages_that_keep_anthropic_s_rules(
     messages: list[dict[str, Any]],
