@@ -122,6 +122,10 @@ class _ScriptedService(ChatService):
                 raise _failure(step.status)
         return _ScriptedGeneration(engine, steps, body)
 
+    def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
+        texts = [call] if isinstance(call, str) else [m.content or "" for m in call.messages]
+        return list(range(sum(len(text.split()) for text in texts)))
+
     def health(self) -> tuple[int, dict[str, Any]]:
         return 200, {
             "status": "ok",

@@ -150,7 +150,7 @@ def _refusal(refused: Refused) -> Response:
 def events_of(reply: Reply, model: str) -> list[dict[str, Any]]:
     """The events of a reply, as Anthropic sends them."""
     usage = {"input_tokens": 11, "output_tokens": 1, **reply.usage}
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_scripted",
         "type": "message",
         "role": "assistant",

@@ -1,7 +1,7 @@
 """Messages → chat → messages keeps text, calls and results, whatever the conversation."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from roost_inference.errors import InvalidRequest
 from roost_platform.gateway.families.messages.reading import read_messages
 from roost_platform.gateway.providers.messages_body import anthropic_body
+from roost_platform.gateway.request import ModelRequest
 from roost_platform.testing.providers.anthropic_rules import broken_rule
 
 TEXT = st.text(min_size=1, max_size=20).filter(lambda text: bool(text.strip()))
@@ -50,7 +51,7 @@ def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def told(messages: list[Mapping[str, Any]]) -> list[Any]:
+def told(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
     """What a conversation says, without the borders of its blocks and messages."""
     said: list[Any] = []
     for message in messages:
@@ -177,8 +178,6 @@ CHAT_MESSAGES = st.lists(
 def test_any_chat_becomes_messages_that_keep_anthropic_s_rules(
     messages: list[dict[str, Any]],
 ) -> None:
-    from roost_platform.gateway.request import ModelRequest
-
     request = ModelRequest("chat", "m", {"messages": messages})
     assert broken_rule(anthropic_body(request, "m")) == ""
 

@@ -151,11 +151,8 @@ async def test_errors_are_of_the_right_type(gateway: GatewayServer, claude: Asyn
             model="fast", max_tokens=64, messages=HELLO
         )
     with pytest.raises(anthropic.BadRequestError, match=r"messages\.0\.content\.0\.text"):
-        await claude.messages.create(
-            model="fast",
-            max_tokens=64,
-            messages=[{"role": "user", "content": [{"type": "text", "text": 1}]}],  # type: ignore[typeddict-item]
-        )
+        wrong: Any = [{"role": "user", "content": [{"type": "text", "text": 1}]}]
+        await claude.messages.create(model="fast", max_tokens=64, messages=wrong)
     _, secret = await gateway.new_key("narrow", models=("other",))
     with pytest.raises(anthropic.PermissionDeniedError):
         await claude.with_options(api_key=secret).messages.create(
