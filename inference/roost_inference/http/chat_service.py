@@ -45,6 +45,10 @@ class ChatService(Protocol):
         """
         ...
 
+    def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
+        """The tokens of a request's prompt, or of a text. Runs on a thread of the preparation."""
+        ...
+
     def health(self) -> tuple[int, dict[str, Any]]:
         """HTTP status and body of /health."""
         ...
@@ -124,6 +128,13 @@ class EngineChatService:
         generation.submit()
         self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
         return generation
+
+    def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
+        """The tokens of a request's prompt, as `prepare` makes it for a new conversation, or of a
+        text. Raises InvalidRequest, PromptTooLong."""
+        if isinstance(call, str):
+            return self.engine.tokenize(call, special=True)
+        return list(self._template.render(call, check=preparation.check).tokens)
 
     def _notifier_of(self, loop: asyncio.AbstractEventLoop) -> LoopNotifier:
         """One notifier for all readers of an event loop: a step wakes the loop once for all."""

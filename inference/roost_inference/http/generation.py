@@ -34,13 +34,14 @@ class TextPiece:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an answer that did not fail."""
+    """The end of an answer that did not fail. stop_string: which one of the request ended it."""
 
     reason: WireFinishReason
     usage: Usage
     timings: Timings | None = None
     speculation: SpeculationFigures | None = None
     figures: Mapping[str, object] = field(default_factory=dict)
+    stop_string: str | None = None
 
 
 Piece = TextPiece | ParsedCall | Finished
@@ -227,7 +228,10 @@ class EngineGeneration:
             )
         )
         figures = {**self._figures, **({"kv": event.kv} if event.kv else {})}
-        return [*pieces, Finished(reason, event.usage, event.timings, event.speculation, figures)]
+        end = Finished(
+            reason, event.usage, event.timings, event.speculation, figures, event.stop_string
+        )
+        return [*pieces, end]
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

@@ -70,7 +70,7 @@ class Chunks:
             yield self._chunk({"tool_calls": [rest]})
             self._calls += 1
         else:
-            yield self._chunk({}, finish_reason=piece.reason)
+            yield self._chunk({}, finish_reason=piece.reason, stop_string=piece.stop_string)
             if self._include_usage:
                 yield event({**self._head, "choices": [], **_figures(piece)})
             yield DONE
@@ -80,14 +80,17 @@ class Chunks:
         delta: Mapping[str, Any],
         *,
         finish_reason: str | None = None,
+        stop_string: str | None = None,
         logprobs: Sequence[TokenLogprob] = (),
     ) -> bytes:
-        choice = {
+        choice: dict[str, Any] = {
             "index": 0,
             "delta": delta,
             "logprobs": _logprobs(logprobs) if self._logprobs and logprobs else None,
             "finish_reason": finish_reason,
         }
+        if stop_string is not None:
+            choice["stop_reason"] = stop_string  # vLLM's name of it
         chunk: dict[str, Any] = {**self._head, "choices": [choice]}
         if self._include_usage:
             chunk["usage"] = None
@@ -121,12 +124,14 @@ def completion(
     }
     if calls:
         message["tool_calls"] = calls
-    choice = {
+    choice: dict[str, Any] = {
         "index": 0,
         "message": message,
         "logprobs": _logprobs(tokens) if logprobs else None,
         "finish_reason": end.reason,
     }
+    if end.stop_string is not None:
+        choice["stop_reason"] = end.stop_string
     return {
         "id": id,
         "object": "chat.completion",

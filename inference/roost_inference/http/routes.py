@@ -1,4 +1,4 @@
-"""The engine's HTTP routes: OpenAI's chat completions, models, sessions, health and metrics."""
+"""The engine's HTTP routes: OpenAI's chat completions, models, vLLM's tokens, sessions, figures."""
 
 import asyncio
 from dataclasses import dataclass
@@ -59,6 +59,7 @@ def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+            Route("/tokenize", routes.tokenize, methods=["POST"]),
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/sessions", routes.sessions),
@@ -98,6 +99,14 @@ class _Routes:
             undo=AnswerResponse.cancel,
         )
         return await while_connected(request.receive, preparation, preparing)
+
+    async def tokenize(self, request: Request) -> Response:
+        body = await read_body(request, self._body_bytes_max)
+        preparation = self._lanes.open(len(body))
+        service = self._holder.require()
+        counting = preparation.run(lambda: tokenized(service, body, preparation))
+        value = await while_connected(request.receive, preparation, counting)
+        return JSONResponse(value)
 
     async def models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": self._holder.require().models()})
@@ -150,6 +159,16 @@ def prepare_answer(
     value = parse_json(body)
     call = parse_chat_call(value, session_id=session_id)
     return AnswerResponse(service.prepare(call, value, preparation), call)
+
+
+def tokenized(service: ChatService, body: bytes, preparation: Preparation) -> dict[str, Any]:
+    """The answer of vLLM's /tokenize, for a `prompt` or for `messages` with their tools."""
+    value = parse_json(body)
+    prompt = value.get("prompt") if isinstance(value, dict) else None
+    call = prompt if isinstance(prompt, str) else parse_chat_call(value)
+    tokens = service.tokenize(call, preparation)
+    limit = service.models()[0].get("max_model_len")
+    return {"count": len(tokens), "max_model_len": limit, "tokens": tokens, "token_strs": None}
 
 
 def _limit(request: Request) -> int | None:

@@ -122,6 +122,10 @@ class _ScriptedService(ChatService):
                 raise _failure(step.status)
         return _ScriptedGeneration(engine, steps, body)
 
+    def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
+        texts = [call] if isinstance(call, str) else [m.content or "" for m in call.messages]
+        return list(range(sum(len(text.split()) for text in texts)))
+
     def health(self) -> tuple[int, dict[str, Any]]:
         return 200, {
             "status": "ok",
@@ -175,6 +179,7 @@ class _ScriptedGeneration:
         self._body = body
         self._finished = False
         self._words = 0
+        self._stopped: str | None = None
 
     def cancel(self) -> None:
         """Nothing to do: the server cancels `pieces`, and nothing else computes."""
@@ -191,6 +196,8 @@ class _ScriptedGeneration:
                     continue
                 async for piece in self._text(step):
                     yield [piece]
+                if self._stopped is not None:
+                    break
             prompt = sum(
                 len(text_of(m).split()) for m in self._body["messages"] if isinstance(m, dict)
             )
@@ -201,6 +208,7 @@ class _ScriptedGeneration:
                     "tool_calls" if calls else "stop",
                     Usage(prompt, 0, self._words),
                     Timings(0.0, 0.0, total_s),
+                    stop_string=self._stopped,
                 )
             ]
         finally:
@@ -218,14 +226,28 @@ class _ScriptedGeneration:
             raise ConnectionDropped
         assert isinstance(step, Say), step
         if step.per_second is None:
-            self._words += len(step.text.split())
-            for start in range(0, len(step.text), CHUNK_CHARACTERS):
-                yield TextPiece(step.text[start : start + CHUNK_CHARACTERS])
+            text = self._until_stop(step.text)
+            self._words += len(text.split())
+            for start in range(0, len(text), CHUNK_CHARACTERS):
+                yield TextPiece(text[start : start + CHUNK_CHARACTERS])
             return
         for number, word in enumerate(step.text.split(" ")):
             self._words += 1
             yield TextPiece(word if number == 0 else f" {word}")
             await asyncio.sleep(1 / step.per_second)
+
+    def _until_stop(self, text: str) -> str:
+        """The text up to the first of the request's stop strings."""
+        stops = self._body.get("stop") or ()
+        found = [
+            (text.index(stop), stop)
+            for stop in ([stops] if isinstance(stops, str) else stops)
+            if stop in text
+        ]
+        if not found:
+            return text
+        end, self._stopped = min(found)
+        return text[:end]
 
 
 def main() -> int:

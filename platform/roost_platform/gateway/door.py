@@ -6,15 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.types import Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge, EngineError, EngineFailed, QueueFull
+from roost_platform.gateway.counting import TokenCounting
 from roost_platform.gateway.errors import NotFoundHere, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
 from roost_platform.gateway.families.family import GenerationFamily
+from roost_platform.gateway.families.messages.family import MessagesFamily
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/v1/"
+# Clients look there whether the gateway lives: Claude Code sends HEAD /.
+BASES = ("/", "/v1", "/v1/")
 Handler = Callable[[Exchange], Awaitable[None]]
 ErrorBody = Callable[[EngineError, str], Mapping[str, object]]
 
@@ -28,6 +32,13 @@ class Gateway:
         self._errors: dict[str, ErrorBody] = {}
         self._default_error: ErrorBody = ChatFamily().error
         self.add_generation("/v1/chat/completions", ChatFamily())
+        messages = MessagesFamily()
+        self.add_generation("/v1/messages", messages)
+        counting = TokenCounting(serving)
+        self.add("POST", "/v1/messages/count_tokens", counting.answer, messages.error)
+        for path in BASES:
+            for method in ("GET", "HEAD"):
+                self.add(method, path, _is_alive, self._default_error)
 
     def add_generation(self, path: str, family: GenerationFamily) -> None:
         """Serve POST on this address by a family."""
@@ -73,6 +84,10 @@ class Gateway:
             error.http_status, error.code = 405, "method_not_allowed"
             return error
         return NotFoundHere(f"There is no {exchange.method} {exchange.path[:200]}")
+
+
+async def _is_alive(exchange: Exchange) -> None:
+    await exchange.answer({"status": "ok"})
 
 
 def _headers(error: EngineError) -> Mapping[str, str]:

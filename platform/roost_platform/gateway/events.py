@@ -13,11 +13,15 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The provider has begun. model: its own name of the model; fingerprint: of its build."""
+    """The provider has begun. model: its own name of the model; fingerprint: of its build.
+
+    prompt: tokens of the prompt, where the provider tells them before it answers.
+    """
 
     id: str = ""
     model: str = ""
     fingerprint: str | None = None
+    prompt: "Usage | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +76,34 @@ class CallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class NativePart:
+    """A part of the answer that only clients of the provider's own wire are told, in its own form:
+    a whole block of content, or with `is_delta` an addition to the text before it.
+    """
+
+    value: Mapping[str, Any]
+    is_delta: bool = False
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
-    """A choice is complete. stop_sequence: the stop text that ended it, where it is told."""
+    """A choice is complete. stop_sequence: the stop text that ended it, where it is told.
+
+    native: how the provider says it, for clients of its own wire.
+    """
 
     reason: FinishReason
     choice: int = 0
     stop_sequence: str | None = None
+    native: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens, as the provider counts them. input_tokens has the cached ones in it, output_tokens
-    those of the reasoning. metrics: figures of the bundled core.
+    those of the reasoning. metrics: figures of the bundled core. native: the provider's own
+    figures, for clients of its own wire.
     """
 
     input_tokens: int = 0
@@ -92,6 +112,7 @@ class Usage:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    native: Mapping[str, Any] = field(default_factory=dict)
 
 
 Event = (
@@ -101,6 +122,7 @@ Event = (
     | ReasoningDelta
     | RefusalDelta
     | CallDelta
+    | NativePart
     | Finish
     | Usage
 )

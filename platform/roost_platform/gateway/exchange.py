@@ -181,7 +181,8 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": sent, "more_body": False})
 
     def _own_headers(self, headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
-        own = [(b"x-request-id", self.request_id.encode())]
+        id = self.request_id.encode()
+        own = [(b"x-request-id", id), (b"request-id", id)]  # OpenAI's name and Anthropic's
         if headers:
             own += [(name.encode(), value.encode()) for name, value in headers.items()]
         if not self._body_is_read and self.method not in ("GET", "HEAD"):

@@ -1,7 +1,7 @@
 """Opens the providers and models of the settings for the processes that use them."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from pydantic import SecretStr
 
@@ -15,20 +15,27 @@ from roost_platform.gateway.agents import RoutedModels
 from roost_platform.gateway.config import BUNDLED, ProviderConfig
 from roost_platform.gateway.door import Gateway
 from roost_platform.gateway.keys.prices import Prices
-from roost_platform.gateway.providers.openai import OpenAIProvider
+from roost_platform.gateway.providers.anthropic import AnthropicProvider
+from roost_platform.gateway.providers.engine import EngineProvider
 from roost_platform.gateway.providers.provider import Provider
+from roost_platform.gateway.request import Wire
 from roost_platform.gateway.routing.catalogue import Catalogue
 from roost_platform.gateway.routing.router import Router
 from roost_platform.gateway.serving import Serving
 from roost_platform.settings.config import Settings
 from roost_workflows.agents import AgentRegistry
 
+PROVIDERS: dict[Wire, Callable[[str, ProviderConfig], Provider]] = {
+    "openai": EngineProvider,
+    "anthropic": AnthropicProvider,
+}
+
 
 def open_catalogue(settings: Settings) -> Catalogue:
     """The providers and models of these settings. Raises ConfigError for one that does not fit."""
     configs = {BUNDLED: _engine_in_use(settings), **settings.providers}
     providers: dict[str, Provider] = {
-        name: OpenAIProvider(name, config) for name, config in configs.items()
+        name: PROVIDERS[config.wire](name, config) for name, config in configs.items()
     }
     calls_max = {name: config.concurrency for name, config in configs.items()}
     catalogue = Catalogue(settings.gateway, providers, calls_max)

@@ -16,11 +16,17 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request by the app that its path belongs to."""
-        if (
-            self.gateway is not None
-            and scope["type"] == "http"
-            and scope["path"].startswith(PREFIX)
-        ):
+        if self.gateway is not None and scope["type"] == "http" and _is_gateway_s(scope):
             await self.gateway(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def _is_gateway_s(scope: Scope) -> bool:
+    path = scope["path"]
+    return (
+        path.startswith(PREFIX)
+        or path == PREFIX.rstrip("/")
+        # A client of the API looks whether its base address lives; people read it with GET.
+        or (path == "/" and scope["method"] == "HEAD")
+    )

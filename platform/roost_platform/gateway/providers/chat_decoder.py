@@ -115,7 +115,9 @@ class ChatDecoder:
         yield from self._message(state, message, choice.get("logprobs"))
         reason = choice.get("finish_reason")
         if reason and not state.has_finished:
-            yield from self._finish(state, str(reason))
+            stopped = choice.get("stop_reason")  # vLLM's and the bundled core's
+            sequence = stopped if isinstance(stopped, str) and stopped else None
+            yield from self._finish(state, str(reason), sequence)
 
     def _message(
         self, state: _Choice, message: Mapping[str, Any], logprobs: Any
@@ -167,14 +169,15 @@ class ChatDecoder:
                 yield CallDelta(index, arguments=call.arguments[sent:], choice=state.index)
             state.sent[index] = len(call.arguments)
 
-    def _finish(self, state: _Choice, reason: str) -> Iterator[Event]:
+    def _finish(self, state: _Choice, reason: str, sequence: str | None = None) -> Iterator[Event]:
         state.has_finished = True
         yield from self._shown(state, state.filter.end())
         reason = reason.lower()
         reason = FINISH_REASONS.get(reason, reason)
         if reason in BROKEN:
             raise BROKEN[reason](f"The engine ended the answer with {reason!r}")
-        yield Finish(cast(FinishReason, reason if reason in REASONS else "stop"), state.index)
+        named = cast(FinishReason, reason if reason in REASONS else "stop")
+        yield Finish(named, state.index, sequence)
 
     def _grow(self, characters: int) -> None:
         self._size += characters

@@ -17,6 +17,7 @@ from roost_platform.gateway.events import (
     Usage,
 )
 from roost_platform.gateway.exchange import encode
+from roost_platform.gateway.families.chat.signatures import SignedReasoning, details_of
 from roost_platform.gateway.request import ModelRequest
 
 DONE = b"data: [DONE]\n\n"
@@ -30,6 +31,7 @@ class ChatWriter:
         self._has_usage = isinstance(options, dict) and bool(options.get("include_usage"))
         self._usage: Usage | None = None
         self._started: set[int] = set()
+        self._signed = SignedReasoning()
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{call_id}",
             "object": "chat.completion.chunk",
@@ -45,9 +47,9 @@ class ChatWriter:
                 case TextDelta():
                     delta: dict[str, Any] = {"content": event.text}
                     parts.append(self._chunk(event.choice, delta, logprobs=event.logprobs))
-                case ReasoningDelta() if not event.is_redacted and event.text:
-                    delta = {"reasoning": event.text, "reasoning_content": event.text}
-                    parts.append(self._chunk(event.choice, delta))
+                case ReasoningDelta():
+                    if delta := self._signed.delta(event):
+                        parts.append(self._chunk(event.choice, delta))
                 case RefusalDelta():
                     parts.append(self._chunk(event.choice, {"refusal": event.text}))
                 case CallDelta():
@@ -153,6 +155,8 @@ def _choice(index: int, choice: AnswerChoice) -> dict[str, Any]:
     }
     if reasoning:
         message |= {"reasoning": reasoning, "reasoning_content": reasoning}
+    if details := details_of(choice.reasoning):
+        message["reasoning_details"] = details
     if choice.calls:
         message["tool_calls"] = [
             {

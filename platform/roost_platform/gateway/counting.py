@@ -1,0 +1,61 @@
+"""Counts the tokens of a prompt, by its target where that can, else by its size."""
+
+import logging
+from typing import Protocol, runtime_checkable
+
+from roost_inference.errors import EngineError
+from roost_platform.gateway.errors import ModelNotAllowed
+from roost_platform.gateway.exchange import Exchange
+from roost_platform.gateway.families.messages.reading import read_messages
+from roost_platform.gateway.keys.prices import estimated_tokens
+from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.routing.catalogue import RoutedModel
+from roost_platform.gateway.serving import Serving
+
+log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A provider that counts."""
+
+    async def count_tokens(self, request: ModelRequest, model: str) -> int | None:
+        """Tokens of the prompt; None where it can't tell."""
+        ...
+
+
+class TokenCounting:
+    """Serves Anthropic's count_tokens. It costs nothing and is never refused for want of a target
+    that counts.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Serve one request."""
+        serving = self._serving
+        key = await serving.keys.find(exchange.secret)
+        body = await exchange.json(serving.config.max_body_bytes)
+        request = read_messages(body, exchange.headers, is_count=True)
+        if not key.may_use(request.model):
+            raise ModelNotAllowed(f"This key may not use the model {request.model!r}")
+        model = serving.router.catalogue.find(request.model)
+        async with exchange.until_gone():
+            tokens = await counted(request, model)
+        await exchange.answer({"input_tokens": tokens})
+
+
+async def counted(request: ModelRequest, model: RoutedModel) -> int:
+    """Tokens of this prompt, by the first target that counts them."""
+    for target in sorted(model.targets, key=lambda one: one.order):
+        if not isinstance(target.provider, Counts):
+            continue
+        try:
+            tokens = await target.provider.count_tokens(request, target.model)
+        except EngineError as error:
+            log.info("%s did not count a prompt: %s", target.name, error.message[:200])
+            continue
+        if tokens is not None:
+            return tokens
+    return max(estimated_tokens(request.prompt_bytes), 1)

@@ -1,0 +1,149 @@
+"""A provider with Anthropic's API: Anthropic itself, and others that speak its Messages API."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from roost_inference.client.engine_client import network_errors
+from roost_inference.client.events import events_of
+from roost_inference.client.refusals import json_of
+from roost_inference.errors import EngineFailed, InvalidRequest
+from roost_platform.gateway.config import ProviderConfig
+from roost_platform.gateway.events import Event
+from roost_platform.gateway.providers.connection import Connection
+from roost_platform.gateway.providers.messages_body import anthropic_body, native_body
+from roost_platform.gateway.providers.messages_decoder import MessagesDecoder
+from roost_platform.gateway.request import ModelRequest, Wire
+
+API_VERSION: Final = "2023-06-01"
+MODELS_PER_PAGE: Final = 1000
+# What count_tokens reads; it refuses the other fields of a request.
+COUNTED: Final = frozenset(
+    {
+        "cache_control",
+        "context_management",
+        "mcp_servers",
+        "messages",
+        "model",
+        "output_config",
+        "output_format",
+        "speed",
+        "system",
+        "thinking",
+        "tool_choice",
+        "tools",
+    }
+)
+
+
+class AnthropicProvider:
+    """One provider; see Provider. A client of Anthropic's API reaches it with its own body, so
+    that nothing of it is lost; all others are translated.
+    """
+
+    wire: Wire = "anthropic"
+
+    def __init__(self, name: str, config: ProviderConfig) -> None:
+        self.name = name
+        headers = {"anthropic-version": API_VERSION}
+        if key := config.api_key.get_secret_value():
+            headers["x-api-key"] = key
+        self._connection = Connection(config, headers)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._connection.close()
+
+    async def stream(
+        self, request: ModelRequest, model: str, hints: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """The answer as batches of events; see Provider."""
+        body, headers = _wire_request(request, model)
+        decoder = MessagesDecoder()
+        with network_errors():
+            async with (
+                self._connection.accepted(
+                    "POST", "/messages", body={**body, "stream": True}, headers=headers
+                ) as response,
+                contextlib.aclosing(events_of(response)) as chunks,
+            ):
+                async for chunk in chunks:
+                    if chunk.is_end:
+                        break
+                    events = decoder.feed(chunk.value, is_event_error=chunk.is_error)
+                    if events:
+                        yield events
+                    if decoder.has_ended:
+                        break
+        if events := decoder.end():
+            yield events
+
+    async def count_tokens(self, request: ModelRequest, model: str) -> int | None:
+        """Tokens of the prompt, as the provider counts them; None where it does not tell."""
+        body, headers = _wire_request(request, model)
+        counted = {name: value for name, value in body.items() if name in COUNTED}
+        value = await self._json("POST", "/messages/count_tokens", body=counted, headers=headers)
+        tokens = value.get("input_tokens")
+        return tokens if isinstance(tokens, int) else None
+
+    async def embed(self, body: Mapping[str, Any], model: str) -> Mapping[str, Any]:
+        """Raises InvalidRequest: Anthropic's API has no embeddings."""
+        raise InvalidRequest(
+            f"The provider {self.name!r} speaks Anthropic's API, which has no embeddings",
+            param="model",
+        )
+
+    async def models(self) -> Sequence[Mapping[str, Any]]:
+        """The models it serves; see Provider."""
+        value = await self._json("GET", f"/models?limit={MODELS_PER_PAGE}")
+        entries = value.get("data")
+        if not isinstance(entries, list):
+            raise EngineFailed("The provider's list of models is not in Anthropic's form")
+        return [_model(entry) for entry in entries if isinstance(entry, dict) and entry.get("id")]
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Mapping[str, Any]:
+        with network_errors():
+            async with self._connection.accepted(
+                method, path, body=body, headers=headers
+            ) as response:
+                value = json_of(await self._connection.read(response))
+        if not isinstance(value, dict):
+            raise EngineFailed("The provider's answer is not in Anthropic's form")
+        return value
+
+
+def _wire_request(request: ModelRequest, model: str) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """The body and the headers for this request."""
+    native = request.native
+    if native is not None and native.wire == "anthropic":
+        return native_body(native.body, model), native.headers
+    return anthropic_body(request, model), {}
+
+
+def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A model as an entry of OpenAI's list."""
+    created = 0
+    with contextlib.suppress(ValueError):
+        created = int(datetime.fromisoformat(str(entry.get("created_at"))).timestamp())
+    model: dict[str, Any] = {
+        "id": str(entry["id"]),
+        "object": "model",
+        "created": max(created, 0),
+        "owned_by": "anthropic",
+    }
+    for theirs, ours in (
+        ("display_name", "display_name"),
+        ("max_input_tokens", "max_model_len"),
+        ("max_tokens", "max_output_tokens"),
+    ):
+        if entry.get(theirs):
+            model[ours] = entry[theirs]
+    return model

@@ -1,0 +1,109 @@
+"""A provider with OpenAI's API whose models may read text alone, and which may count tokens."""
+
+import contextlib
+import re
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import httpx2
+
+from roost_inference.client.engine_client import network_errors
+from roost_inference.client.refusals import json_of
+from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong
+from roost_platform.gateway.config import ProviderConfig
+from roost_platform.gateway.events import Event
+from roost_platform.gateway.providers.captions import has_pictures, with_captions
+from roost_platform.gateway.providers.openai import OpenAIProvider
+from roost_platform.gateway.request import ModelRequest
+
+BLIND_MODELS_MAX: Final = 1000
+COUNT_BYTES_MAX: Final = 64 * 2**20
+ASK_AGAIN_S: Final = 60.0  # whether a provider without a tokenizer has one now
+# How engines say that a model reads text alone.
+TEXT_ONLY: Final = re.compile(
+    "|".join(
+        (
+            r"reads text only",  # the bundled core
+            r"at most 0 (image|file|document)|not a multimodal model",  # vLLM
+            # llama-server and others
+            r"(image|file|vision|multimodal|document)s?\b.{0,40}\b(not|n't) support",
+            r"(not|n't) support\w*.{0,40}\b(image|file|vision|multimodal|document|image_url)",
+            r"missing data required for image input",  # Ollama
+            r"image_url is only supported|only supported by certain models",  # OpenAI
+            r"(unknown variant|invalid content type|unexpected type|content type).{0,20}"
+            r"['\"`]?(image_url|file)\b",  # DeepSeek and others
+            r"content must be a string",  # Groq
+            r"no endpoints found that support (image|file) input",  # OpenRouter
+        )
+    ),
+    re.IGNORECASE,
+)
+
+
+class EngineProvider(OpenAIProvider):
+    """One engine; see Provider. Where a model refuses pictures or files, they become captions."""
+
+    def __init__(self, name: str, config: ProviderConfig) -> None:
+        super().__init__(name, config)
+        self._blind: set[str] = set()
+        self._root = str(httpx2.URL(config.base_url)).rstrip("/").removesuffix("/v1")
+        self._asks_again_at = 0.0
+
+    def stream(
+        self, request: ModelRequest, model: str, hints: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """The answer as batches of events; see Provider."""
+        if not has_pictures(request.messages):
+            return super().stream(request, model, hints)
+        return self._seeing(request, model, hints)
+
+    async def _seeing(
+        self, request: ModelRequest, model: str, hints: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """The answer of a model that is shown pictures, and told of them where it refuses them."""
+        if model not in self._blind:
+            has_begun = False
+            try:
+                async with contextlib.aclosing(super().stream(request, model, hints)) as batches:
+                    async for batch in batches:
+                        has_begun = True
+                        yield batch
+                return
+            except InvalidRequest as error:
+                is_blind = TEXT_ONLY.search(error.message) and not isinstance(error, PromptTooLong)
+                if has_begun or not is_blind:
+                    raise
+            if len(self._blind) < BLIND_MODELS_MAX:
+                self._blind.add(model)
+        told = replace(request, body={**request.body, "messages": with_captions(request.messages)})
+        async with contextlib.aclosing(super().stream(told, model, hints)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def count_tokens(self, request: ModelRequest, model: str) -> int | None:
+        """Tokens of the prompt, in the form of vLLM's tokenizer; None where the engine has none."""
+        if time.monotonic() < self._asks_again_at:
+            return None
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": with_captions(request.messages),
+            "add_generation_prompt": True,
+        }
+        if request.body.get("tools"):
+            body["tools"] = request.body["tools"]
+        try:
+            with network_errors():
+                async with self._http.stream(
+                    "POST", f"{self._root}/tokenize", json=body
+                ) as response:
+                    text = await self._read(response, COUNT_BYTES_MAX)
+        except EngineError:
+            text = b""
+        value = json_of(text) if text and response.status_code == 200 else None
+        count = value.get("count") if isinstance(value, dict) else None
+        if isinstance(count, int) and not isinstance(count, bool) and count > 0:
+            return count
+        self._asks_again_at = time.monotonic() + ASK_AGAIN_S
+        return None

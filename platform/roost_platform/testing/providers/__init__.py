@@ -1,0 +1,1 @@
+"""Providers that follow a script, as servers on loopback."""

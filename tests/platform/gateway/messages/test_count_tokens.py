@@ -1,0 +1,67 @@
+"""Tokens are counted by the target where it can, else estimated; the count is never refused."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anthropic import AsyncAnthropic
+
+from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.anthropic import KEY, MODEL, ScriptedAnthropic
+
+HELLO: Any = [{"role": "user", "content": "Hello " * 100}]
+LOOK: Any = {"name": "look", "input_schema": {"type": "object"}}
+
+
+@pytest.fixture
+async def claude() -> AsyncIterator[ScriptedAnthropic]:
+    async with ScriptedAnthropic() as server:
+        yield server
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, claude: ScriptedAnthropic) -> AsyncIterator[GatewayServer]:
+    settings: dict[str, Any] = {
+        "providers": {"far": {"base_url": claude.base_url, "api_key": KEY, "wire": "anthropic"}},
+        "models": {"claude": {"targets": [f"far/{MODEL}"]}},
+    }
+    async with gateway_server(tmp_path, overrides=settings) as server:
+        yield server
+
+
+async def count(gateway: GatewayServer, model: str) -> int:
+    async with AsyncAnthropic(base_url=gateway.url, api_key=gateway.secret) as client:
+        counted = await client.messages.count_tokens(
+            model=model, messages=HELLO, system="Be kind.", tools=[LOOK]
+        )
+    return counted.input_tokens
+
+
+async def test_a_provider_of_the_same_wire_counts_itself(
+    gateway: GatewayServer, claude: ScriptedAnthropic
+) -> None:
+    claude.tokens = 1234
+    assert await count(gateway, "claude") == 1234
+    assert claude.requests[-1]["tools"] == [LOOK]
+
+
+async def test_the_engine_in_use_counts_the_prompt_itself(gateway: GatewayServer) -> None:
+    # A token of the scripted engine is a word.
+    assert await count(gateway, "fast") == 102
+
+
+async def test_where_nobody_counts_the_size_is_an_estimate(
+    gateway: GatewayServer, claude: ScriptedAnthropic
+) -> None:
+    claude.tokens = 0
+    assert 140 < await count(gateway, "claude") < 200
+
+
+async def test_a_count_is_no_call_and_needs_a_key(gateway: GatewayServer) -> None:
+    body = {"model": "fast", "messages": HELLO}
+    response = await gateway.post("/v1/messages/count_tokens", body, secret="sk-roost-wrong")
+    assert response.status_code == 401
+    assert response.json()["error"]["type"] == "authentication_error"
+    assert (await gateway.post("/v1/messages/count_tokens", body)).status_code == 200
+    assert gateway.engine.requests == []
