@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from pydantic import SecretStr
 
-from roost_inference.client.engine_client import EngineClient
+from roost_inference.client.engine_client import READ_TIMEOUT_S, EngineClient
 from roost_inference.errors import UnknownModel
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.base.engine import Database
@@ -23,6 +23,8 @@ from roost_platform.gateway.serving import Serving
 from roost_platform.settings.config import Settings
 from roost_workflows.agents import AgentRegistry
 
+ENGINE_FIRST_BYTE_S = 900.0  # it tells that it lives while it reads; see READ_TIMEOUT_S
+
 
 def open_catalogue(settings: Settings) -> Catalogue:
     """The providers and models of these settings. Raises ConfigError for one that does not fit."""
@@ -30,8 +32,8 @@ def open_catalogue(settings: Settings) -> Catalogue:
     providers: dict[str, Provider] = {
         name: OpenAIProvider(name, config) for name, config in configs.items()
     }
-    calls_max = {name: config.concurrency for name, config in configs.items()}
-    catalogue = Catalogue(settings.gateway, providers, calls_max)
+    engine_model = settings.engine.model_name or ""
+    catalogue = Catalogue(settings.gateway, providers, configs, engine_model)
     try:
         catalogue.add(settings.models)
     except ValueError as error:
@@ -46,16 +48,17 @@ async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[
     try:
         yield Gateway(Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()))
     finally:
-        for provider in catalogue.providers.values():
-            await provider.close()
+        await catalogue.close()
 
 
 def _engine_in_use(settings: Settings) -> ProviderConfig:
-    """The engine of this installation, as a provider."""
+    """The engine of this installation, as a provider. It may read a long prompt on few cores."""
     engine = with_engine_key(settings).engine
     return ProviderConfig(
         base_url=settings.engine_url,
         api_key=SecretStr(engine.api_key.get_secret_value()),
+        first_byte_timeout_s=ENGINE_FIRST_BYTE_S,
+        read_timeout_s=READ_TIMEOUT_S,
     )
 
 
@@ -81,8 +84,7 @@ async def routed_models(
     finally:
         for client in others.values():
             await client.close()
-        for provider in catalogue.providers.values():
-            await provider.close()
+        await catalogue.close()
 
 
 def check_models(registry: AgentRegistry, catalogue: Catalogue) -> None:
