@@ -14,7 +14,7 @@ EngineError
 └── StreamBroken          502  a provider's answer ended in the middle
 """
 
-from roost_inference.errors import EngineError, EngineRefused, EngineUnavailable
+from roost_inference.errors import EngineError, EngineRefused, EngineSilent, EngineUnavailable
 
 
 class Unauthorized(EngineError):
@@ -94,7 +94,7 @@ class ProviderRefused(EngineRefused):
     code = "provider_refused"
 
 
-class ProviderSilent(EngineUnavailable):
+class ProviderSilent(EngineSilent):
     """The provider does not answer in time."""
 
     http_status = 504

@@ -17,6 +17,7 @@ from roost_platform.gateway.door import Gateway
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.providers.openai import OpenAIProvider
 from roost_platform.gateway.providers.provider import Provider
+from roost_platform.gateway.recording import recording
 from roost_platform.gateway.routing.catalogue import Catalogue
 from roost_platform.gateway.routing.router import Router
 from roost_platform.gateway.serving import Serving
@@ -80,7 +81,8 @@ async def routed_models(
         if config.wire == "openai"
     }
     try:
-        yield RoutedModels({BUNDLED: engine, **others}, Router(catalogue), GatewayKeys(database))
+        async with recording(GatewayKeys(database)) as recorder:
+            yield RoutedModels({BUNDLED: engine, **others}, Router(catalogue), recorder)
     finally:
         for client in others.values():
             await client.close()

@@ -5,10 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx2
-
 from roost_inference.client.engine_client import network_errors
-from roost_inference.errors import EngineUnavailable
+from roost_inference.errors import EngineSilent
 from roost_platform.gateway.errors import ProviderSilent
 
 # Unknown to some providers: one that refuses a field by name is not sent it again.
@@ -21,10 +19,8 @@ def provider_errors() -> Iterator[None]:
     try:
         with network_errors():
             yield
-    except EngineUnavailable as error:
-        if isinstance(error.__cause__, httpx2.ReadTimeout):
-            raise ProviderSilent("The provider has gone silent") from error
-        raise
+    except EngineSilent as error:
+        raise ProviderSilent("The provider has gone silent") from error
 
 
 @dataclass(slots=True)

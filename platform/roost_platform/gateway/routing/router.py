@@ -133,12 +133,15 @@ class Router:
 async def _beginning(
     taken: Taken, items: AsyncGenerator[T, None], begins: Callable[[T], bool]
 ) -> list[T]:
-    """The items until the answer has begun. Raises ProviderSilent, EngineFailed for no content."""
+    """The items until the answer has begun. Raises ProviderSilent where the first one takes too
+    long, EngineFailed for an answer without content.
+    """
     held: list[T] = []
     bound_s = taken.target.first_byte_timeout_s
     try:
-        async with asyncio.timeout(bound_s):
+        async with asyncio.timeout(bound_s) as clock:
             async for item in items:
+                clock.reschedule(None)
                 held.append(item)
                 if begins(item) or len(held) >= HELD_MAX:
                     taken.attempt.answered()

@@ -9,12 +9,12 @@ from roost_inference.errors import (
     BodyTooLarge,
     EngineError,
     EngineRefused,
-    EngineUnavailable,
+    EngineSilent,
     InvalidRequest,
     PromptTooLong,
     UnknownModel,
 )
-from roost_platform.gateway.errors import Overloaded, ProviderSilent
+from roost_platform.gateway.errors import Overloaded
 from roost_platform.gateway.routing.catalogue import Catalogue, RoutedModel, Target
 from roost_platform.gateway.routing.health import Attempt
 from roost_platform.gateway.routing.slots import first_free
@@ -180,6 +180,4 @@ def helps_elsewhere(error: EngineError) -> bool:
 
 def is_worth_repeating(error: EngineError) -> bool:
     """Whether the same target may answer a moment later. A silent one has had all its time."""
-    if isinstance(error, InvalidRequest | EngineRefused | ProviderSilent):
-        return False
-    return error.retryable or isinstance(error, EngineUnavailable)
+    return error.retryable and not isinstance(error, InvalidRequest | EngineRefused | EngineSilent)

@@ -100,7 +100,7 @@ class Generator:
         spent, began, first_at, why = Spending(), time.time(), None, ""
         forced = schema
         for _ in range(TRIES_MAX):
-            request = _request(messages, agent, record.cache_salt, forced)
+            request = _request(messages, agent, record, forced)
             try:
                 done, first = await self._ask(request)
             except InvalidRequest:
@@ -108,7 +108,7 @@ class Generator:
                     raise
                 # The engine can't follow this schema: the answer is checked anyway.
                 forced = None
-                done, first = await self._ask(_request(messages, agent, record.cache_salt, None))
+                done, first = await self._ask(_request(messages, agent, record, None))
             first_at = first_at or first
             spent = spent.plus(done)
             text = without_fence(done.text) if schema is not None else done.text
@@ -141,7 +141,7 @@ class Generator:
 def _request(
     messages: list[dict[str, Any]],
     agent: Agent | None,
-    cache_salt: str,
+    record: FlowRecord,
     schema: Mapping[str, Any] | None,
 ) -> ChatRequest:
     settings = agent.model if agent is not None else ModelSettings()
@@ -158,9 +158,11 @@ def _request(
         top_p=settings.top_p,
         seed=settings.seed,
         stop=list(settings.stop),
-        cache_salt=cache_salt,
+        cache_salt=record.cache_salt,
         priority=PRIORITY_CONTINUATION,
         extra=extra,
         model=settings.name,
-        agent=agent.name if agent is not None else "",
+        agent=agent.name if agent is not None else record.name,
+        person=record.facts.person.id,
+        session=record.facts.session.id,
     )
