@@ -23,6 +23,8 @@ from roost_platform.testing.upstreams.upstream import (
     upstream,
 )
 
+pytestmark = pytest.mark.usefixtures("sqlite_url")  # a migrated file is copied
+
 CHAT = "/v1/chat/completions"
 TOO_LONG = {  # of one prompt, in the words of each engine
     "llama": refused(

@@ -56,13 +56,15 @@ def refused(
 class Upstream:
     """Answers each request by the next act; the last one repeats.
 
-    requests: bodies of POST, oldest first. headers: theirs. left_at: monotonic seconds at which
-    clients closed a connection whose answer had not ended.
+    listed: the answer to GET. requests: bodies of POST, oldest first. headers: theirs.
+    left_at: monotonic seconds at which clients closed a connection whose answer had not ended.
     """
 
     def __init__(self, *acts: Act, models: Sequence[str] = ("upstream",)) -> None:
         self.acts = list(acts) or [Act(events=said("Hello"))]
-        self.models = models
+        entries = [{"id": name, "object": "model"} for name in models]
+        listed = json.dumps({"object": "list", "data": entries}).encode()
+        self.listed = Act(body=listed, headers={"content-type": "application/json"})
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.left_at: list[float] = []
@@ -76,9 +78,7 @@ class Upstream:
             size = min(int(headers.get("content-length", 0)), BODY_MAX)
             body = await reader.readexactly(size)
             if head[0].startswith("GET"):
-                entries = [{"id": name, "object": "model"} for name in self.models]
-                listed = json.dumps({"object": "list", "data": entries}).encode()
-                act = Act(body=listed, headers={"content-type": "application/json"})
+                act = self.listed
             else:
                 self.requests.append(json.loads(body))
                 self.headers.append(headers)
