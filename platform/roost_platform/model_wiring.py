@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -13,16 +14,17 @@ from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.agents import RoutedModels
 from roost_platform.gateway.config import BUNDLED, ProviderConfig
-from roost_platform.gateway.door import Gateway
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.providers.openai import OpenAIProvider
 from roost_platform.gateway.providers.provider import Provider
 from roost_platform.gateway.recording import recording
 from roost_platform.gateway.routing.catalogue import Catalogue
 from roost_platform.gateway.routing.router import Router
-from roost_platform.gateway.serving import Serving
 from roost_platform.settings.config import Settings
 from roost_workflows.agents import AgentRegistry
+
+if TYPE_CHECKING:
+    from roost_platform.gateway.door import Gateway
 
 ENGINE_FIRST_BYTE_S = 900.0  # it tells that it lives while it reads; see READ_TIMEOUT_S
 
@@ -43,8 +45,12 @@ def open_catalogue(settings: Settings) -> Catalogue:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: Settings, database: Database) -> AsyncIterator["Gateway"]:
     """The gateway, as an ASGI app for the addresses under /v1."""
+    # Loaded here: a worker routes and does not serve.
+    from roost_platform.gateway.door import Gateway
+    from roost_platform.gateway.serving import Serving
+
     catalogue = open_catalogue(settings)
     try:
         yield Gateway(Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()))

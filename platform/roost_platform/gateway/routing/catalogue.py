@@ -101,11 +101,11 @@ class Catalogue:
 
     def add(self, models: Models) -> None:
         """Take the models of the settings. Raises ValueError, which names what does not fit."""
-        check_models(models, self.providers)
+        own = {BUNDLED, DEFAULT, self.engine_model} - {""}
+        check_models(models, self.providers, own)
         for name, config in models.items():
             targets = [self._target(target, self._kept) for target in config.targets]
             self.models[name] = RoutedModel(name, targets, config)
-        own = {BUNDLED, DEFAULT, self.engine_model} - {""}
         check_default(self.config.default_model, {*self.models, *own}, self.providers)
 
     def named(self, name: str) -> str:

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from roost_platform.gateway.config import DEFAULT, MODEL_NAME, ModelConfig, Models
 
 
-def check_models(models: Models, providers: Collection[str]) -> None:
+def check_models(models: Models, providers: Collection[str], own: Collection[str]) -> None:
     """Raise ValueError for a name that can't be one, a target without a provider, a fallback that
-    is no model, and fallbacks that lead back to where they began.
+    is no model, and fallbacks that lead back to where they began. own: names of the engine in use.
     """
     for name, config in models.items():
         if not MODEL_NAME.fullmatch(name):
@@ -24,7 +24,7 @@ def check_models(models: Models, providers: Collection[str]) -> None:
                 )
         for kind, others in _lists(config):
             for other in others:
-                if other not in models and not is_direct(other, providers):
+                if other not in models and other not in own and not is_direct(other, providers):
                     raise ValueError(
                         f"{kind} of the model {name!r} names {other!r}, which is neither a model "
                         f"nor provider/model{_meant(other, models)}"
