@@ -12,6 +12,7 @@ EngineError
 ├── BodyTooLarge          413  not retryable
 ├── QueueFull             429  retryable after `retry_after_s`
 ├── EngineUnavailable     503  retryable: starting, stopping, connection refused or lost
+│   ├── EngineSilent      503  it is connected and sends nothing for too long
 │   └── AnswerUnfinished  503  in client/assembly.py: an answer came without its end
 └── EngineFailed          500  retryable: the kernels failed; the message says how
 """
@@ -124,6 +125,10 @@ class EngineUnavailable(EngineError):
     http_status = 503
     code = "engine_unavailable"
     retryable = True
+
+
+class EngineSilent(EngineUnavailable):
+    """The engine has gone silent."""
 
 
 class EngineFailed(EngineError):

@@ -25,8 +25,10 @@ async def warm(engine: EngineClient, agent: Agent, cache_salts: Sequence[str]) -
     """Have the agent's prefix computed once for each salt; returns for how many it was computed.
 
     Best effort and behind all other work. An engine that keeps no sessions is not asked: it may be
-    hosted, and bill this.
+    hosted, and bill this. An agent that names a model may be answered by another engine.
     """
+    if agent.model.name:
+        return 0
     try:
         if not await _keeps_sessions(engine):
             return 0

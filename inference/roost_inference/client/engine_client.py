@@ -15,7 +15,13 @@ import httpx2
 from roost_inference.client.assembly import AnswerAssembly, Completed, Delta, ToolCall
 from roost_inference.client.events import events_of
 from roost_inference.client.refusals import json_of, refusal
-from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, UnknownModel
+from roost_inference.errors import (
+    EngineError,
+    EngineFailed,
+    EngineSilent,
+    EngineUnavailable,
+    UnknownModel,
+)
 
 __all__ = ["ChatRequest", "Completed", "Delta", "EngineClient", "ToolCall"]
 
@@ -38,8 +44,8 @@ KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
 class ChatRequest:
     """One chat completion; messages and tools are OpenAI's, None leaves a field to the engine.
 
-    model: the model to ask for, empty for the engine's own. agent, person: for whom it is; they
-    stay on this side of the wire.
+    model: the model to ask for, empty for the engine's own. agent, person, session: for whom it
+    is; they stay on this side of the wire. session_id: the session that the engine keeps.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -56,6 +62,7 @@ class ChatRequest:
     model: str = ""
     agent: str = ""
     person: str = ""
+    session: str = ""
 
 
 class EngineClient:
@@ -100,8 +107,13 @@ class EngineClient:
         """Close every connection."""
         await self._http.aclose()
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
-        """Text as it comes, then one Completed, always the last item."""
+    async def stream(
+        self, request: ChatRequest, *, tells_start: bool = False
+    ) -> AsyncGenerator[Delta | Completed, None]:
+        """Text as it comes, then one Completed, always the last item.
+
+        tells_start: an empty Delta comes with the engine's first event, which may be no text.
+        """
         body = await self._body(request)
         headers = {"x-session-id": request.session_id} if request.session_id else {}
         url = f"{self._api}/chat/completions"
@@ -116,7 +128,8 @@ class EngineClient:
                         answer.end_mark()
                         break
                     delta = answer.add(event.value, is_event_error=event.is_error)
-                    if delta.text or delta.replaces:
+                    if delta.text or delta.replaces or tells_start:
+                        tells_start = False
                         yield delta
             held_back = answer.end()
             if held_back.text or held_back.replaces:
@@ -283,6 +296,6 @@ def network_errors() -> Iterator[None]:
     except httpx2.ConnectError as error:
         raise EngineUnavailable(f"The engine can't be reached: {error}") from error
     except httpx2.TimeoutException as error:
-        raise EngineUnavailable("The engine has gone silent") from error
+        raise EngineSilent("The engine has gone silent") from error
     except httpx2.RequestError as error:
         raise EngineUnavailable(f"The connection to the engine was lost: {error!r}") from error

@@ -35,11 +35,16 @@ def inner_request(request: ChatRequest) -> ModelRequest:
 async def agent_answer(
     target: Target, request: ModelRequest
 ) -> AsyncGenerator[Delta | Completed, None]:
-    """The target's answer as EngineClient tells answers: text as it comes, then one Completed."""
-    answer = Answer()
+    """The target's answer as EngineClient tells answers: an empty Delta with the first event, text
+    as it comes, then one Completed.
+    """
+    answer, has_begun = Answer(), False
     async with contextlib.aclosing(target.provider.stream(request, target.model, {})) as batches:
         async for batch in batches:
             answer.take(batch)
+            if not has_begun:
+                has_begun = True
+                yield Delta()
             for event in batch:
                 if isinstance(event, TextDelta) and event.text:
                     yield Delta(event.text)

@@ -1,7 +1,7 @@
 """Settings of the gateway: its bounds, the providers, and the models as aliases of targets."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -12,13 +12,16 @@ from pydantic import (
     Field,
     SecretStr,
     field_validator,
+    model_validator,
 )
 
 from roost_inference.config import ByteSize
 from roost_platform.gateway.request import Wire
 
 BUNDLED = "roost"  # the provider that is the engine of this installation
+DEFAULT = "default"  # the model of requests that name none
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}")
 TARGETS_MAX = 16
 MIB = 2**20
 
@@ -39,7 +42,10 @@ class ProviderConfig(BaseModel):
         default=120.0, gt=0, description="Bound of a silence in the middle of an answer."
     )
     concurrency: int | None = Field(
-        default=None, ge=1, description="Most calls at once; the rest tries the next target."
+        default=None,
+        ge=1,
+        description="Most calls at once of each process; further ones go to the next target, or "
+        "wait a moment where there is none.",
     )
 
     @field_validator("base_url")
@@ -64,12 +70,12 @@ class PriceConfig(BaseModel):
 
 
 def _target(value: Any) -> Any:
-    """`provider/model`, perhaps with `*weight`, as a target."""
+    """`provider/model`, perhaps with `*weight`, as a target; `roost` for the engine's own model."""
     if not isinstance(value, str):
         return value
     name, _, weight = value.partition("*")
     provider, slash, model = name.partition("/")
-    if not slash or not provider or not model:
+    if not provider or (provider != BUNDLED and not (slash and model)):
         raise ValueError(f"{value!r} is not a target; write provider/model, such as openai/gpt-5")
     return {"provider": provider, "model": model, **({"weight": weight} if weight else {})}
 
@@ -82,10 +88,19 @@ class TargetConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: str = Field(description=f"Name of a provider, `{BUNDLED}` for the engine in use.")
-    model: str = Field(min_length=1, description="The provider's name of the model.")
+    model: str = Field(
+        default="",
+        description=f"The provider's name of the model; of `{BUNDLED}` empty for the one it has.",
+    )
     weight: float = Field(default=1.0, gt=0, le=1000, description="Share among equals.")
     order: int = Field(default=0, ge=0, le=100, description="Lower ones are tried first.")
     price: PriceConfig | None = Field(default=None, description="Its price, if not the known one.")
+
+    @model_validator(mode="after")
+    def _names_a_model(self) -> Self:
+        if not self.model and self.provider != BUNDLED:
+            raise ValueError(f"the target {self.provider!r} needs a model")
+        return self
 
 
 class ModelConfig(BaseModel):

@@ -9,11 +9,12 @@ EngineError
 ├── BudgetExhausted       429  the key's money or tokens are spent or reserved
 ├── RateLimited           429  too many requests, tokens or parallel calls of one key
 ├── Overloaded            503  the gateway has as many calls as it can hold
+├── ProviderRefused       502  a provider refuses the gateway's key, account or address
 ├── ProviderSilent        504  a provider takes longer than its time
 └── StreamBroken          502  a provider's answer ended in the middle
 """
 
-from roost_inference.errors import EngineError
+from roost_inference.errors import EngineError, EngineRefused, EngineSilent, EngineUnavailable
 
 
 class Unauthorized(EngineError):
@@ -85,15 +86,22 @@ class Overloaded(Waiting):
     code = "overloaded"
 
 
-class ProviderSilent(EngineError):
+class ProviderRefused(EngineRefused):
+    """A provider refuses this gateway; the client's own key is well."""
+
+    http_status = 502
+    type = "server_error"
+    code = "provider_refused"
+
+
+class ProviderSilent(EngineSilent):
     """The provider does not answer in time."""
 
     http_status = 504
     code = "provider_timeout"
-    retryable = True
 
 
-class StreamBroken(EngineError):
+class StreamBroken(EngineUnavailable):
     """The provider's answer ended in the middle."""
 
     http_status = 502

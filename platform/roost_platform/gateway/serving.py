@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from roost_inference.errors import EngineError, EngineFailed
@@ -55,9 +55,10 @@ class Serving:
         request: ModelRequest,
         key: GatewayKey,
     ) -> None:
-        if not key.may_use(request.model):
+        if not key.may_use(self.router.catalogue.named(request.model)):
             raise ModelNotAllowed(f"This key may not use the model {request.model!r}")
-        model = self.router.catalogue.find(request.model)
+        model = await self.router.catalogue.resolve(request.model)
+        request = request if request.model else replace(request, model=model.name)
         request = self.prices.bounded(request, model, key)
         await self.keys.reserve(self.prices.reservation(exchange.call_id, request, model, key))
         trace = CallTrace(prompt_bytes=request.prompt_bytes)

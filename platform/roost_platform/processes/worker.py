@@ -15,8 +15,8 @@ def run(settings: Settings) -> int:
 async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
     from roost_platform.intake import TemporalDoorbell, ringing
+    from roost_platform.model_wiring import routed_models
     from roost_platform.processes.beating import beating
-    from roost_platform.processes.models import routed_models
     from roost_platform.telemetry.measuring import measured
     from roost_platform.wiring import (
         engine_client,
@@ -36,6 +36,7 @@ async def _work(running: ProcessContext) -> None:
         open_storage(settings) as stores,
         engine_client(settings) as engine,
         engine_hints(engine) as hints,
+        routed_models(settings, stores.database, engine, registry) as models,
     ):
         await stores.agent_versions.record(versions_of(registry))
         try:
@@ -49,7 +50,6 @@ async def _work(running: ProcessContext) -> None:
             beating(stores.heartbeats, "worker", running.ready),
             warming(settings, stores, engine, registry),
             ringing(stores, TemporalDoorbell(client, settings.worker.task_queue)),
-            routed_models(settings, stores.database, engine, registry) as models,
         ):
             await run_worker(
                 client,

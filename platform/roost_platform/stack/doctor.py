@@ -20,6 +20,7 @@ from roost_platform.stack import local_ports, probes
 from roost_platform.stack.health import check, heartbeat
 from roost_platform.stack.machine import Check, data_folder, machine
 from roost_platform.stack.probes import reach
+from roost_platform.views.gateway.findings import Finding, agent_findings, gateway_findings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -64,7 +65,8 @@ def _all(found: InUse) -> Iterator[Check]:
     yield from _model(settings)
     parts, is_up = _parts(found)
     yield from parts
-    yield _agents(settings, found, is_up)
+    yield from _agents(settings, found, is_up)
+    yield from (_of_finding(one) for one in asyncio.run(gateway_findings(settings)))
     yield from asyncio.run(_channels(settings))
     if is_up:
         yield from asyncio.run(_reported(settings))
@@ -130,6 +132,10 @@ def _of_problem(problem: "Problem") -> Check:
     return Check("answers", level, f"{problem.title}{detail} ({turns}; see Overview)")
 
 
+def _of_finding(finding: Finding) -> Check:
+    return Check(finding.name, finding.level, finding.detail)
+
+
 def _compare_schema(connection: "Connection") -> None:
     """Raise when the tables are not those of this version."""
     from alembic import command
@@ -188,8 +194,8 @@ def _not_running(settings: Settings) -> Iterator[Check]:
         yield Check("web port", "broken", f"{port} is in use{f' by {by}' if by else ''}")
 
 
-def _agents(settings: Settings, found: InUse, is_up: bool) -> Check:
-    """The agents that a running stack names, else those that load here."""
+def _agents(settings: Settings, found: InUse, is_up: bool) -> Iterator[Check]:
+    """The agents that a running stack names, else those that load here, with their models."""
     if is_up:
         url = (
             found.run.url if found.run else f"http://{reach(settings.web.host)}:{settings.web.port}"
@@ -197,7 +203,8 @@ def _agents(settings: Settings, found: InUse, is_up: bool) -> Check:
         token = running_stack.read_token(settings.data_dir)
         status, body = probes.get_json(f"{url}/api/agents", token=token)
         if status == 200 and body.get("agents"):
-            return Check("agents", "ok", ", ".join(str(name) for name in body["agents"]))
+            yield Check("agents", "ok", ", ".join(str(name) for name in body["agents"]))
+            return
     from roost_workflows.agents import load_agents
     from roost_workflows.errors import AgentsError
 
@@ -205,9 +212,11 @@ def _agents(settings: Settings, found: InUse, is_up: bool) -> Check:
         with contextlib.redirect_stdout(sys.stderr):  # their modules may print
             registry = load_agents(",".join(settings.agents))
     except AgentsError as error:
-        return Check("agents", "broken", str(error))
+        yield Check("agents", "broken", str(error))
+        return
     rest = [name for name in registry.names if name != registry.default]
-    return Check("agents", "ok", ", ".join([registry.default, *rest]))
+    yield Check("agents", "ok", ", ".join([registry.default, *rest]))
+    yield from (_of_finding(one) for one in agent_findings(settings, registry))
 
 
 async def _channels(settings: Settings) -> list[Check]:

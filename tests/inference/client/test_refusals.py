@@ -50,6 +50,7 @@ def test_llama_server_gives_both_numbers_in_fields() -> None:
     error = refusal(400, {}, json.dumps({"error": LLAMA}).encode())
     assert isinstance(error, PromptTooLong)
     assert (error.prompt_tokens, error.limit_tokens) == (9012, 8192)
+    assert error.code == "context_length_exceeded"  # not llama-server's own
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def definition_of(agent: Agent | Flow) -> dict[str, Any]:
 
 def _model(settings: ModelSettings) -> dict[str, Any]:
     """What is set; the rest is left to the engine."""
-    values = {**asdict(settings), "stop": list(settings.stop) or None}
+    unset = {"stop": list(settings.stop) or None, "name": settings.name or None}
+    values = {**asdict(settings), **unset}
     return {name: value for name, value in values.items() if value is not None}
 
 

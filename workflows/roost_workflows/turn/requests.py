@@ -58,6 +58,7 @@ def build_request(
         extra=_extra(agent, context.given.schema if context.given and forces else None, last=last),
         model=settings.name,
         agent=agent.name,
+        person=context.person_id,
     )
 
 
@@ -124,7 +125,6 @@ def warming_request(agent: Agent, cache_salt: str) -> ChatRequest:
         temperature=0,
         cache_salt=cache_salt,
         priority=PRIORITY_BACKGROUND,
-        model=agent.model.name,
         agent=agent.name,
     )
 

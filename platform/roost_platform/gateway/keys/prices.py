@@ -66,7 +66,7 @@ class Prices:
             call_id=call_id,
             outcome=outcome,
             status=status,
-            target=trace.target.name if trace.target else trace.model,
+            target=trace.target_name,
             error_code=code,
             input_tokens=usage.input_tokens,
             cached_tokens=usage.cached_tokens,

@@ -6,13 +6,18 @@ from typing import Any
 
 import httpx2
 
-from roost_inference.client.engine_client import is_loopback, network_errors
+from roost_inference.client.engine_client import is_loopback
 from roost_inference.client.events import events_of
 from roost_inference.client.refusals import json_of, refusal
-from roost_inference.errors import EngineFailed
+from roost_inference.errors import EngineFailed, EngineUnavailable, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
+from roost_platform.gateway.providers.failures import (
+    OPTIONAL_FIELDS,
+    RefusedFields,
+    provider_errors,
+)
 from roost_platform.gateway.request import ModelRequest, Wire
 
 ERROR_BYTES_MAX = 64 * 1024
@@ -29,7 +34,8 @@ class OpenAIProvider:
 
     def __init__(self, name: str, config: ProviderConfig) -> None:
         self.name = name
-        self._config = config
+        self._refused = RefusedFields()
+        self._served = ""  # the model that it serves, where it was asked for
         url = httpx2.URL(config.base_url)
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
         self._key = config.api_key.get_secret_value().encode()
@@ -61,32 +67,42 @@ class OpenAIProvider:
         body = {
             **request.body,
             **hints,
-            "model": model,
+            "model": model or await self._served_model(),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        # In a header it does no harm to a provider that does not know it.
+        session_id = body.pop("session_id", None)
+        headers = {"x-session-id": str(session_id)} if session_id else {}
         if request.n > 1:
             body["n"] = request.n
         decoder = ChatDecoder()
-        with network_errors():
-            async with (
-                self._accepted("/chat/completions", body) as response,
-                contextlib.aclosing(events_of(response)) as chunks,
-            ):
-                async for chunk in chunks:
-                    if chunk.is_end:
-                        decoder.end_mark()
-                        break
-                    events = decoder.feed(chunk.value, is_event_error=chunk.is_error)
-                    if events:
-                        yield events
+        try:
+            with provider_errors():
+                async with (
+                    self._accepted("/chat/completions", body, headers) as response,
+                    contextlib.aclosing(events_of(response)) as chunks,
+                ):
+                    async for chunk in chunks:
+                        if chunk.is_end:
+                            decoder.end_mark()
+                            break
+                        events = decoder.feed(chunk.value, is_event_error=chunk.is_error)
+                        if events:
+                            yield events
+        except UnknownModel as error:
+            if model:
+                raise
+            self._served = ""  # it serves another one than when we looked
+            raise EngineUnavailable(f"The engine's model has changed: {error.message}") from error
         if events := decoder.end():
             yield events
 
     async def embed(self, body: Mapping[str, Any], model: str) -> Mapping[str, Any]:
         """The answer to an embeddings request; see Provider."""
-        with network_errors():
-            async with self._accepted("/embeddings", {**body, "model": model}) as response:
+        named = {**body, "model": model or await self._served_model()}
+        with provider_errors():
+            async with self._accepted("/embeddings", named) as response:
                 value = json_of(await self._read(response, ANSWER_BYTES_MAX))
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
             raise EngineFailed("The provider's embeddings are not in OpenAI's form")
@@ -94,7 +110,7 @@ class OpenAIProvider:
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """The models it serves; see Provider."""
-        with network_errors():
+        with provider_errors():
             async with self._http.stream("GET", f"{self._api}/models") as response:
                 body = await self._read(response, ANSWER_BYTES_MAX)
         if response.status_code != 200:
@@ -105,14 +121,35 @@ class OpenAIProvider:
             raise EngineFailed("The provider's list of models is not in OpenAI's form")
         return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
 
+    async def _served_model(self) -> str:
+        """The first model that the provider serves."""
+        if not self._served:
+            entries = await self.models()
+            if not entries:
+                raise EngineUnavailable("The engine serves no model")
+            self._served = str(entries[0]["id"])
+        return self._served
+
     @contextlib.asynccontextmanager
-    async def _accepted(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
-        """A response with status 200; any other one is raised as the error it means."""
-        async with self._http.stream("POST", f"{self._api}{path}", json=body) as response:
-            if response.status_code != 200:
+    async def _accepted(
+        self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpx2.Response]:
+        """A response with status 200; any other one is raised as the error it means. A request is
+        repeated without the optional fields that the provider refuses.
+        """
+        for _ in range(1 + len(OPTIONAL_FIELDS)):
+            body = self._refused.without(body)
+            url = f"{self._api}{path}"
+            async with self._http.stream("POST", url, json=body, headers=headers) as response:
+                if response.status_code == 200:
+                    if body.get("stream"):
+                        self._refused.accepted()
+                    yield response
+                    return
                 text = await self._read(response, ERROR_BYTES_MAX)
-                raise refusal(response.status_code, response.headers, text)
-            yield response
+            if not self._refused.learn(response.status_code, text, body):
+                break
+        raise refusal(response.status_code, response.headers, text)
 
     async def _read(self, response: httpx2.Response, most: int) -> bytes:
         """At most `most` bytes of the body, without our key, which some providers repeat."""

@@ -1,40 +1,40 @@
 """Sends a request to the first target that answers; no other one is tried after its first byte."""
 
+import asyncio
 import contextlib
-import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from roost_inference.errors import (
-    ContentRefused,
-    EngineError,
-    EngineFailed,
-    EngineRefused,
-    EngineUnavailable,
-    InvalidRequest,
-    PromptTooLong,
-    QueueFull,
-    UnknownModel,
+from roost_inference.errors import ContentRefused, EngineError, EngineFailed, EngineRefused
+from roost_platform.gateway.config import BUNDLED
+from roost_platform.gateway.errors import ProviderRefused, ProviderSilent, StreamBroken
+from roost_platform.gateway.events import (
+    CallDelta,
+    Event,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    Usage,
 )
-from roost_platform.gateway.errors import Overloaded, ProviderSilent, StreamBroken
-from roost_platform.gateway.events import CallDelta, Event, ReasoningDelta, TextDelta, Usage
 from roost_platform.gateway.request import ModelRequest
-from roost_platform.gateway.routing.catalogue import Catalogue, RoutedModel, Target
-
-TRIES_MAX = 16  # of one request, over all its models and targets
+from roost_platform.gateway.routing.catalogue import Catalogue, Target
+from roost_platform.gateway.routing.search import Search, Taken
 
 T = TypeVar("T")
 Ask = Callable[[Target], AsyncGenerator[T, None]]
+
+HELD_MAX = 64  # items before the one with which an answer begins
 
 
 @dataclass(slots=True)
 class CallTrace:
     """What becomes of one call, for usage, pages and spans; filled while it runs.
 
-    Times are monotonic seconds. model: the provider's name of it, where there is no target. tries:
-    targets that were asked, with the code of the error of each that failed.
+    Times are monotonic seconds. target: the one that answered. model: the provider's own name of
+    it. tries: targets that were asked and failed, with the code of the error, and those that were
+    passed over as `busy` or `cooling`.
     """
 
     started: float = field(default_factory=time.monotonic)
@@ -46,13 +46,23 @@ class CallTrace:
     produced_bytes: int = 0
     tries: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def target_name(self) -> str:
+        """`provider/model` of the target that answered, empty for none."""
+        if self.target is None or not self.target.model:
+            return f"{BUNDLED}/{self.model}" if self.model else ""
+        return self.target.name
+
+
+def _at_once(item: Any) -> bool:
+    return True
+
 
 @dataclass(slots=True)
 class Router:
-    """Routes requests over a catalogue. choose: chance, for weights and the order of equals."""
+    """Routes requests over a catalogue."""
 
     catalogue: Catalogue
-    choose: random.Random = field(default_factory=random.Random)
 
     async def stream(
         self, request: ModelRequest, trace: CallTrace, hints: Mapping[str, Any]
@@ -62,111 +72,96 @@ class Router:
         """
 
         def ask(target: Target) -> AsyncGenerator[Sequence[Event], None]:
-            return target.provider.stream(request, target.model, hints)
+            # They are for the engine in use, and no other provider needs to see them.
+            own = hints if target.provider.name == BUNDLED else {}
+            return target.provider.stream(request, target.model, own)
 
-        routed = self.route(request.model, trace, ask)
+        routed = self.route(request.model, trace, ask, begins=_has_content)
         try:
             async with contextlib.aclosing(routed) as batches:
                 async for batch in batches:
                     for event in batch:
                         match event:
                             case TextDelta() | ReasoningDelta():
-                                trace.produced_bytes += len(event.text)
+                                trace.produced_bytes += len(event.text.encode(errors="replace"))
                             case CallDelta():
                                 trace.produced_bytes += len(event.name) + len(event.arguments)
                             case Usage():
                                 trace.usage = event
+                            case Started():
+                                trace.model = event.model
                     yield batch
         except EngineError as error:
-            raise error if trace.target is None else _broken(error) from error
+            raise _told(error, trace) from error
 
-    async def route(self, model: str, trace: CallTrace, ask: Ask[T]) -> AsyncGenerator[T, None]:
+    async def route(
+        self,
+        model: str,
+        trace: CallTrace,
+        ask: Ask[T],
+        *,
+        begins: Callable[[T], bool] = _at_once,
+    ) -> AsyncGenerator[T, None]:
         """What the first target says that answers when it is asked this way. Raises EngineError.
 
-        Before its first item, a target that fails is followed by the next one.
+        A target that fails before its answer begins is followed by the next one. begins: whether an
+        answer begins with this item; what comes before is held back with it.
         """
-        last = _LastError()
-        for target in self._candidates(model, trace, last):
+        search = Search(await self.catalogue.resolve(model), self.catalogue, trace.tries)
+        while True:
+            taken = await search.next()
+            target, attempt = taken.target, taken.attempt
             try:
-                async with contextlib.aclosing(_asked(target, ask)) as items:
-                    async for item in items:
-                        if trace.target is None:
-                            trace.target, trace.first = target, time.monotonic()
+                async with contextlib.aclosing(ask(target)) as items:
+                    beginning = await _beginning(taken, items, begins)
+                    trace.target, trace.first = target, time.monotonic()
+                    for item in beginning:
                         yield item
+                    async for item in items:
+                        yield item
+                    attempt.completed()
                 return
             except EngineError as error:
-                trace.tries.append((target.name, error.code))
-                if trace.target is not None or not _helps_elsewhere(error):
+                attempt.failed(error)
+                if trace.target is not None:
                     raise
-                last.error = error
-        raise last.error or Overloaded("Every target of this model is busy or cooling down")
-
-    def _candidates(self, name: str, trace: CallTrace, last: "_LastError") -> Iterator[Target]:
-        """The targets to try, in order: of the model, then of the models it falls back to."""
-        model = self.catalogue.find(name)
-        tries = 0
-        seen = {model.name}
-        queue: list[RoutedModel] = [model]
-        while queue:
-            model = queue.pop(0)
-            for target in model.ordered(self.choose):
-                if tries >= TRIES_MAX:
-                    return
-                if target.is_full or not target.health.begin():
-                    trace.tries.append((target.name, "busy" if target.is_full else "cooling"))
-                    continue
-                tries += 1
-                yield target
-            is_too_long = isinstance(last.error, PromptTooLong)
-            for other in model.config.longer if is_too_long else model.config.fallbacks:
-                if other not in seen:
-                    seen.add(other)
-                    with contextlib.suppress(UnknownModel):
-                        queue.append(self.catalogue.find(other))
+                search.failed(target, error)
+            finally:
+                taken.leave()
 
 
-async def _asked(target: Target, ask: Ask[T]) -> AsyncGenerator[T, None]:
-    """What the target says; its health learns what becomes of it."""
-    target.in_flight += 1
-    is_settled = False
+async def _beginning(
+    taken: Taken, items: AsyncGenerator[T, None], begins: Callable[[T], bool]
+) -> list[T]:
+    """The items until the answer has begun. Raises ProviderSilent where the first one takes too
+    long, EngineFailed for an answer without content.
+    """
+    held: list[T] = []
+    bound_s = taken.target.first_byte_timeout_s
     try:
-        async with contextlib.aclosing(ask(target)) as items:
+        async with asyncio.timeout(bound_s) as clock:
             async for item in items:
-                if not is_settled:
-                    is_settled = True
-                    target.health.succeed()
-                yield item
-    except EngineError as error:
-        is_settled = True
-        target.health.fail(error)
-        raise
-    finally:
-        target.in_flight -= 1
-        if not is_settled:
-            target.health.leave()
+                clock.reschedule(None)
+                held.append(item)
+                if begins(item) or len(held) >= HELD_MAX:
+                    taken.attempt.answered()
+                    return held
+    except TimeoutError:
+        raise ProviderSilent(f"{taken.target.name} sent nothing for {bound_s:g} s") from None
+    raise EngineFailed("The provider's answer has no content")
 
 
-@dataclass(slots=True)
-class _LastError:
-    """Why the target before failed."""
-
-    error: EngineError | None = None
+def _has_content(batch: Sequence[Event]) -> bool:
+    """Whether a client is told anything of this batch."""
+    return any(not isinstance(event, Started) for event in batch)
 
 
-def _helps_elsewhere(error: EngineError) -> bool:
-    """Whether another target may answer what this one refused."""
-    if isinstance(error, InvalidRequest):
-        return isinstance(error, PromptTooLong | UnknownModel)
-    return (
-        isinstance(
-            error, EngineRefused | QueueFull | EngineUnavailable | EngineFailed | ProviderSilent
-        )
-        or error.retryable
-    )
-
-
-def _broken(error: EngineError) -> EngineError:
-    """An error after the first byte, as the client is told."""
+def _told(error: EngineError, trace: CallTrace) -> EngineError:
+    """An error as the client is told."""
     if isinstance(error, ContentRefused | StreamBroken):
         return error
-    return StreamBroken(f"The provider's answer broke off: {error.message}")
+    if trace.target is not None:
+        return StreamBroken(f"The provider's answer broke off: {error.message}")
+    if isinstance(error, EngineRefused):
+        return ProviderRefused(f"A provider refuses this gateway: {error.message}")
+    return error

@@ -112,7 +112,7 @@ class Generator:
         forced, tries = schema, 0
         while tries < TRIES_MAX:
             tries += 1
-            request = _request(messages, agent, record.cache_salt, forced)
+            request = _request(messages, agent, record, forced)
             try:
                 done, first = await self._ask(request, show)
             except InvalidRequest:
@@ -120,7 +120,7 @@ class Generator:
                     raise
                 # The engine can't follow this schema: the answer is checked anyway.
                 forced = None
-                request = _request(messages, agent, record.cache_salt, None)
+                request = _request(messages, agent, record, None)
                 done, first = await self._ask(request, show)
             first_at = first_at or first
             spent = spent.plus(done)
@@ -171,7 +171,7 @@ class Generator:
 def _request(
     messages: list[dict[str, Any]],
     agent: Agent | None,
-    cache_salt: str,
+    record: FlowRecord,
     schema: Mapping[str, Any] | None,
 ) -> ChatRequest:
     settings = agent.model if agent is not None else ModelSettings()
@@ -188,9 +188,11 @@ def _request(
         top_p=settings.top_p,
         seed=settings.seed,
         stop=list(settings.stop),
-        cache_salt=cache_salt,
+        cache_salt=record.cache_salt,
         priority=PRIORITY_CONTINUATION,
         extra=extra,
         model=settings.name,
-        agent=agent.name if agent is not None else "",
+        agent=agent.name if agent is not None else record.name,
+        person=record.facts.person.id,
+        session=record.facts.session.id,
     )

@@ -2,10 +2,11 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from roost_inference.client.engine_client import EngineClient
+from roost_inference.client.engine_client import READ_TIMEOUT_S, EngineClient
 from roost_inference.errors import UnknownModel
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.base.engine import Database
@@ -13,18 +14,21 @@ from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.agents import RoutedModels
 from roost_platform.gateway.config import BUNDLED, ProviderConfig
-from roost_platform.gateway.door import Gateway
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.providers.anthropic import AnthropicProvider
 from roost_platform.gateway.providers.engine import EngineProvider
 from roost_platform.gateway.providers.provider import Provider
+from roost_platform.gateway.recording import recording
 from roost_platform.gateway.request import Wire
 from roost_platform.gateway.routing.catalogue import Catalogue
 from roost_platform.gateway.routing.router import Router
-from roost_platform.gateway.serving import Serving
 from roost_platform.settings.config import Settings
 from roost_workflows.agents import AgentRegistry
 
+if TYPE_CHECKING:
+    from roost_platform.gateway.door import Gateway
+
+ENGINE_FIRST_BYTE_S = 900.0  # it tells that it lives while it reads; see READ_TIMEOUT_S
 PROVIDERS: dict[Wire, Callable[[str, ProviderConfig], Provider]] = {
     "openai": EngineProvider,
     "anthropic": AnthropicProvider,
@@ -37,8 +41,8 @@ def open_catalogue(settings: Settings) -> Catalogue:
     providers: dict[str, Provider] = {
         name: PROVIDERS[config.wire](name, config) for name, config in configs.items()
     }
-    calls_max = {name: config.concurrency for name, config in configs.items()}
-    catalogue = Catalogue(settings.gateway, providers, calls_max)
+    engine_model = settings.engine.model_name or ""
+    catalogue = Catalogue(settings.gateway, providers, configs, engine_model)
     try:
         catalogue.add(settings.models)
     except ValueError as error:
@@ -47,22 +51,27 @@ def open_catalogue(settings: Settings) -> Catalogue:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: Settings, database: Database) -> AsyncIterator["Gateway"]:
     """The gateway, as an ASGI app for the addresses under /v1."""
+    # Loaded here: a worker routes and does not serve.
+    from roost_platform.gateway.door import Gateway
+    from roost_platform.gateway.serving import Serving
+
     catalogue = open_catalogue(settings)
     try:
         yield Gateway(Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()))
     finally:
-        for provider in catalogue.providers.values():
-            await provider.close()
+        await catalogue.close()
 
 
 def _engine_in_use(settings: Settings) -> ProviderConfig:
-    """The engine of this installation, as a provider."""
+    """The engine of this installation, as a provider. It may read a long prompt on few cores."""
     engine = with_engine_key(settings).engine
     return ProviderConfig(
         base_url=settings.engine_url,
         api_key=SecretStr(engine.api_key.get_secret_value()),
+        first_byte_timeout_s=ENGINE_FIRST_BYTE_S,
+        read_timeout_s=READ_TIMEOUT_S,
     )
 
 
@@ -84,12 +93,12 @@ async def routed_models(
         if config.wire == "openai"
     }
     try:
-        yield RoutedModels({BUNDLED: engine, **others}, Router(catalogue), GatewayKeys(database))
+        async with recording(GatewayKeys(database)) as recorder:
+            yield RoutedModels({BUNDLED: engine, **others}, Router(catalogue), recorder)
     finally:
         for client in others.values():
             await client.close()
-        for provider in catalogue.providers.values():
-            await provider.close()
+        await catalogue.close()
 
 
 def check_models(registry: AgentRegistry, catalogue: Catalogue) -> None:

@@ -1,0 +1,1 @@
+"""The gateway as the console and the API show it."""

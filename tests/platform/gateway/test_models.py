@@ -1,0 +1,183 @@
+"""Which names are models: aliases, `provider/model`, and the engine in use without any settings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from roost_inference.errors import QueueFull
+from roost_platform.db import models
+from roost_platform.errors import ConfigError
+from roost_platform.model_wiring import open_catalogue
+from roost_platform.settings.config import load_settings
+from roost_platform.testing.gateway import gateway_server
+from roost_platform.testing.upstreams.upstream import refused, upstream
+from roost_platform.views.gateway.findings import gateway_findings
+from roost_platform.views.gateway.targets import target_views
+
+HELLO = {"messages": [{"role": "user", "content": "say Hello"}]}
+OPENAI = {"openai": {"base_url": "http://127.0.0.1:1/v1"}}
+
+
+@pytest.mark.usefixtures("sqlite_url")
+@pytest.mark.parametrize(
+    "name", ["", None, "default", "roost", "scripted", "roost/scripted"], ids=repr
+)
+async def test_the_engine_in_use_answers_without_any_settings(
+    tmp_path: Path, name: str | None
+) -> None:
+    async with gateway_server(tmp_path, overrides={}) as gateway:
+        response = await gateway.post("/v1/chat/completions", {**HELLO, "model": name})
+        assert response.status_code == 200, response.text
+        assert response.json()["model"] == name or (not name and response.json()["model"])
+        assert gateway.engine.requests[-1]["model"] == "scripted"
+        async with gateway.database.read() as session:
+            (row,) = list(await session.scalars(select(models.GatewayCall)))
+        assert row.target == "roost/scripted" and row.model == (name or "default")
+
+
+@pytest.mark.usefixtures("sqlite_url")
+async def test_a_request_without_a_model_takes_the_default_one(tmp_path: Path) -> None:
+    async with upstream() as provider:
+        overrides = {
+            "providers": {"p": {"base_url": provider.base_url}},
+            "models": {"main": {"targets": ["p/m"]}},
+            "gateway": {"default_model": "main"},
+        }
+        async with gateway_server(tmp_path, overrides=overrides) as gateway:
+            for name in ("", "default"):
+                await gateway.post("/v1/chat/completions", {**HELLO, "model": name})
+            assert [body["model"] for body in provider.requests] == ["m", "m"]
+            _, narrow = await gateway.new_key("narrow", models=("main",))
+            mine = await gateway.post("/v1/chat/completions", HELLO, narrow)
+            other = await gateway.post("/v1/chat/completions", {**HELLO, "model": "roost"}, narrow)
+            assert (mine.status_code, other.status_code) == (200, 403)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"providers": OPENAI, "models": {"a": {"targets": ["opnai/gpt"]}}},
+            "there is no provider 'opnai'; did you mean 'openai'?",
+        ),
+        (
+            {"providers": OPENAI, "models": {"a": {"targets": ["openai/x"], "fallbacks": ["b"]}}},
+            "fallbacks of the model 'a' names 'b', which is neither a model nor provider/model",
+        ),
+        (
+            {
+                "models": {
+                    "a": {"targets": ["roost"], "fallbacks": ["b"]},
+                    "b": {"targets": ["roost"], "fallbacks": ["c"]},
+                    "c": {"targets": ["roost"], "fallbacks": ["b"]},
+                }
+            },
+            "fallbacks leads back to where it began: b -> c -> b",
+        ),
+        (
+            {"models": {"a": {"targets": ["roost"], "longer": ["a"]}}},
+            "longer leads back to where it began: a -> a",
+        ),
+        ({"models": {"my model": {"targets": ["roost"]}}}, "'my model' can't be the name"),
+        (
+            {"models": {"fast": {"targets": ["roost"]}}, "gateway": {"default_model": "fsat"}},
+            "gateway.default_model names 'fsat', which is neither a model nor provider/model; did "
+            "you mean 'fast'?",
+        ),
+    ],
+)
+def test_models_that_do_not_fit_are_refused_at_the_start(
+    tmp_path: Path, given: dict[str, Any], words: str
+) -> None:
+    settings = load_settings({"data_dir": tmp_path, **given}, environ={})
+    with pytest.raises(ConfigError) as refused_by:
+        open_catalogue(settings)
+    assert words in str(refused_by.value)
+
+
+@pytest.mark.parametrize("target", ["openai/", "openai", "/x", "*3", "openai/*2"])
+def test_a_target_without_a_model_is_refused(tmp_path: Path, target: str) -> None:
+    given = {"data_dir": tmp_path, "providers": OPENAI, "models": {"a": {"targets": [target]}}}
+    with pytest.raises(ConfigError):
+        load_settings(given, environ={})
+
+
+def test_models_that_fall_back_to_each_other_over_two_lists_are_no_circle(tmp_path: Path) -> None:
+    given = {
+        "data_dir": tmp_path,
+        "models": {
+            "gpt-5.1": {"targets": ["roost*2", "roost/other"], "longer": ["big"]},
+            "big": {"targets": ["roost/"], "fallbacks": ["gpt-5.1", "roost/x"]},
+        },
+    }
+    catalogue = open_catalogue(load_settings(given, environ={}))
+    first, _ = catalogue.find("gpt-5.1").targets
+    assert (first.provider.name, first.model, first.weight) == ("roost", "", 2.0)
+    assert catalogue.find("big").targets[0].health is first.health
+
+
+async def test_the_console_sees_how_each_target_is(tmp_path: Path) -> None:
+    given = {
+        "data_dir": tmp_path,
+        "providers": {"openai": {**OPENAI["openai"], "concurrency": 2}},
+        "models": {"a": {"targets": ["openai/x", "roost"]}, "b": {"targets": ["openai/x"]}},
+    }
+    catalogue = open_catalogue(load_settings(given, environ={}))
+    target = catalogue.find("b").targets[0]
+    assert target.slots.take()
+    attempt = target.health.begin()
+    assert attempt is not None
+    first, second = target_views(catalogue)
+    assert (first.name, first.models, first.state) == ("openai/x", ("a", "b"), "up")
+    assert (first.in_flight, first.provider_in_flight, first.provider_most) == (1, 1, 2)
+    attempt.failed(QueueFull("slow down", retry_after_s=30))
+    attempt.leave()
+    first, second = target_views(catalogue)
+    assert (first.state, first.tries, first.answers) == ("cooling", 1, 0)
+    assert 29 < first.cooling_s <= 30 and first.last_error == "queue_full: slow down"
+    assert first.failed_s_ago is not None and first.failed_s_ago < 10
+    assert (second.name, second.tries) == ("roost", 0)
+    await catalogue.close()
+
+
+async def test_doctor_tells_providers_that_refuse_and_models_that_they_lack(
+    tmp_path: Path,
+) -> None:
+    async with upstream(models=("m", "n")) as good, upstream() as bad:
+        bad.listed = refused(401, "no such key", code="invalid_api_key")
+        given = {
+            "data_dir": tmp_path,
+            "providers": {
+                "good": {"base_url": good.base_url},
+                "bad": {"base_url": bad.base_url},
+                "away": {"base_url": "http://127.0.0.1:1/v1"},
+            },
+            "models": {"a": {"targets": ["good/m", "good/typo", "bad/m"]}},
+        }
+        found = await gateway_findings(load_settings(given, environ={}))
+        told = {one.name: (one.level, one.detail) for one in found}
+        assert told["models"][0] == "ok"
+        assert told["provider bad"] == ("broken", "it refuses our key or account: no such key")
+        assert told["provider away"][0] == "warning"
+        assert told["provider good"][0] == "warning" and "typo" in told["provider good"][1]
+
+
+def test_weights_share_out_what_goes_first(tmp_path: Path) -> None:
+    given = {"data_dir": tmp_path, "models": {"a": {"targets": ["roost/x*3", "roost/y"]}}}
+    catalogue = open_catalogue(load_settings(given, environ={}))
+    catalogue.chance.seed(7)
+    model = catalogue.find("a")
+    firsts = [next(model.ordered(catalogue.chance)).model for _ in range(4000)]
+    assert 2850 < firsts.count("x") < 3150
+
+
+def test_the_environment_names_models_as_well(tmp_path: Path) -> None:
+    environ = {
+        "ROOST_PROVIDERS__OPENAI__BASE_URL": "http://127.0.0.1:1/v1",
+        "ROOST_MODELS__FAST__TARGETS": json.dumps(["openai/gpt*2", "roost"]),
+    }
+    catalogue = open_catalogue(load_settings({"data_dir": tmp_path}, environ=environ))
+    assert [target.name for target in catalogue.find("fast").targets] == ["openai/gpt", "roost"]
