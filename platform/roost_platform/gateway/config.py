@@ -23,6 +23,28 @@ TARGETS_MAX = 16
 MIB = 2**20
 
 
+class PriceConfig(BaseModel):
+    """Prices in US dollars for a million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(default=0.0, ge=0, description="Of the prompt.")
+    cached: float | None = Field(
+        default=None, ge=0, description="Of cached tokens of the prompt; by default as `input`."
+    )
+    cache_write: float | None = Field(
+        default=None, ge=0, description="Of tokens that the provider keeps; by default as `input`."
+    )
+    output: float = Field(default=0.0, ge=0, description="Of the answer and its reasoning.")
+
+
+class TieredPrice(PriceConfig):
+    """A price for prompts of at most `above_tokens`; longer ones cost `above`, all their tokens."""
+
+    above_tokens: int
+    above: PriceConfig
+
+
 class ProviderConfig(BaseModel):
     """One provider: any server with OpenAI's or Anthropic's API."""
 
@@ -41,6 +63,10 @@ class ProviderConfig(BaseModel):
     concurrency: int | None = Field(
         default=None, ge=1, description="Most calls at once; the rest tries the next target."
     )
+    prices: dict[str, PriceConfig] = Field(
+        default_factory=dict,
+        description="Prices by the provider's name of the model; known ones need none.",
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -49,18 +75,6 @@ class ProviderConfig(BaseModel):
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
             raise ValueError("write the whole address, such as https://api.openai.com/v1")
         return value.rstrip("/")
-
-
-class PriceConfig(BaseModel):
-    """Prices in US dollars for a million tokens."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input: float = Field(default=0.0, ge=0, description="Of the prompt.")
-    cached: float | None = Field(
-        default=None, ge=0, description="Of cached tokens of the prompt; by default as `input`."
-    )
-    output: float = Field(default=0.0, ge=0, description="Of the answer and its reasoning.")
 
 
 def _target(value: Any) -> Any:

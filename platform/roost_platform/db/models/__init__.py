@@ -9,6 +9,7 @@ from roost_platform.db.models.files import Artifact
 from roost_platform.db.models.gateway import (
     GatewayCall,
     GatewayKeyRow,
+    GatewayOwner,
     GatewayOriginal,
     GatewayResponse,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "ForgottenEvent",
     "GatewayCall",
     "GatewayKeyRow",
+    "GatewayOwner",
     "GatewayOriginal",
     "GatewayResponse",
     "Grant",

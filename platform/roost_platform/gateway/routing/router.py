@@ -22,6 +22,7 @@ from roost_platform.gateway.errors import Overloaded, ProviderSilent, StreamBrok
 from roost_platform.gateway.events import CallDelta, Event, ReasoningDelta, TextDelta, Usage
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import Catalogue, RoutedModel, Target
+from roost_platform.gateway.sizes import PromptSize
 
 TRIES_MAX = 16  # of one request, over all its models and targets
 
@@ -43,6 +44,7 @@ class CallTrace:
     usage: Usage | None = None
     model: str = ""
     prompt_bytes: int = 0
+    size: PromptSize = field(default_factory=PromptSize)
     produced_bytes: int = 0
     tries: list[tuple[str, str]] = field(default_factory=list)
 
