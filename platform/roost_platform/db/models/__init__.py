@@ -9,8 +9,8 @@ from roost_platform.db.models.files import Artifact
 from roost_platform.db.models.gateway import (
     GatewayCall,
     GatewayKeyRow,
-    GatewayOwner,
     GatewayOriginal,
+    GatewayOwner,
     GatewayResponse,
 )
 from roost_platform.db.models.inbox import ForgottenEvent, Inbox
@@ -61,8 +61,8 @@ __all__ = [
     "ForgottenEvent",
     "GatewayCall",
     "GatewayKeyRow",
-    "GatewayOwner",
     "GatewayOriginal",
+    "GatewayOwner",
     "GatewayResponse",
     "Grant",
     "Identity",
