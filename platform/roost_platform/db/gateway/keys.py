@@ -223,6 +223,12 @@ class GatewayKeys:
         key: models.GatewayKeyRow = held[0]
         now = bounds["now"]
         _refuse_dead(key, now)
+        if key.levels_at >= now + reserving.CLOCKS_DIFFER_S:
+            restart = {"key": key.id, "now": now}
+            await write_plain(
+                self.database,
+                lambda connection: reserving.RESTART_BUCKETS.run(connection, restart).close(),
+            )
         if not held.money or not held.tokens:
             ends = key.period_ends
             wait_s = None if ends is None else max(1.0, ends - now)

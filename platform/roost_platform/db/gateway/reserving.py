@@ -123,6 +123,13 @@ RESERVE = PlainStatement(
     )
 )
 
+# A refused call writes nothing, so a clock that was put back would leave the buckets as they are.
+RESTART_BUCKETS = PlainStatement(
+    update(KEYS)
+    .where(K.id == bindparam("key"), K.levels_at >= now + CLOCKS_DIFFER_S)
+    .values(levels_at=now)
+)
+
 OPEN = PlainStatement(
     insert(CALLS).values(
         id=bindparam("call"),

@@ -9,16 +9,17 @@ margin above nor a mean serves: the estimate has to be what the provider will sa
   calls hold too little, at most until the first of them is settled.
 * Each count is remembered for prompts of about that size (a step of an eighth of its power of two),
   with the same number of answers and pictures. A prompt of exactly that size is then held exactly:
-  five equal calls fit into a budget for five, and the sixth does not. What is a little longer or
-  shorter differs by this target's tokens a byte.
+  five equal calls fit into a budget for five, and the sixth does not.
 * The newest count stands alone. A mean of what different clients send would be wrong for each.
-* Far from what was seen, the nearest count gives tokens a byte: what a template adds shows in short
-  prompts, the script and the tokens' length in long ones.
+* A prompt of another size differs from the nearest count by tokens a byte: those between the two
+  nearest counts, where there are two; else what a long prompt shows by itself, while what a short
+  one shows is its template.
 
 What was counted the same way gives the same estimate: no chance and no clock. Memory is bounded,
 for each target and for all; the oldest goes first.
 """
 
+import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,9 @@ TARGETS_MAX: Final = 1000
 COUNTS_MAX: Final = 256  # of one target
 SIZE_STEPS: Final = 8  # in each power of two
 
+LONG_BYTES: Final = 4096  # what a template adds is little beside so many
+
+_Count = tuple[PromptSize, int]  # a prompt and its tokens
 Kind = tuple[int, int]  # answers and pictures, of which each has its own price
 PICTURES: Final = frozenset({"image_url", "input_image", "image"})
 
@@ -46,20 +50,13 @@ PICTURES: Final = frozenset({"image_url", "input_image", "image"})
 class _Counted:
     """The newest counts of one target, by kind and class of size."""
 
-    by_class: OrderedDict[tuple[Kind, int], tuple[PromptSize, int]] = field(
-        default_factory=OrderedDict
-    )
+    by_class: OrderedDict[tuple[Kind, int], _Count] = field(default_factory=OrderedDict)
 
-    def nearest(self, size: PromptSize) -> tuple[PromptSize, int] | None:
-        """The count for this size or, of its kind, for the one nearest to it."""
+    def nearest(self, size: PromptSize) -> list[_Count]:
+        """The counts of this kind for the two sizes nearest to it, the nearest first."""
         kind, wanted = _kind(size), _size_class(size.bytes)
-        if known := self.by_class.get((kind, wanted)):
-            return known
-        classes = [found for of, found in self.by_class if of == kind]
-        if not classes:
-            return None
-        best = min(classes, key=lambda one: (abs(one - wanted), one))
-        return self.by_class[kind, best]
+        known = [(abs(found - wanted), found) for of, found in self.by_class if of == kind]
+        return [self.by_class[kind, found] for _, found in heapq.nsmallest(2, known)]
 
 
 @dataclass(slots=True)
@@ -73,14 +70,14 @@ class PromptEstimates:
         answers, as far as nothing of the kind was counted.
         """
         counted = self._targets.get(target)
-        near = counted.nearest(size) if counted is not None else None
-        if near is None:
+        near = counted.nearest(size) if counted is not None else []
+        if not near:
             return at_first(size) * prompts
-        of, tokens = near
-        per_byte = min(max(tokens / max(of.bytes, 1), TOKENS_PER_BYTE_MIN), TOKENS_PER_BYTE_MAX)
-        if of.bytes < size.bytes // 2:
-            per_byte = TOKENS_PER_BYTE  # most of what a short prompt counts is the template's
-        more = per_byte * (size.bytes - of.bytes) + MESSAGE_TOKENS * (size.messages - of.messages)
+        of, tokens = near[0]
+        if of == size:
+            return max(1, tokens)
+        more = _per_byte(near) * (size.bytes - of.bytes)
+        more += MESSAGE_TOKENS * (size.messages - of.messages)
         least = 1 if _size_class(of.bytes) == _size_class(size.bytes) else at_first(size) // 2
         return max(least, math.ceil(tokens + more))
 
@@ -96,6 +93,20 @@ class PromptEstimates:
             counted.by_class.popitem(last=False)
         counted.by_class[place] = size, tokens
         counted.by_class.move_to_end(place)
+
+
+def _per_byte(near: Sequence[_Count]) -> float:
+    """Tokens that a byte more adds, by the nearest counts."""
+    of, tokens = near[0]
+    found = TOKENS_PER_BYTE
+    if of.bytes >= LONG_BYTES:
+        found = tokens / of.bytes
+    if len(near) > 1:
+        other, others = near[1]
+        bytes = of.bytes - other.bytes
+        if abs(bytes) * SIZE_STEPS >= max(of.bytes, other.bytes):
+            found = (tokens - others - MESSAGE_TOKENS * (of.messages - other.messages)) / bytes
+    return min(max(found, TOKENS_PER_BYTE_MIN), TOKENS_PER_BYTE_MAX)
 
 
 def at_first(size: PromptSize) -> int:

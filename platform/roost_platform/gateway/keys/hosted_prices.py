@@ -103,8 +103,9 @@ def _price(prices: Any) -> PriceConfig:
     given = [getattr(prices, name, None) for name in names]
     starts = sorted({tier.start for price in given for tier in getattr(price, "tiers", ())})
     price = _at(given, starts[-1] if starts else None)
-    for above, start in reversed(list(zip([None, *starts[:-1]], starts, strict=True))):
-        price = TieredPrice(**_at(given, above).model_dump(), above_tokens=start, above=price)
+    for index in reversed(range(len(starts))):
+        below = _at(given, starts[index - 1] if index else None)
+        price = TieredPrice(**below.model_dump(), above_tokens=starts[index], above=price)
     return price
 
 
