@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("person", sa.Text(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("ended_at", sa.Double(), nullable=True),
+        sa.Column("calls", sa.Integer(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("error_code", sa.Text(), nullable=False),
@@ -36,6 +37,7 @@ def upgrade() -> None:
         sa.Column("held_tokens", sa.BigInteger(), nullable=False),
         sa.Column("input_tokens", sa.BigInteger(), nullable=False),
         sa.Column("cached_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cache_write_tokens", sa.BigInteger(), nullable=False),
         sa.Column("output_tokens", sa.BigInteger(), nullable=False),
         sa.Column("reasoning_tokens", sa.BigInteger(), nullable=False),
         sa.Column("cost_microusd", sa.BigInteger(), nullable=False),
@@ -61,6 +63,8 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("secret_hash", sa.Text(), nullable=False),
+        sa.Column("old_secret_hash", sa.Text(), nullable=True),
+        sa.Column("old_secret_until", sa.Double(), nullable=True),
         sa.Column("hint", sa.Text(), nullable=False),
         sa.Column("salt", sa.Text(), nullable=False),
         sa.Column("models", sa.JSON(), nullable=False),
@@ -88,6 +92,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_gateway_keys")),
         sa.UniqueConstraint("name", name=op.f("uq_gateway_keys_name")),
         sa.UniqueConstraint("secret_hash", name=op.f("uq_gateway_keys_secret_hash")),
+    )
+    op.create_index(
+        op.f("ix_gateway_keys_old_secret_hash"), "gateway_keys", ["old_secret_hash"], unique=False
+    )
+    op.create_table(
+        "gateway_owners",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("beats", sa.BigInteger(), nullable=False),
+        sa.Column("started_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gateway_owners")),
     )
     op.create_table(
         "gateway_originals",
@@ -135,6 +149,8 @@ def downgrade() -> None:
     op.drop_table("gateway_responses")
     op.drop_index(op.f("ix_gateway_originals_expires_at"), table_name="gateway_originals")
     op.drop_table("gateway_originals")
+    op.drop_table("gateway_owners")
+    op.drop_index(op.f("ix_gateway_keys_old_secret_hash"), table_name="gateway_keys")
     op.drop_table("gateway_keys")
     op.drop_index(op.f("ix_gateway_calls_started_at"), table_name="gateway_calls")
     op.drop_index(op.f("ix_gateway_calls_outcome_owner"), table_name="gateway_calls")

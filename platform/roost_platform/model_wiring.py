@@ -1,5 +1,6 @@
 """Opens the providers and models of the settings for the processes that use them."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
@@ -11,9 +12,11 @@ from roost_inference.errors import UnknownModel
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.keys import GatewayKeys
+from roost_platform.db.gateway.lost_calls import sweeping
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.agents import RoutedModels
-from roost_platform.gateway.config import BUNDLED, ProviderConfig
+from roost_platform.gateway.config import BUNDLED, PriceConfig, ProviderConfig
+from roost_platform.gateway.keys.hosted_prices import HostedPrices, is_hosted
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.providers.anthropic import AnthropicProvider
 from roost_platform.gateway.providers.engine import EngineProvider
@@ -58,10 +61,40 @@ async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[
     from roost_platform.gateway.serving import Serving
 
     catalogue = open_catalogue(settings)
+    hosted = HostedPrices({name: one.base_url for name, one in settings.providers.items()})
+    if needs_known_prices(settings):
+        await asyncio.to_thread(hosted.load)
+    prices = Prices(settings_prices(settings), hosted.find, catalogue)
+    keys = GatewayKeys(database)
     try:
-        yield Gateway(Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()))
+        async with sweeping(keys):
+            yield Gateway(Serving(settings.gateway, Router(catalogue), keys, prices))
     finally:
         await catalogue.close()
+
+
+def settings_prices(settings: Settings) -> dict[str, PriceConfig]:
+    """The prices of the settings by `provider/model`: a request may name a target itself."""
+    prices = {
+        f"{target.provider}/{target.model}": target.price
+        for model in settings.models.values()
+        for target in model.targets
+        if target.price is not None
+    }
+    for name, provider in settings.providers.items():
+        prices |= {f"{name}/{model}": price for model, price in provider.prices.items()}
+    return prices
+
+
+def needs_known_prices(settings: Settings) -> bool:
+    """Whether a hosted target has no price in the settings."""
+    prices = settings_prices(settings)
+    targets = [one for model in settings.models.values() for one in model.targets]
+    for name, provider in settings.providers.items():
+        names = {f"{name}/{one.model}" for one in targets if one.provider == name}
+        if is_hosted(name, provider.base_url) and (not names or names - prices.keys()):
+            return True
+    return False
 
 
 def _engine_in_use(settings: Settings) -> ProviderConfig:
@@ -93,8 +126,9 @@ async def routed_models(
         if config.wire == "openai"
     }
     try:
+        prices = Prices(settings_prices(settings))
         async with recording(GatewayKeys(database)) as recorder:
-            yield RoutedModels({BUNDLED: engine, **others}, Router(catalogue), recorder)
+            yield RoutedModels({BUNDLED: engine, **others}, Router(catalogue), recorder, prices)
     finally:
         for client in others.values():
             await client.close()

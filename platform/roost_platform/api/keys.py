@@ -3,18 +3,28 @@
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from roost_platform.api.auth import admin
 from roost_platform.api.routes import UsesApi, client_ip
-from roost_platform.db.gateway.key_admin import KeyAdmin, KeyRow, NewKey
+from roost_platform.db.gateway.key_admin import (
+    AMOUNT_MAX,
+    GRACE_S_MAX,
+    RATE_MAX,
+    KeyAdmin,
+    KeyRow,
+    NewKey,
+    clean_key_name,
+)
 from roost_platform.identity.roles import Principal
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 Admin = Annotated[Principal, Depends(admin)]
 MICRO = 1_000_000
-Amount = Annotated[int, Field(ge=1, le=10**15)]
+Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
+Skip = Annotated[int, Query(ge=0, le=1_000_000)]
+Rate = Annotated[int, Field(ge=1, le=RATE_MAX)]
 
 
 class KeyItem(BaseModel):
@@ -64,11 +74,17 @@ class WantedKey(BaseModel):
     budget: Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=6)] | None = None
     budget_tokens: Amount | None = None
     per: Literal["", "day", "month"] = ""
-    rpm: Amount | None = None
-    tpm: Amount | None = None
-    parallel: Amount | None = None
+    rpm: Rate | None = None
+    tpm: Rate | None = None
+    parallel: Rate | None = None
     expires_at: float | None = Field(default=None, ge=0, le=10**11)
     compress: bool = False
+
+
+class Rotation(BaseModel):
+    """How long the old secret is still good, in seconds."""
+
+    grace_s: Annotated[float, Field(ge=0, le=GRACE_S_MAX)] = 0.0
 
 
 class MadeKey(BaseModel):
@@ -80,9 +96,9 @@ class MadeKey(BaseModel):
 
 
 @router.get("")
-async def keys(api: UsesApi, _: Admin) -> KeyList:
-    """Every key, without its secret."""
-    rows = await KeyAdmin(api.stores.database).rows()
+async def keys(api: UsesApi, _: Admin, skip: Skip = 0) -> KeyList:
+    """The keys without their secrets, the newest first, 500 at once; `skip` leads on."""
+    rows = await KeyAdmin(api.stores.database).rows(skip)
     return KeyList(keys=[key_item(row) for row in rows])
 
 
@@ -102,7 +118,7 @@ async def create(request: Request, api: UsesApi, me: Admin, body: WantedKey) -> 
         compress=body.compress,
     )
     id, secret = await KeyAdmin(api.stores.database).create(wanted, me.name, client_ip(request))
-    return MadeKey(id=id, name=" ".join(body.name.split()), key=secret)
+    return MadeKey(id=id, name=clean_key_name(body.name), key=secret)
 
 
 @router.post("/{id}/revoke")
@@ -113,9 +129,15 @@ async def revoke(request: Request, api: UsesApi, me: Admin, id: str) -> KeyItem:
 
 
 @router.post("/{id}/rotate")
-async def rotate(request: Request, api: UsesApi, me: Admin, id: str) -> MadeKey:
-    """Give the key, by its id or name, another secret; the old one is refused from now on."""
-    row, secret = await KeyAdmin(api.stores.database).rotate(id, me.name, client_ip(request))
+async def rotate(
+    request: Request, api: UsesApi, me: Admin, id: str, body: Rotation | None = None
+) -> MadeKey:
+    """Give the key, by its id or name, another secret; the old one is refused from now on, or
+    after the grace.
+    """
+    grace_s = body.grace_s if body is not None else 0.0
+    admin_of = KeyAdmin(api.stores.database)
+    row, secret = await admin_of.rotate(id, me.name, client_ip(request), grace_s)
     return MadeKey(id=row.id, name=row.name, key=secret)
 
 

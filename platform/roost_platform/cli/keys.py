@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import typer
 
+from roost_platform.cli.api_client import ApiClient
 from roost_platform.cli.look import AsJson
 from roost_platform.cli.options import Data, connect
 from roost_platform.cli.tables import ago, show
@@ -49,7 +50,7 @@ def create(
     body: dict[str, Any] = {
         "name": name,
         "models": [one.strip() for one in models.split(",") if one.strip()],
-        "budget": budget,
+        "budget": None if budget is None else budget.strip().removeprefix("$"),
         "budget_tokens": budget_tokens,
         "per": per,
         "rpm": rpm,
@@ -67,7 +68,7 @@ def create(
 def list_keys(data: Data = None, as_json: AsJson = False) -> None:
     """List the keys, the newest first."""
     with connect(data) as api:
-        rows = api.get("/api/keys")["keys"]
+        rows = _all_keys(api)
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -84,17 +85,32 @@ def revoke(key: KeyName, data: Data = None, as_json: AsJson = False) -> None:
 
 
 @keys.command()
-def rotate(key: KeyName, data: Data = None, as_json: AsJson = False) -> None:
-    """Give a key another secret; the old one is refused from now on."""
+def rotate(
+    key: KeyName,
+    grace: Annotated[
+        str, typer.Option(help="How long the old secret is still good, such as 10m or 1d.")
+    ] = "0s",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a key another secret; the old one is refused from now on, or after the grace."""
+    body = {"grace_s": seconds(grace)}
     with connect(data) as api:
-        made = api.post(f"/api/keys/{quote(key, safe='')}/rotate")
+        made = api.post(f"/api/keys/{quote(key, safe='')}/rotate", body)
     _tell(made, as_json)
+
+
+def seconds(text: str) -> int:
+    """Seconds of a span such as `10m`. Raises PlatformError."""
+    if span := SPAN.fullmatch(text.strip().lower()):
+        return int(span[1]) * SECONDS[span[2]]
+    raise PlatformError(f"{text!r} is no time; write such as 10m, 12h or 30d.")
 
 
 def expiry(text: str, now: float) -> float:
     """Seconds since the epoch of `30d`, or of a day in UTC. Raises PlatformError."""
-    if span := SPAN.fullmatch(text.strip().lower()):
-        return now + int(span[1]) * SECONDS[span[2]]
+    if SPAN.fullmatch(text.strip().lower()):
+        return now + seconds(text)
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -103,6 +119,13 @@ def expiry(text: str, now: float) -> float:
     if at.timestamp() <= now:
         raise PlatformError(f"{text} is over already.")
     return at.timestamp()
+
+
+def _all_keys(api: ApiClient) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    while page := api.get("/api/keys", skip=len(rows))["keys"]:
+        rows += page
+    return rows
 
 
 def _tell(made: dict[str, Any], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
@@ -16,28 +16,35 @@ FIRST_S: Final = 600.0  # after the start, when there is other work
 EVERY_S: Final = 86_400.0
 DAY_S: Final = 86_400.0
 BATCH: Final = 100  # turns, messages or deliveries in one transaction; others write in between
+CALLS_BATCH: Final = 500  # calls of the gateway, which are one row each
 BATCHES_MAX: Final = 2_000  # of one sweep; what is left is for the next day
 PAUSE_S: Final = 0.05
 ENDED_EVENTS: Final = ("done", "dropped", "ignored")
+
+DeleteBatch = Callable[[AsyncSession, float], Awaitable[int]]
 
 log = logging.getLogger(__name__)
 
 
 class Retention:
-    """Deletes, once a day, what was finished more than `days` ago; None keeps it for ever.
+    """Deletes, once a day, what was finished more than `days` ago, and calls of the gateway that
+    began more than `usage_days` ago; None keeps it for ever.
 
     A turn goes as a whole: its transcript, model calls, tool calls and deliveries. What is under
     way stays, and so do conversations, people, the audit trail, and files, which have a time of
     their own.
     """
 
-    def __init__(self, database: Database, days: float | None) -> None:
+    def __init__(
+        self, database: Database, days: float | None, usage_days: float | None = None
+    ) -> None:
         self._database = database
         self._days = days
+        self._usage_days = usage_days
 
     async def run(self) -> None:
         """Sweep for ever; a sweep that fails is logged and tried again a day later."""
-        if self._days is None:
+        if self._days is None and self._usage_days is None:
             await asyncio.Event().wait()
         await asyncio.sleep(FIRST_S)
         while True:
@@ -48,20 +55,28 @@ class Retention:
             await asyncio.sleep(EVERY_S)
 
     async def sweep(self) -> int:
-        """Delete what is due, at most BATCHES_MAX batches; how many turns and messages went."""
-        if self._days is None:
-            return 0
-        before = self._database.now() - self._days * DAY_S
+        """Delete what is due, at most BATCHES_MAX batches of each kind; how many turns, messages
+        and calls of the gateway went.
+        """
+        gone = await self._batches(_delete_batch, self._days)
+        gone += await self._batches(_delete_calls, self._usage_days)
+        if gone:
+            extra = {"rows": gone, "days": self._days, "usage_days": self._usage_days}
+            log.info("deleted what is kept no longer", extra=extra)
+        return gone
+
+    async def _batches(self, delete_batch: DeleteBatch, days: float | None) -> int:
         gone = 0
+        if days is None:
+            return gone
+        before = self._database.now() - days * DAY_S
         for _ in range(BATCHES_MAX):
             async with self._database.write() as session:
-                batch = await _delete_batch(session, before)
+                batch = await delete_batch(session, before)
             gone += batch
             if batch == 0:
                 break
             await asyncio.sleep(PAUSE_S)
-        if gone:
-            log.info("deleted what is kept no longer", extra={"rows": gone, "days": self._days})
         return gone
 
 
@@ -97,6 +112,18 @@ async def _delete_batch(session: AsyncSession, before: float) -> int:
         await session.execute(delete(said).where(said.id.in_(words)))
     tasks = await _delete_tasks(session, before)
     return len(turns) + len(events) + len(times) + len(messages) + len(words) + tasks
+
+
+async def _delete_calls(session: AsyncSession, before: float) -> int:
+    """Delete calls of the gateway; one that runs stays, for what it holds has to be released."""
+    call = models.GatewayCall
+    ids = await session.scalars(
+        select(call.id).where(call.started_at < before, call.outcome != "").limit(CALLS_BATCH)
+    )
+    gone = list(ids)
+    if gone:
+        await session.execute(delete(call).where(call.id.in_(gone)))
+    return len(gone)
 
 
 async def _delete_tasks(session: AsyncSession, before: float) -> int:

@@ -26,6 +26,28 @@ TARGETS_MAX = 16
 MIB = 2**20
 
 
+class PriceConfig(BaseModel):
+    """Prices in US dollars for a million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(default=0.0, ge=0, description="Of the prompt.")
+    cached: float | None = Field(
+        default=None, ge=0, description="Of cached tokens of the prompt; by default as `input`."
+    )
+    cache_write: float | None = Field(
+        default=None, ge=0, description="Of tokens that the provider keeps; by default as `input`."
+    )
+    output: float = Field(default=0.0, ge=0, description="Of the answer and its reasoning.")
+
+
+class TieredPrice(PriceConfig):
+    """A price for prompts of at most `above_tokens`; longer ones cost `above`, all their tokens."""
+
+    above_tokens: int
+    above: PriceConfig
+
+
 class ProviderConfig(BaseModel):
     """One provider: any server with OpenAI's or Anthropic's API."""
 
@@ -47,6 +69,10 @@ class ProviderConfig(BaseModel):
         description="Most calls at once of each process; further ones go to the next target, or "
         "wait a moment where there is none.",
     )
+    prices: dict[str, PriceConfig] = Field(
+        default_factory=dict,
+        description="Prices by the provider's name of the model; known ones need none.",
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -55,18 +81,6 @@ class ProviderConfig(BaseModel):
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
             raise ValueError("write the whole address, such as https://api.openai.com/v1")
         return value.rstrip("/")
-
-
-class PriceConfig(BaseModel):
-    """Prices in US dollars for a million tokens."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input: float = Field(default=0.0, ge=0, description="Of the prompt.")
-    cached: float | None = Field(
-        default=None, ge=0, description="Of cached tokens of the prompt; by default as `input`."
-    )
-    output: float = Field(default=0.0, ge=0, description="Of the answer and its reasoning.")
 
 
 def _target(value: Any) -> Any:

@@ -13,8 +13,9 @@ from roost_platform.gateway.config import GatewayConfig
 from roost_platform.gateway.errors import ModelNotAllowed, Overloaded
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.family import GenerationFamily
+from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
-from roost_platform.gateway.keys.prices import Prices
+from roost_platform.gateway.keys.prices import Prices, unpriced
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.router import CallTrace, Router
 from roost_platform.gateway.sessions import hints_for
@@ -56,12 +57,14 @@ class Serving:
         key: GatewayKey,
     ) -> None:
         if not key.may_use(self.router.catalogue.named(request.model)):
-            raise ModelNotAllowed(f"This key may not use the model {request.model!r}")
+            refused = ModelNotAllowed(f"This key may not use the model {request.model[:200]!r}")
+            await self.keys.refuse(unpriced(exchange.call_id, request, key), refused)
+            raise refused
         model = await self.router.catalogue.resolve(request.model)
         request = request if request.model else replace(request, model=model.name)
         request = self.prices.bounded(request, model, key)
         await self.keys.reserve(self.prices.reservation(exchange.call_id, request, model, key))
-        trace = CallTrace(prompt_bytes=request.prompt_bytes)
+        trace = CallTrace(prompt_bytes=request.prompt_bytes, size=prompt_size(request))
         outcome: Outcome = "failed"
         status, code = 500, "internal_error"
         try:
@@ -118,5 +121,5 @@ class Serving:
         try:
             await self.keys.settle(spent)
         except Exception as error:
-            # The row stays open; the sweep of lost calls settles it.
+            # The store keeps it; its sweep tries again.
             log.error("call %s was not settled: %r", spent.call_id, error)

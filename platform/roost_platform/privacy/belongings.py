@@ -25,12 +25,19 @@ TABLES_OF_NOBODY: Final = frozenset(
         *("operators", "operator_sessions", "api_tokens", "setup_tokens", "login_failures"),
         *("audit", "audit_anchor", "channel_states", "service_heartbeats", "alerts"),
         *("forgotten_events", "agent_versions"),
+        # What a client stores under its key belongs to the key, which names nobody; it expires.
+        *("gateway_keys", "gateway_owners", "gateway_responses", "gateway_originals"),
     }
 )
 # Tables that name people by their address or id.
 BY_ADDRESS: Final = frozenset(
-    {"listed_names", "chat_waits", "tenants", "link_failures", "tool_policies", "grants"}
+    {
+        *("listed_names", "chat_waits", "tenants", "link_failures", "tool_policies", "grants"),
+        "gateway_calls",
+    }
 )
+# Of these, what was used and paid stays, without the person.
+KEPT_UNNAMED: Final[Mapping[str, Sequence[str]]] = {"gateway_calls": ("person", "session")}
 _ROOTS: Final = frozenset({"identities", "conversations"})
 
 
@@ -184,6 +191,10 @@ def by_address(table: Table, owner: Belongings) -> ColumnElement[bool]:
         return table.c.subject == failures_of(owner.identity_id)
     if table.name == "tool_policies":
         return table.c.person_id == owner.identity_id
+    if table.name == "gateway_calls":
+        sessions = [one.session_id for one in owner.engine_sessions]
+        names = (owner.identity_id, *(address for _, address in owner.addresses))
+        return or_(table.c.person.in_(names), table.c.session.in_(sessions))
     if table.name == "grants":
         theirs = models.Schedule.owner_id == owner.identity_id
         schedules = select(literal(SCHEDULE) + models.Schedule.id).where(theirs)

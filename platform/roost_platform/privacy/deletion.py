@@ -19,6 +19,7 @@ from roost_platform.errors import NotFound
 from roost_platform.intake import PlatformIntake
 from roost_platform.privacy.belongings import (
     BY_ADDRESS,
+    KEPT_UNNAMED,
     Belongings,
     belongings_of,
     by_address,
@@ -178,7 +179,12 @@ async def _delete_identity(session: AsyncSession, owner: Belongings) -> None:
         await session.execute(delete(table).where(of_person(table, owner.identity_id)))
     for name in sorted(BY_ADDRESS):
         table = Base.metadata.tables[name]
-        await session.execute(delete(table).where(by_address(table, owner)))
+        theirs = by_address(table, owner)
+        if unnamed := KEPT_UNNAMED.get(name):
+            values = dict.fromkeys(unnamed, "")
+            await session.execute(update(table).where(theirs).values(values))
+        else:
+            await session.execute(delete(table).where(theirs))
     await session.execute(
         update(models.Inbox)
         .where(models.Inbox.identity_id == owner.identity_id)

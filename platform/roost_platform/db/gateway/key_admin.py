@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -23,6 +23,9 @@ NAME_CHARACTERS_MAX = 100
 LISTED_MAX = 500
 MODELS_MAX = 100
 AMOUNT_MAX = 10**15
+RATE_MAX = 10**9
+MODEL_CHARACTERS_MAX = 200
+GRACE_S_MAX = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,14 @@ class KeyAdmin:
 
     async def create(self, wanted: NewKey, operator: str, ip: str = "") -> tuple[str, str]:
         """Make a key; its id and its secret. Raises Refused, NotAllowed for a name in use."""
-        _check(wanted)
         secret, now = _new_secret(), self.database.now()
+        _check(wanted, now)
         row = models.GatewayKeyRow(
             id=new_id(),
-            name=" ".join(wanted.name.split()),
+            name=clean_key_name(wanted.name),
             secret_hash=secret_hash(secret),
+            old_secret_hash=None,
+            old_secret_until=None,
             hint=secret[-HINT_CHARACTERS:],
             salt=secrets.token_hex(16),
             models=list(wanted.models),
@@ -116,12 +121,13 @@ class KeyAdmin:
             await audit(session, now, operator, "key.create", row.id, {"name": row.name}, ip)
         return row.id, secret
 
-    async def rows(self) -> list[KeyRow]:
-        """The keys, the newest first, at most LISTED_MAX."""
-        order = models.GatewayKeyRow.created_at.desc()
+    async def rows(self, skipped: int = 0) -> list[KeyRow]:
+        """The keys, the newest first, at most LISTED_MAX after those that are skipped."""
+        key = models.GatewayKeyRow
+        order = (key.created_at.desc(), key.id.desc())
         async with self.database.read() as session:
             found = await session.scalars(
-                select(models.GatewayKeyRow).order_by(order).limit(LISTED_MAX)
+                select(key).order_by(*order).offset(skipped).limit(LISTED_MAX)
             )
             return [_shown(row, self.database.now()) for row in found]
 
@@ -135,18 +141,26 @@ class KeyAdmin:
                 await audit(session, now, operator, "key.revoke", row.id, {"name": row.name}, ip)
             return _shown(row, now)
 
-    async def rotate(self, named: str, operator: str, ip: str = "") -> tuple[KeyRow, str]:
-        """Give the key another secret; the old one is refused from now on. Raises NotFound,
-        NotAllowed for a key that has been revoked.
+    async def rotate(
+        self, named: str, operator: str, ip: str = "", grace_s: float = 0.0
+    ) -> tuple[KeyRow, str]:
+        """Give the key another secret. The old one is good for `grace_s` more, by default not at
+        all; one from a rotation before ends in any case. Raises NotFound, Refused, and NotAllowed
+        for a key that has been revoked.
         """
+        if not 0 <= grace_s <= GRACE_S_MAX:
+            raise Refused(f"The old secret can be good for {GRACE_S_MAX / 86_400:.0f} days more.")
         secret = _new_secret()
         async with self.database.write() as session:
             row, now = await _find(session, named), self.database.now()
             if row.revoked_at is not None:
                 raise NotAllowed(f"The key {row.name!r} has been revoked.")
+            row.old_secret_hash = row.secret_hash if grace_s else None
+            row.old_secret_until = now + grace_s if grace_s else None
             row.secret_hash, row.hint = secret_hash(secret), secret[-HINT_CHARACTERS:]
             await session.flush()
-            await audit(session, now, operator, "key.rotate", row.id, {"name": row.name}, ip)
+            detail = {"name": row.name, "grace_s": grace_s}
+            await audit(session, now, operator, "key.rotate", row.id, detail, ip)
             return _shown(row, now), secret
 
 
@@ -154,33 +168,48 @@ def _new_secret() -> str:
     return KEY_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
 
 
+def clean_key_name(name: str) -> str:
+    """The name with single spaces; raises Refused for one that no list can show."""
+    name = " ".join(name.split())
+    if not name or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+        raise Refused(f"A key needs a name of 1 to {NAME_CHARACTERS_MAX} characters.")
+    return name
+
+
 async def _find(session: AsyncSession, named: str) -> models.GatewayKeyRow:
-    """The key of this id or name."""
+    """The key of this id, else of this name, for a change of it."""
     key = models.GatewayKeyRow
-    row = await session.scalar(select(key).where(or_(key.id == named, key.name == named)).limit(1))
+    is_id = case((key.id == named, 0), else_=1)
+    query = select(key).where(or_(key.id == named, key.name == " ".join(named.split())))
+    row = await session.scalar(query.order_by(is_id).limit(1).with_for_update())
     if row is None:
         raise NotFound(f"There is no key {named[:NAME_CHARACTERS_MAX]!r}.")
     return row
 
 
-def _check(wanted: NewKey) -> None:
-    name = " ".join(wanted.name.split())
-    if not name or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
-        raise Refused(f"A key needs a name of 1 to {NAME_CHARACTERS_MAX} characters.")
+def _check(wanted: NewKey, now: float) -> None:
+    clean_key_name(wanted.name)
     if wanted.period not in PERIODS:
         raise Refused("A budget counts per day, per month, or for the whole life of the key.")
+    if wanted.period and wanted.budget_microusd is None and wanted.budget_tokens is None:
+        raise Refused("A period needs a budget, of money or of tokens.")
     if len(wanted.models) > MODELS_MAX:
         raise Refused(f"A key may name at most {MODELS_MAX} models.")
+    for model in wanted.models:
+        if not model or len(model) > MODEL_CHARACTERS_MAX or not model.isprintable():
+            raise Refused(f"A model's name has 1 to {MODEL_CHARACTERS_MAX} characters.")
+    if wanted.expires_at is not None and wanted.expires_at <= now:
+        raise Refused("The time at which the key expires is over already.")
     amounts = {
-        "budget": wanted.budget_microusd,
-        "budget of tokens": wanted.budget_tokens,
-        "number of requests a minute": wanted.requests_per_minute,
-        "number of tokens a minute": wanted.tokens_per_minute,
-        "number of parallel calls": wanted.parallel,
+        "budget": (wanted.budget_microusd, AMOUNT_MAX),
+        "budget of tokens": (wanted.budget_tokens, AMOUNT_MAX),
+        "number of requests a minute": (wanted.requests_per_minute, RATE_MAX),
+        "number of tokens a minute": (wanted.tokens_per_minute, RATE_MAX),
+        "number of parallel calls": (wanted.parallel, RATE_MAX),
     }
-    for what, amount in amounts.items():
-        if amount is not None and not 0 < amount <= AMOUNT_MAX:
-            raise Refused(f"The {what} has to be above 0.")
+    for what, (amount, most) in amounts.items():
+        if amount is not None and not 0 < amount <= most:
+            raise Refused(f"The {what} has to be from 1 to {most}.")
 
 
 def _shown(row: models.GatewayKeyRow, now: float) -> KeyRow:

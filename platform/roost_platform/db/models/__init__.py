@@ -10,6 +10,7 @@ from roost_platform.db.models.gateway import (
     GatewayCall,
     GatewayKeyRow,
     GatewayOriginal,
+    GatewayOwner,
     GatewayResponse,
 )
 from roost_platform.db.models.inbox import ForgottenEvent, Inbox
@@ -61,6 +62,7 @@ __all__ = [
     "GatewayCall",
     "GatewayKeyRow",
     "GatewayOriginal",
+    "GatewayOwner",
     "GatewayResponse",
     "Grant",
     "Identity",

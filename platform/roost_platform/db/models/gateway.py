@@ -1,4 +1,4 @@
-"""The gateway: its keys with their budgets, one row for each call, and stored responses."""
+"""The gateway: its keys with their budgets, its calls, stored responses, and who runs calls."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from roost_platform.db.models.base import Base
 
 
 class GatewayKeyRow(Base):
-    """A key of the gateway; its secret is stored as a SHA-256.
+    """A key of the gateway; its secret is stored as a SHA-256. old_secret_hash: of the one before
+    the last rotation, which is good until old_secret_until.
 
     models: those it may use, empty for all. Budgets count in a period: `day` or `month` in UTC,
     empty for the key's whole life. spent: in this period; held: by calls that run. Levels: what is
@@ -21,6 +22,8 @@ class GatewayKeyRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     secret_hash: Mapped[str] = mapped_column(unique=True)
+    old_secret_hash: Mapped[str | None] = mapped_column(index=True)
+    old_secret_until: Mapped[float | None]
     hint: Mapped[str]
     salt: Mapped[str]
     models: Mapped[list[Any]]
@@ -50,7 +53,7 @@ class GatewayKeyRow(Base):
 class GatewayCall(Base):
     """One call, without its content. outcome: empty while it runs, then ok | cancelled | failed |
     refused | lost. owner: the process that runs it. key_id: empty for agents' own calls. tries: a
-    JSON list of [target, code of its error].
+    JSON list of [target, code of its error]. calls: 1, or how many equal refusals this row counts.
     """
 
     __tablename__ = "gateway_calls"
@@ -71,6 +74,7 @@ class GatewayCall(Base):
     person: Mapped[str] = mapped_column(default="")
     started_at: Mapped[float]
     ended_at: Mapped[float | None]
+    calls: Mapped[int] = mapped_column(default=1)
     outcome: Mapped[str] = mapped_column(default="")
     status: Mapped[int] = mapped_column(default=0)
     error_code: Mapped[str] = mapped_column(default="")
@@ -78,12 +82,23 @@ class GatewayCall(Base):
     held_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     input_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     cached_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    cache_write_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     output_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     reasoning_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     cost_microusd: Mapped[int] = mapped_column(BigInteger, default=0)
     ttft_ms: Mapped[float | None]
     duration_ms: Mapped[float | None]
     tries: Mapped[str] = mapped_column(default="[]")
+
+
+class GatewayOwner(Base):
+    """A process that runs calls. beats: counts up while it lives; see db/gateway/owners.py."""
+
+    __tablename__ = "gateway_owners"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    beats: Mapped[int] = mapped_column(BigInteger, default=0)
+    started_at: Mapped[float]
 
 
 class GatewayResponse(Base):

@@ -1,7 +1,9 @@
 """What the door needs of storage: whose key it is, what a call may use, what it has used."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from roost_inference.errors import EngineError
 
 Outcome = Literal["ok", "cancelled", "failed", "refused", "lost"]
 KEY_PREFIX = "sk-roost-"  # secret scanners recognise keys by it
@@ -12,7 +14,7 @@ class GatewayKey:
     """A key of the gateway, without its secret. models: those it may use, empty for all.
 
     salt: separates cached prefixes of its calls from those of others. compress: as in the settings
-    of a model.
+    of a model. secret_hash: of the secret by which it was found, which a rotation ends.
     """
 
     id: str
@@ -21,6 +23,9 @@ class GatewayKey:
     salt: str = ""
     compress: bool = False
     has_budget: bool = False
+    budget_microusd: int | None = None
+    budget_tokens: int | None = None
+    secret_hash: str = field(default="", repr=False)
 
     def may_use(self, model: str) -> bool:
         """Whether this key may name this model."""
@@ -29,7 +34,10 @@ class GatewayKey:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The most that a call may use. cost_microusd: millionths of a US dollar."""
+    """The most that a call may use. cost_microusd: millionths of a US dollar.
+
+    secret_hash: as in GatewayKey; empty asks only that the key is alive.
+    """
 
     call_id: str
     key_id: str
@@ -40,6 +48,7 @@ class Reservation:
     person: str = ""
     session: str = ""
     agent: str = ""
+    secret_hash: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class Spent:
     error_code: str = ""
     input_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cost_microusd: int = 0
@@ -82,8 +92,13 @@ class KeyStore(Protocol):
     async def reserve(self, wanted: Reservation) -> None:
         """Hold what a call may use, in one statement that counts all calls of the key.
 
-        Raises KeyRevoked, KeyExpired, BudgetExhausted or RateLimited; nothing is held then.
+        Raises KeyRevoked, KeyExpired, BudgetExhausted or RateLimited; nothing is held then, and
+        the refusal is counted.
         """
+        ...
+
+    async def refuse(self, wanted: Reservation, error: EngineError) -> None:
+        """Count a call of a known key that was refused before it reserved anything."""
         ...
 
     async def settle(self, spent: Spent) -> None:

@@ -21,6 +21,7 @@ from roost_platform.gateway.events import (
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import Catalogue, Target
 from roost_platform.gateway.routing.search import Search, Taken
+from roost_platform.gateway.sizes import PromptSize
 
 T = TypeVar("T")
 Ask = Callable[[Target], AsyncGenerator[T, None]]
@@ -43,6 +44,7 @@ class CallTrace:
     usage: Usage | None = None
     model: str = ""
     prompt_bytes: int = 0
+    size: PromptSize = field(default_factory=PromptSize)
     produced_bytes: int = 0
     tries: list[tuple[str, str]] = field(default_factory=list)
 

@@ -1,1 +1,1 @@
-"""The gateway as the console and the API show it."""
+"""What operators see of the gateway."""
