@@ -11,7 +11,7 @@ def events_of(stream: str) -> list[dict[str, Any]]:
     """The events; each has to name its type twice, and be numbered in order."""
     events: list[dict[str, Any]] = []
     for block in stream.split("\n\n"):
-        lines = dict(line.split(": ", 1) for line in block.splitlines() if line)
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if line)
         if lines:
             event = json.loads(lines["data"])
             assert event["type"] == lines["event"]

@@ -4,11 +4,11 @@ import openai
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import select
+from tests.platform.gateway.responses.replaying import events_of, kinds, replayed
 
 from roost_inference.testing.scripts import Call, Drop, Say
 from roost_platform.db import models
 from roost_platform.testing.gateway import GatewayServer
-from tests.platform.gateway.responses.replaying import events_of, kinds, replayed
 
 WEATHER = {
     "type": "function",
