@@ -13,6 +13,7 @@ from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.gateway.lost_calls import sweeping
+from roost_platform.db.gateway.responses import GatewayResponses
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.agents import RoutedModels
 from roost_platform.gateway.config import BUNDLED, PriceConfig, ProviderConfig
@@ -66,10 +67,15 @@ async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[
         await asyncio.to_thread(hosted.load)
     prices = Prices(settings_prices(settings), hosted.find, catalogue)
     keys = GatewayKeys(database)
+    gateway = Gateway(
+        Serving(settings.gateway, Router(catalogue), keys, prices),
+        GatewayResponses(database, settings.gateway.responses_days),
+    )
     try:
         async with sweeping(keys):
-            yield Gateway(Serving(settings.gateway, Router(catalogue), keys, prices))
+            yield gateway
     finally:
+        await gateway.close()
         await catalogue.close()
 
 

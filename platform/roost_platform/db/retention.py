@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.gateway.expiry import delete_expired
 from roost_platform.db.locks import OPEN_STATES
 
 FIRST_S: Final = 600.0  # after the start, when there is other work
@@ -32,7 +33,7 @@ class Retention:
 
     A turn goes as a whole: its transcript, model calls, tool calls and deliveries. What is under
     way stays, and so do conversations, people, the audit trail, and files, which have a time of
-    their own.
+    their own. Stored responses of the gateway go at the time that each of them names.
     """
 
     def __init__(
@@ -44,8 +45,6 @@ class Retention:
 
     async def run(self) -> None:
         """Sweep for ever; a sweep that fails is logged and tried again a day later."""
-        if self._days is None and self._usage_days is None:
-            await asyncio.Event().wait()
         await asyncio.sleep(FIRST_S)
         while True:
             try:
@@ -58,6 +57,7 @@ class Retention:
         """Delete what is due, at most BATCHES_MAX batches of each kind; how many turns, messages
         and calls of the gateway went.
         """
+        await delete_expired(self._database)
         gone = await self._batches(_delete_batch, self._days)
         gone += await self._batches(_delete_calls, self._usage_days)
         if gone:

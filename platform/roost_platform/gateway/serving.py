@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spe
 from roost_platform.gateway.keys.prices import Prices, unpriced
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.router import CallTrace, Router
+from roost_platform.gateway.routing.truncation import truncating
 from roost_platform.gateway.sessions import hints_for
 
 log = logging.getLogger(__name__)
@@ -37,18 +38,30 @@ class Serving:
 
     async def generate(self, exchange: Exchange, family: GenerationFamily) -> None:
         """Serve one request of this family."""
+        async with self.entered(exchange) as key:
+            body = await exchange.json(self.config.max_body_bytes)
+            request = family.read(body, exchange.headers)
+            await self.call(exchange, family, body, request, key)
+
+    @contextlib.asynccontextmanager
+    async def entered(self, exchange: Exchange) -> AsyncIterator[GatewayKey]:
+        """Let a request in that has a key, before a byte of its body is read."""
         key = await self.keys.find(exchange.secret)
+        with self.place():
+            yield key
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the places for calls. Raises Overloaded."""
         if self.in_flight >= self.config.calls_max:
             raise Overloaded(f"{self.config.calls_max} calls run already")
         self.in_flight += 1
         try:
-            body = await exchange.json(self.config.max_body_bytes)
-            request = family.read(body, exchange.headers)
-            await self._call(exchange, family, body, request, key)
+            yield
         finally:
             self.in_flight -= 1
 
-    async def _call(
+    async def call(
         self,
         exchange: Exchange,
         family: GenerationFamily,
@@ -56,6 +69,7 @@ class Serving:
         request: ModelRequest,
         key: GatewayKey,
     ) -> None:
+        """Serve a request that has been read: reserve, route, write, settle."""
         if not key.may_use(self.router.catalogue.named(request.model)):
             refused = ModelNotAllowed(f"This key may not use the model {request.model[:200]!r}")
             await self.keys.refuse(unpriced(exchange.call_id, request, key), refused)
@@ -92,7 +106,10 @@ class Serving:
         key: GatewayKey,
         trace: CallTrace,
     ) -> None:
-        events = self.router.stream(request, trace, hints_for(request, key))
+        stream = self.router.stream
+        if request.truncates:
+            stream = truncating(stream)
+        events = stream(request, trace, hints_for(request, key))
         async with contextlib.aclosing(events) as batches:
             if not request.stream:
                 answer = Answer()
