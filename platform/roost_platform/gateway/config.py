@@ -41,6 +41,11 @@ class ProviderConfig(BaseModel):
     concurrency: int | None = Field(
         default=None, ge=1, description="Most calls at once; the rest tries the next target."
     )
+    keep_reasoning: bool = Field(
+        default=False,
+        description="Send a model its earlier reasoning back, as some models want it between "
+        "tool calls; by default it is left out.",
+    )
 
     @field_validator("base_url")
     @classmethod

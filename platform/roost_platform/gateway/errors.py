@@ -10,10 +10,11 @@ EngineError
 ├── RateLimited           429  too many requests, tokens or parallel calls of one key
 ├── Overloaded            503  the gateway has as many calls as it can hold
 ├── ProviderSilent        504  a provider takes longer than its time
+├── UnreadableAnswer      502  a provider's answer has another form than its wire
 └── StreamBroken          502  a provider's answer ended in the middle
 """
 
-from roost_inference.errors import EngineError
+from roost_inference.errors import EngineError, EngineFailed
 
 
 class Unauthorized(EngineError):
@@ -98,3 +99,10 @@ class StreamBroken(EngineError):
 
     http_status = 502
     code = "stream_broken"
+
+
+class UnreadableAnswer(EngineFailed):
+    """The provider's answer is not in the form of its wire."""
+
+    http_status = 502
+    code = "unreadable_answer"

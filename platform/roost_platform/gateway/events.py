@@ -94,6 +94,13 @@ class Usage:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vectors of a request for embeddings, in OpenAI's form; it is all of such an answer."""
+
+    value: Mapping[str, Any]
+
+
 Event = (
     Started
     | TextDelta
@@ -103,4 +110,5 @@ Event = (
     | CallDelta
     | Finish
     | Usage
+    | Embedded
 )

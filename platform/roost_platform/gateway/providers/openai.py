@@ -9,9 +9,11 @@ import httpx2
 from roost_inference.client.engine_client import is_loopback, network_errors
 from roost_inference.client.events import events_of
 from roost_inference.client.refusals import json_of, refusal
-from roost_inference.errors import EngineFailed
+from roost_inference.errors import InvalidRequest, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
+from roost_platform.gateway.errors import UnreadableAnswer
 from roost_platform.gateway.events import Event
+from roost_platform.gateway.providers.chat_body import chat_body, habits_of
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
 from roost_platform.gateway.request import ModelRequest, Wire
 
@@ -32,6 +34,7 @@ class OpenAIProvider:
         self._config = config
         url = httpx2.URL(config.base_url)
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
+        self._habits = habits_of(name, url.host, keeps_reasoning=config.keep_reasoning)
         self._key = config.api_key.get_secret_value().encode()
         headers = {"accept-encoding": "identity"}
         if self._key:
@@ -58,15 +61,7 @@ class OpenAIProvider:
         self, request: ModelRequest, model: str, hints: Mapping[str, Any]
     ) -> AsyncGenerator[Sequence[Event], None]:
         """The answer as batches of events; see Provider."""
-        body = {
-            **request.body,
-            **hints,
-            "model": model,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if request.n > 1:
-            body["n"] = request.n
+        body = chat_body(request, model, hints, self._habits)
         decoder = ChatDecoder()
         with network_errors():
             async with (
@@ -85,11 +80,19 @@ class OpenAIProvider:
 
     async def embed(self, body: Mapping[str, Any], model: str) -> Mapping[str, Any]:
         """The answer to an embeddings request; see Provider."""
-        with network_errors():
-            async with self._accepted("/embeddings", {**body, "model": model}) as response:
-                value = json_of(await self._read(response, ANSWER_BYTES_MAX))
+        try:
+            with network_errors():
+                async with self._accepted("/embeddings", {**body, "model": model}) as response:
+                    value = json_of(await self._read(response, ANSWER_BYTES_MAX))
+        except UnknownModel as error:
+            if "model" in error.message.lower():
+                raise
+            # The address is unknown, not the model, which may be fine for other calls.
+            refused = InvalidRequest(f"{self.name} gives no embeddings", param="model")
+            refused.code = "embeddings_not_supported"
+            raise refused from None
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
-            raise EngineFailed("The provider's embeddings are not in OpenAI's form")
+            raise UnreadableAnswer("The provider's embeddings are not in OpenAI's form")
         return value
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
@@ -102,7 +105,7 @@ class OpenAIProvider:
         value = json_of(body)
         entries = value.get("data") if isinstance(value, dict) else None
         if not isinstance(entries, list):
-            raise EngineFailed("The provider's list of models is not in OpenAI's form")
+            raise UnreadableAnswer("The provider's list of models is not in OpenAI's form")
         return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
 
     @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ from roost_inference.errors import (
 )
 from roost_platform.gateway.errors import Overloaded, ProviderSilent, StreamBroken
 from roost_platform.gateway.events import CallDelta, Event, ReasoningDelta, TextDelta, Usage
+from roost_platform.gateway.providers.asking import asked
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import Catalogue, RoutedModel, Target
 
@@ -62,7 +63,7 @@ class Router:
         """
 
         def ask(target: Target) -> AsyncGenerator[Sequence[Event], None]:
-            return target.provider.stream(request, target.model, hints)
+            return asked(target.provider, request, target.model, hints)
 
         routed = self.route(request.model, trace, ask)
         try:
