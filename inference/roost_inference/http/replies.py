@@ -63,7 +63,7 @@ class Chunks:
     def first(self) -> bytes:
         """The chunk that names the role, before any text."""
         opens = {"opens_reasoning": self._opening} if self._opening else {}
-        return self._chunk({"role": "assistant", "content": "", "refusal": None}, **opens)
+        return self._chunk({"role": "assistant", "content": "", "refusal": None}, opens)
 
     def of(self, piece: Piece) -> Iterator[bytes]:
         """The events of one piece; those of Finished end the stream."""
@@ -88,10 +88,10 @@ class Chunks:
     def _chunk(
         self,
         delta: Mapping[str, Any],
+        more: Mapping[str, Any] | None = None,
         *,
         finish_reason: str | None = None,
         logprobs: Sequence[TokenLogprob] = (),
-        **more: Any,
     ) -> bytes:
         choice = {
             "index": 0,
@@ -99,7 +99,7 @@ class Chunks:
             "logprobs": _logprobs(logprobs) if self._logprobs and logprobs else None,
             "finish_reason": finish_reason,
         }
-        chunk: dict[str, Any] = {**self._head, "choices": [choice], **more}
+        chunk: dict[str, Any] = {**self._head, "choices": [choice], **(more or {})}
         if self._include_usage:
             chunk["usage"] = None
         return event(chunk)

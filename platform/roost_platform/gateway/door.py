@@ -9,7 +9,12 @@ from roost_inference.errors import BodyTooLarge, EngineError, EngineFailed, Queu
 from roost_platform.gateway.errors import NotFoundHere, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
+from roost_platform.gateway.families.completions.family import CompletionsFamily
+from roost_platform.gateway.families.embeddings.family import EmbeddingsFamily
 from roost_platform.gateway.families.family import GenerationFamily
+from roost_platform.gateway.families.models.listing import ModelList
+from roost_platform.gateway.families.models.serving import PATH as MODELS
+from roost_platform.gateway.families.models.serving import ModelPages
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)
@@ -25,9 +30,17 @@ class Gateway:
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self._handlers: dict[tuple[str, str], Handler] = {}
+        self._below: dict[tuple[str, str], Handler] = {}
         self._errors: dict[str, ErrorBody] = {}
         self._default_error: ErrorBody = ChatFamily().error
         self.add_generation("/v1/chat/completions", ChatFamily())
+        self.add_generation("/v1/completions", CompletionsFamily())
+        self.add_generation("/v1/embeddings", EmbeddingsFamily())
+        catalogue = serving.router.catalogue
+        self._models = ModelList(catalogue, catalogue.clock)
+        pages = ModelPages(serving.keys, self._models)
+        self.add("GET", MODELS, pages.list, self._default_error)
+        self.add_below("GET", f"{MODELS}/", pages.one)
 
     def add_generation(self, path: str, family: GenerationFamily) -> None:
         """Serve POST on this address by a family."""
@@ -42,10 +55,18 @@ class Gateway:
         self._handlers[method, path] = handler
         self._errors[path] = error
 
+    def add_below(self, method: str, prefix: str, handler: Handler) -> None:
+        """Serve all addresses that begin like this: names of models have slashes."""
+        self._below[method, prefix] = handler
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        await self._models.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = Exchange(scope, receive, send)
-        handler = self._handlers.get((exchange.method, exchange.path))
+        handler = self._handlers.get((exchange.method, exchange.path)) or self._above(exchange)
         try:
             if handler is None:
                 raise self._unknown(exchange)
@@ -65,6 +86,12 @@ class Gateway:
         error_body = self._errors.get(exchange.path, self._default_error)
         body = error_body(error, exchange.request_id)
         await exchange.answer(body, status=error.http_status, headers=_headers(error))
+
+    def _above(self, exchange: Exchange) -> Handler | None:
+        for (method, prefix), handler in self._below.items():
+            if method == exchange.method and exchange.path.startswith(prefix):
+                return handler
+        return None
 
     def _unknown(self, exchange: Exchange) -> EngineError:
         methods = sorted(method for method, path in self._handlers if path == exchange.path)

@@ -43,9 +43,12 @@ def open_catalogue(settings: Settings) -> Catalogue:
 async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[Gateway]:
     """The gateway, as an ASGI app for the addresses under /v1."""
     catalogue = open_catalogue(settings)
+    serving = Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices())
+    gateway = Gateway(serving)
     try:
-        yield Gateway(Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()))
+        yield gateway
     finally:
+        await gateway.close()
         for provider in catalogue.providers.values():
             await provider.close()
 

@@ -86,7 +86,9 @@ def number(
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_inside = is_number and not _is_nan(value) and least <= value <= most
     if not is_inside or (is_above and value == least):
-        span = f"above {least:g} and at most {most:g}" if is_above else f"from {least:g} to {most:g}"
+        span = (
+            f"above {least:g} and at most {most:g}" if is_above else f"from {least:g} to {most:g}"
+        )
         refuse(name, f"has to be a number {span}")
     return float(value)
 

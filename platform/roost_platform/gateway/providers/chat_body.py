@@ -29,13 +29,13 @@ class WireHabits:
     takes_hints: bool = False
 
 
-def habits_of(name: str, host: str, *, keeps_reasoning: bool) -> WireHabits:
+def habits_of(name: str, host: str, *, keep_reasoning: bool) -> WireHabits:
     """The habits of the provider of this name in the settings, at this host."""
     is_bundled = name == BUNDLED
     return WireHabits(
         has_newer_names=f".{host}".endswith(NEWER_NAMES),
         reads_text_only=is_bundled,
-        keeps_reasoning=keeps_reasoning,
+        keeps_reasoning=keep_reasoning,
         takes_hints=is_bundled,
     )
 

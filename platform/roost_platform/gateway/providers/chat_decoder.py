@@ -32,6 +32,7 @@ from roost_platform.gateway.events import (
 
 CHOICES_MAX: Final = 128
 REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
+ERROR_FIELDS: Final = frozenset({"error", "errors", "message", "detail"})
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -56,7 +57,7 @@ class ChatDecoder:
         self._choices: dict[int, _Choice] = {}
         self._has_started = False
         self._was_ended = False
-        self._has_answer = False
+        self._has_chunks = False
         self._opening = ""
         self._size = 0
 
@@ -70,23 +71,17 @@ class ChatDecoder:
             chunk = chunk[0]
         if not isinstance(chunk, dict):
             raise UnreadableAnswer("The provider sent an event that is not an object")
+        if is_event_error and ERROR_FIELDS.isdisjoint(chunk):
+            raise UnreadableAnswer("The provider's answer has another form than OpenAI's")
         error = error_of(chunk, is_event_error=is_event_error)
         if error is not None:
             raise error
         events: list[Event] = []
-        if not self._has_started:
-            self._has_started = True
-            fingerprint, opening = chunk.get("system_fingerprint"), chunk.get("opens_reasoning")
-            self._opening = opening if isinstance(opening, str) else ""
-            events.append(
-                Started(
-                    id=str(chunk.get("id") or ""),
-                    model=str(chunk.get("model") or ""),
-                    fingerprint=fingerprint if isinstance(fingerprint, str) else None,
-                )
-            )
         choices = chunk.get("choices")
-        self._has_answer = self._has_answer or isinstance(choices, list)
+        self._has_chunks = True
+        if not self._has_started and isinstance(choices, list):
+            self._has_started = True
+            events.append(self._start(chunk))
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 events += self._choice(choice)
@@ -95,6 +90,15 @@ class ChatDecoder:
             events.append(_usage(usage, chunk.get("metrics")))
             self._was_ended = self._was_ended or choices == []
         return events
+
+    def _start(self, chunk: Mapping[str, Any]) -> Started:
+        fingerprint, opening = chunk.get("system_fingerprint"), chunk.get("opens_reasoning")
+        self._opening = opening if isinstance(opening, str) else ""
+        return Started(
+            id=str(chunk.get("id") or ""),
+            model=str(chunk.get("model") or ""),
+            fingerprint=fingerprint if isinstance(fingerprint, str) else None,
+        )
 
     def end(self) -> list[Event]:
         """What was held back. Raises StreamBroken where neither a reason nor a mark ended it."""
@@ -105,7 +109,7 @@ class ChatDecoder:
                     raise StreamBroken("The provider's answer ended without an end")
                 reason = "tool_calls" if any(True for _ in choice.calls.so_far()) else "stop"
                 events += self._finish(choice, reason)
-        if not self._has_answer and self._has_started:
+        if self._has_chunks and not self._has_started:
             raise UnreadableAnswer("The provider's answer has another form than OpenAI's")
         if not self._choices and not self._was_ended:
             raise StreamBroken("The provider's answer has no content and no end")

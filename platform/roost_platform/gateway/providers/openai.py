@@ -34,7 +34,7 @@ class OpenAIProvider:
         self._config = config
         url = httpx2.URL(config.base_url)
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
-        self._habits = habits_of(name, url.host, keeps_reasoning=config.keep_reasoning)
+        self._habits = habits_of(name, url.host, keep_reasoning=config.keep_reasoning)
         self._key = config.api_key.get_secret_value().encode()
         headers = {"accept-encoding": "identity"}
         if self._key:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from roost_platform.gateway.families.fields import flag, list_field, refuse, text_field
+from roost_platform.gateway.families.fields import flag, list_field, refuse
 
 TOOLS_MAX: Final = 512
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
@@ -22,7 +22,7 @@ def read_tools(body: Mapping[str, Any]) -> dict[str, Any]:
     tools = list_field(body, "tools", TOOLS_MAX) or []
     names = [_check_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     choice = body.get("tool_choice")
-    if choice is None or choice in ("auto", "none") and not tools:
+    if choice is None or (choice in ("auto", "none") and not tools):
         choice = None
     elif isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         choice, allowed = _allowed(choice, names)
@@ -57,9 +57,9 @@ def check_function(function: Any, where: str) -> str:
     name = function.get("name")
     if not isinstance(name, str) or not TOOL_NAME.fullmatch(name):
         refuse(f"{where}.name", "has to be 1 to 128 letters, digits, or any of _ - . : /")
-    if not isinstance(function.get("description") or "", str):
+    if not isinstance(function.get("description"), str | None):
         refuse(f"{where}.description", "has to be a text")
-    if not isinstance(function.get("parameters") or {}, dict):
+    if not isinstance(function.get("parameters"), dict | None):
         refuse(f"{where}.parameters", "has to be a JSON schema")
     if function.get("strict") is not None and not isinstance(function["strict"], bool):
         refuse(f"{where}.strict", "has to be true or false")
@@ -114,7 +114,7 @@ def check_format(body: Mapping[str, Any]) -> None:
     kind = wanted.get("type")
     if not isinstance(kind, str) or kind not in FORMATS:
         refuse(f"{where}.type", f"has to be one of {', '.join(sorted(FORMATS))}")
-    if kind == "json_object" and not isinstance(wanted.get("schema") or {}, dict):
+    if kind == "json_object" and not isinstance(wanted.get("schema"), dict | None):
         refuse(f"{where}.schema", "has to be a JSON schema")
     if kind == "json_schema":
         _check_schema(wanted.get("json_schema"), f"{where}.json_schema")
@@ -123,8 +123,8 @@ def check_format(body: Mapping[str, Any]) -> None:
 def _check_schema(schema: Any, where: str) -> None:
     if not isinstance(schema, dict):
         refuse(where, "has to be an object with a name and a schema")
-    name = text_field(schema, "name") if isinstance(schema.get("name"), str) else None
-    if schema.get("name") is not None and (name is None or not SCHEMA_NAME.fullmatch(name)):
+    name = schema.get("name")
+    if name is not None and not (isinstance(name, str) and SCHEMA_NAME.fullmatch(name)):
         refuse(f"{where}.name", "has to be 1 to 64 letters, digits, _ or -")
     if not isinstance(schema.get("schema"), dict):
         refuse(f"{where}.schema", "has to be a JSON schema")
