@@ -102,6 +102,7 @@ class AnswerAssembly:
         self._usage: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
         self._was_ended = False
+        self._has_begun = False
 
     def end_mark(self) -> None:
         """The engine says that nothing more comes: [DONE], or the end of a whole message."""
@@ -116,6 +117,10 @@ class AnswerAssembly:
         error = error_of(chunk, is_event_error=is_event_error)
         if error is not None:
             raise error
+        opening = chunk.get("opens_reasoning")
+        if isinstance(opening, str) and not self._has_begun:
+            self._filter = ReasoningFilter(opening)
+        self._has_begun = True
         self._id = str(chunk.get("id") or self._id)
         self._model = str(chunk.get("model") or self._model)
         if isinstance(chunk.get("usage"), dict):

@@ -57,13 +57,17 @@ class Visible:
 
 
 class ReasoningFilter:
-    """Fed with the pieces of an answer, it gives the text that people may see."""
+    """Fed with the pieces of an answer, it gives the text that people may see.
 
-    def __init__(self) -> None:
+    opening: the tag of a block that the prompt has opened already, empty where it has not.
+    """
+
+    def __init__(self, opening: str = "") -> None:
         self.reasoning: list[str] = []
         self._held = ""
         self._state: Literal["start", "reasoning", "answer", "aside"] = "start"
-        self._kind = _KINDS[0]
+        self._kind = next((kind for kind in _KINDS if kind.opens.match(opening)), _KINDS[0])
+        self._is_open = bool(opening)
         self._was_opened = False
         self._line_start = True
         self._fence = ""
@@ -124,11 +128,15 @@ class ReasoningFilter:
             if found := kind.opens.match(stripped):
                 self._kind, self._state, self._was_opened = kind, "reasoning", True
                 self._held = stripped[found.end() :]
+                self._is_open = False
                 return
         if self._was_opened:
             self._held = stripped
         is_blank = not stripped and len(self._held) < BLANKS_MAX
         if not is_last and (is_blank or (stripped and _may_be_tag(stripped))):
+            return
+        if self._is_open:
+            self._is_open, self._was_opened, self._state = False, True, "reasoning"
             return
         self._state, self._line_start = "answer", True
 
@@ -242,6 +250,16 @@ class ReasoningFilter:
         elif run == self._code:
             self._code = ""
         self._line_start = False
+
+
+def open_block(prompt: str) -> str:
+    """The tag with which a prompt ends, so that its answer begins with reasoning; else empty."""
+    end = prompt[-2 * TAG_CHARACTERS_MAX :].rstrip()
+    for kind in _KINDS:
+        for found in kind.opens.finditer(end):
+            if found.end() == len(end):
+                return found[0]
+    return ""
 
 
 def split_reasoning(text: str) -> tuple[str, str]:

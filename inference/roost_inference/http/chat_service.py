@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from roost_inference.client.reasoning import open_block
 from roost_inference.errors import InvalidRequest, UnknownModel
 from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.generation import (
@@ -98,6 +99,7 @@ class EngineChatService:
                 "owned_by": "roost",
                 "max_model_len": info.context_length,
                 "supports_tools": True,
+                "opens_reasoning": self._template.opening or None,
                 "build": info.build,
             }
         ]
@@ -113,7 +115,7 @@ class EngineChatService:
                 f"The model {call.model!r} does not exist; this engine runs {name!r}",
                 param="model",
             )
-        request, figures = self._request(call, preparation)
+        request, figures, opening = self._request(call, preparation)
         position = ChainPosition()
         generation = EngineGeneration(
             self.engine,
@@ -123,6 +125,7 @@ class EngineChatService:
             observe=self._observe,
             remember=partial(self._remember, request, position, len(call.messages)),
             figures=figures,
+            opening=opening,
         )
         preparation.check()
         generation.submit()
@@ -145,8 +148,9 @@ class EngineChatService:
 
     def _request(
         self, call: ChatCall, preparation: Preparation
-    ) -> tuple[Request, dict[str, object]]:
-        """The request, and what is known about it before it runs, for the answer's metrics."""
+    ) -> tuple[Request, dict[str, object], str]:
+        """The request, what is known about it before it runs, for the answer's metrics, and the
+        tag of the reasoning block that its prompt opens."""
         kv = self._kv_policy(call)
         session = EngineSession(call.session_id, call.cache_salt or "")
         recall = partial(self.memory.recall, session)
@@ -178,7 +182,8 @@ class EngineChatService:
             ignore_eos=bool(call.ignore_eos),
             kv=kv,
         )
-        return request, figures
+        # A grammar that begins with something else leaves no place for reasoning.
+        return request, figures, open_block(prompt.text) if call.begins_freely else ""
 
     def _kv_policy(self, call: ChatCall) -> KvPolicy:
         """The bounds of paging. Raises InvalidRequest for a tier that does not exist."""

@@ -170,6 +170,7 @@ class AnswerResponse:
             created=self._created,
             include_usage=options is not None and options.include_usage,
             logprobs=bool(self._call.logprobs),
+            opening=self._generation.opening,
         )
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -67,10 +67,14 @@ Remember = Callable[[CompletedAnswer], None]
 
 
 class Generation(Protocol):
-    """An answer of any engine, as the server sees it."""
+    """An answer of any engine, as the server sees it.
+
+    opening: the tag of a reasoning block that the prompt has opened, else empty.
+    """
 
     id: str
     model: str
+    opening: str
 
     def pieces(self) -> AsyncGenerator[list[Piece], None]:
         """Yields what is ready, in lists; the last item of the last list is Finished.
@@ -123,7 +127,9 @@ class EngineGeneration:
         observe: Listener = lambda event: None,
         remember: Remember = lambda answer: None,
         figures: Mapping[str, object] | None = None,
+        opening: str = "",
     ) -> None:
+        self.opening = opening
         self._remember = remember
         self._figures = figures or {}
         self._texts: list[str] = []

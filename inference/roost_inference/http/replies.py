@@ -36,8 +36,17 @@ class Chunks:
     """The chunks of one streamed answer, in the order OpenAI sends them."""
 
     def __init__(
-        self, *, id: str, model: str, created: int, include_usage: bool, logprobs: bool
+        self,
+        *,
+        id: str,
+        model: str,
+        created: int,
+        include_usage: bool,
+        logprobs: bool,
+        opening: str = "",
     ) -> None:
+        """opening: the tag of a reasoning block that the prompt has opened."""
+        self._opening = opening
         self._head = {
             "id": id,
             "object": "chat.completion.chunk",
@@ -53,7 +62,8 @@ class Chunks:
 
     def first(self) -> bytes:
         """The chunk that names the role, before any text."""
-        return self._chunk({"role": "assistant", "content": "", "refusal": None})
+        opens = {"opens_reasoning": self._opening} if self._opening else {}
+        return self._chunk({"role": "assistant", "content": "", "refusal": None}, opens)
 
     def of(self, piece: Piece) -> Iterator[bytes]:
         """The events of one piece; those of Finished end the stream."""
@@ -78,6 +88,7 @@ class Chunks:
     def _chunk(
         self,
         delta: Mapping[str, Any],
+        more: Mapping[str, Any] | None = None,
         *,
         finish_reason: str | None = None,
         stop_string: str | None = None,
@@ -91,7 +102,7 @@ class Chunks:
         }
         if stop_string is not None:
             choice["stop_reason"] = stop_string  # vLLM's name of it
-        chunk: dict[str, Any] = {**self._head, "choices": [choice]}
+        chunk: dict[str, Any] = {**self._head, "choices": [choice], **(more or {})}
         if self._include_usage:
             chunk["usage"] = None
         return event(chunk)

@@ -15,6 +15,7 @@ import jinja2
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from roost_inference.client.reasoning import open_block
 from roost_inference.errors import EngineFailed, InvalidRequest, PromptTooLong
 from roost_inference.prompt.exact_tokens import GeneratedAnswer
 from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
@@ -49,7 +50,8 @@ class ChatTemplate:
     """A GGUF's Jinja template in a sandbox, and what such templates can't do themselves.
 
     Templates that don't write tools as `<tool_call>` JSON get them as text in the system message
-    (hermes.py). Contents that spell control tokens are tokenised as plain text.
+    (hermes.py). Contents that spell control tokens are tokenised as plain text. opening: the tag of
+    the reasoning block that prompts open, else empty.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ChatTemplate:
         user = {"role": "user", "content": "a"}
         self._folds_system = not self._accepts([{"role": "system", "content": "a"}, user])
         self._merges = not self._accepts([user, user])
+        self.opening = open_block(self._run([user], None)) if self._accepts([user]) else ""
 
     def render(
         self,

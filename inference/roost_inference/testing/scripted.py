@@ -45,11 +45,12 @@ class ScriptedEngine:
     requests: bodies as received, with the header's session_id, oldest first. running: answers
     being written. aborted: answers whose client left. `when(match, *steps)` adds a rule; match
     is a substring of the last user message or a predicate over the request's body; the newest
-    matching rule counts.
+    matching rule counts. opening: the tag of a reasoning block that its template opens.
     """
 
-    def __init__(self, *, model: str = MODEL, api_key: str = "") -> None:
+    def __init__(self, *, model: str = MODEL, api_key: str = "", opening: str = "") -> None:
         self.model = model
+        self.opening = opening
         self.requests: list[Mapping[str, Any]] = []
         self.orders: list[tuple[str, str, str]] = []
         self.running = 0
@@ -174,6 +175,7 @@ class _ScriptedGeneration:
     ) -> None:
         self.id = completion_id()
         self.model = engine.model
+        self.opening = engine.opening
         self._engine = engine
         self._steps = steps
         self._body = body

@@ -108,6 +108,12 @@ class ChatCall(WireModel):
         """How many tokens the answer may have, None where the request does not say."""
         return self.max_completion_tokens or self.max_tokens
 
+    @property
+    def begins_freely(self) -> bool:
+        """Whether the answer may begin with any text: no form and no tool is forced on it."""
+        is_text = self.response_format is None or self.response_format.type == "text"
+        return is_text and (not self.tools or self.tool_choice in (None, "auto", "none"))
+
     def forced_tool(self) -> str | None:
         """The name of the function that has to be called, None if the model chooses."""
         choice = self.tool_choice

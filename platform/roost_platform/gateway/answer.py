@@ -6,6 +6,7 @@ from typing import Any
 
 from roost_platform.gateway.events import (
     CallDelta,
+    Embedded,
     Event,
     Finish,
     FinishReason,
@@ -87,11 +88,12 @@ class AnswerChoice:
 
 @dataclass(slots=True)
 class Answer:
-    """What a model has answered so far."""
+    """What a model has answered so far. embedded: the vectors, where they were asked for."""
 
     started: Started = field(default_factory=Started)
     usage: Usage = field(default_factory=Usage)
     choices: list[AnswerChoice] = field(default_factory=lambda: [AnswerChoice()])
+    embedded: Embedded | None = None
 
     def take(self, events: Iterable[Event]) -> None:
         """Add these events."""
@@ -101,6 +103,8 @@ class Answer:
                     self.started = event
                 case Usage():
                     self.usage = event
+                case Embedded():
+                    self.embedded = event
                 case _:
                     self._choice(event.choice, event)
 

@@ -73,6 +73,11 @@ class ProviderConfig(BaseModel):
         default_factory=dict,
         description="Prices by the provider's name of the model; known ones need none.",
     )
+    keep_reasoning: bool = Field(
+        default=False,
+        description="Send a model its earlier reasoning back, as some models want it between "
+        "tool calls; by default it is left out.",
+    )
 
     @field_validator("base_url")
     @classmethod

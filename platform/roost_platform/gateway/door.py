@@ -11,8 +11,13 @@ from roost_platform.gateway.counting import TokenCounting
 from roost_platform.gateway.errors import NotFoundHere, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
+from roost_platform.gateway.families.completions.family import CompletionsFamily
+from roost_platform.gateway.families.embeddings.family import EmbeddingsFamily
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.families.messages.family import MessagesFamily
+from roost_platform.gateway.families.models.listing import ModelList
+from roost_platform.gateway.families.models.serving import PATH as MODELS
+from roost_platform.gateway.families.models.serving import ModelPages
 from roost_platform.gateway.families.responses.endpoints import Responses
 from roost_platform.gateway.families.responses.store import ResponseStore
 from roost_platform.gateway.serving import Serving
@@ -33,6 +38,7 @@ class Gateway:
     def __init__(self, serving: Serving, responses: ResponseStore | None = None) -> None:
         self._serving = serving
         self._handlers: dict[tuple[str, str], Handler] = {}
+        self._below: dict[tuple[str, str], Handler] = {}
         self._errors: dict[str, ErrorBody] = {}
         self._patterns: list[tuple[re.Pattern[str], str]] = []
         self._default_error: ErrorBody = ChatFamily().error
@@ -47,6 +53,13 @@ class Gateway:
         self._responses: Responses | None = None
         if responses is not None:
             self.add_responses(Responses(serving, responses))
+        self.add_generation("/v1/completions", CompletionsFamily())
+        self.add_generation("/v1/embeddings", EmbeddingsFamily())
+        catalogue = serving.router.catalogue
+        self._models = ModelList(catalogue, catalogue.clock)
+        pages = ModelPages(serving.keys, self._models)
+        self.add("GET", MODELS, pages.list, self._default_error)
+        self.add_below("GET", f"{MODELS}/", pages.one)
 
     def add_generation(self, path: str, family: GenerationFamily) -> None:
         """Serve POST on this address by a family."""
@@ -73,6 +86,7 @@ class Gateway:
 
     async def close(self) -> None:
         """End what runs without a client."""
+        await self._models.close()
         if self._responses is not None:
             await self._responses.close()
 
@@ -83,11 +97,15 @@ class Gateway:
         self._handlers[method, path] = handler
         self._errors[path] = error
 
+    def add_below(self, method: str, prefix: str, handler: Handler) -> None:
+        """Serve all addresses that begin like this: names of models have slashes."""
+        self._below[method, prefix] = handler
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = Exchange(scope, receive, send)
         path = self._address(exchange)
-        handler = self._handlers.get((exchange.method, path))
+        handler = self._handlers.get((exchange.method, path)) or self._above(exchange)
         try:
             if handler is None:
                 raise self._unknown(exchange, path)
@@ -116,6 +134,12 @@ class Gateway:
                     exchange.parameters = match.groupdict()
                     return path
         return exchange.path
+
+    def _above(self, exchange: Exchange) -> Handler | None:
+        for (method, prefix), handler in self._below.items():
+            if method == exchange.method and exchange.path.startswith(prefix):
+                return handler
+        return None
 
     def _unknown(self, exchange: Exchange, path: str) -> EngineError:
         methods = sorted(method for method, added in self._handlers if added == path)

@@ -11,10 +11,17 @@ EngineError
 ├── Overloaded            503  the gateway has as many calls as it can hold
 ├── ProviderRefused       502  a provider refuses the gateway's key, account or address
 ├── ProviderSilent        504  a provider takes longer than its time
+├── UnreadableAnswer      502  a provider's answer has another form than its wire
 └── StreamBroken          502  a provider's answer ended in the middle
 """
 
-from roost_inference.errors import EngineError, EngineRefused, EngineSilent, EngineUnavailable
+from roost_inference.errors import (
+    EngineError,
+    EngineFailed,
+    EngineRefused,
+    EngineSilent,
+    EngineUnavailable,
+)
 
 
 class Unauthorized(EngineError):
@@ -106,3 +113,10 @@ class StreamBroken(EngineUnavailable):
 
     http_status = 502
     code = "stream_broken"
+
+
+class UnreadableAnswer(EngineFailed):
+    """The provider's answer is not in the form of its wire."""
+
+    http_status = 502
+    code = "unreadable_answer"

@@ -115,6 +115,13 @@ class Usage:
     native: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vectors of a request for embeddings, in OpenAI's form; it is all of such an answer."""
+
+    value: Mapping[str, Any]
+
+
 Event = (
     Started
     | TextDelta
@@ -125,4 +132,5 @@ Event = (
     | NativePart
     | Finish
     | Usage
+    | Embedded
 )

@@ -35,7 +35,8 @@ class ModelRequest:
     of the output where the client gives one; it is in `body` as well.
     prompt_bytes: UTF-8 bytes of messages and tools, from which tokens are estimated.
     session: the client's own name of its conversation, empty where it names none.
-    person: OpenAI's `user` or Anthropic's `metadata.user_id`.
+    person: OpenAI's `user` or Anthropic's `metadata.user_id`. n: choices in all. more_bodies: of
+    further prompts in the same call; each prompt gets its share of `n`, in their order.
     truncates: drop the oldest turns of a prompt that is too long, rather than refuse it.
     """
 
@@ -50,6 +51,7 @@ class ModelRequest:
     person: str = ""
     native: NativeCall | None = None
     truncates: bool = False
+    more_bodies: Sequence[Mapping[str, Any]] = ()
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:

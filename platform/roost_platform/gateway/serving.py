@@ -18,7 +18,7 @@ from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spe
 from roost_platform.gateway.keys.prices import Prices, unpriced
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.router import CallTrace, Router
-from roost_platform.gateway.routing.truncation import truncating
+from roost_platform.gateway.routing.truncation import Stream, truncating
 from roost_platform.gateway.sessions import hints_for
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Serving:
         key: GatewayKey,
         trace: CallTrace,
     ) -> None:
-        stream = self.router.stream
+        stream: Stream = self.router.stream
         if request.truncates:
             stream = truncating(stream)
         events = stream(request, trace, hints_for(request, key))

@@ -16,7 +16,7 @@ from roost_inference.client.reasoning import ReasoningFilter, Visible
 from roost_inference.client.refusals import error_of
 from roost_inference.errors import EngineFailed
 from roost_inference.wire.ids import call_id
-from roost_platform.gateway.errors import StreamBroken
+from roost_platform.gateway.errors import StreamBroken, UnreadableAnswer
 from roost_platform.gateway.events import (
     CallDelta,
     Event,
@@ -32,6 +32,7 @@ from roost_platform.gateway.events import (
 
 CHOICES_MAX: Final = 128
 REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
+ERROR_FIELDS: Final = frozenset({"error", "errors", "message", "detail"})
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -45,6 +46,8 @@ class _Choice:
     calls: CallAssembly = field(default_factory=CallAssembly)
     sent: list[int] = field(default_factory=list)  # characters of each call's arguments told
     has_finished: bool = False
+    has_text: bool = False
+    shown: int = 0  # characters of text that were told
 
 
 class ChatDecoder:
@@ -54,6 +57,8 @@ class ChatDecoder:
         self._choices: dict[int, _Choice] = {}
         self._has_started = False
         self._was_ended = False
+        self._has_chunks = False
+        self._opening = ""
         self._size = 0
 
     def end_mark(self) -> None:
@@ -65,22 +70,18 @@ class ChatDecoder:
         if isinstance(chunk, list) and len(chunk) == 1:
             chunk = chunk[0]
         if not isinstance(chunk, dict):
-            raise EngineFailed("The engine sent an event that is not an object")
+            raise UnreadableAnswer("The provider sent an event that is not an object")
+        if is_event_error and ERROR_FIELDS.isdisjoint(chunk):
+            raise UnreadableAnswer("The provider's answer has another form than OpenAI's")
         error = error_of(chunk, is_event_error=is_event_error)
         if error is not None:
             raise error
         events: list[Event] = []
-        if not self._has_started:
-            self._has_started = True
-            fingerprint = chunk.get("system_fingerprint")
-            events.append(
-                Started(
-                    id=str(chunk.get("id") or ""),
-                    model=str(chunk.get("model") or ""),
-                    fingerprint=fingerprint if isinstance(fingerprint, str) else None,
-                )
-            )
         choices = chunk.get("choices")
+        self._has_chunks = True
+        if not self._has_started and isinstance(choices, list):
+            self._has_started = True
+            events.append(self._start(chunk))
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 events += self._choice(choice)
@@ -89,6 +90,15 @@ class ChatDecoder:
             events.append(_usage(usage, chunk.get("metrics")))
             self._was_ended = self._was_ended or choices == []
         return events
+
+    def _start(self, chunk: Mapping[str, Any]) -> Started:
+        fingerprint, opening = chunk.get("system_fingerprint"), chunk.get("opens_reasoning")
+        self._opening = opening if isinstance(opening, str) else ""
+        return Started(
+            id=str(chunk.get("id") or ""),
+            model=str(chunk.get("model") or ""),
+            fingerprint=fingerprint if isinstance(fingerprint, str) else None,
+        )
 
     def end(self) -> list[Event]:
         """What was held back. Raises StreamBroken where neither a reason nor a mark ended it."""
@@ -99,6 +109,8 @@ class ChatDecoder:
                     raise StreamBroken("The provider's answer ended without an end")
                 reason = "tool_calls" if any(True for _ in choice.calls.so_far()) else "stop"
                 events += self._finish(choice, reason)
+        if self._has_chunks and not self._has_started:
+            raise UnreadableAnswer("The provider's answer has another form than OpenAI's")
         if not self._choices and not self._was_ended:
             raise StreamBroken("The provider's answer has no content and no end")
         return events
@@ -108,10 +120,11 @@ class ChatDecoder:
         index = number if isinstance(number, int) and 0 <= number < CHOICES_MAX else 0
         state = self._choices.get(index)
         if state is None:
-            state = self._choices[index] = _Choice(index)
+            filter = ReasoningFilter(self._opening)
+            state = self._choices[index] = _Choice(index, filter)
         message = choice.get("delta") or choice.get("message") or {}
         if not isinstance(message, dict):
-            raise EngineFailed("The engine sent a message that is not an object")
+            raise UnreadableAnswer("The provider sent a message that is not an object")
         yield from self._message(state, message, choice.get("logprobs"))
         reason = choice.get("finish_reason")
         if reason and not state.has_finished:
@@ -126,6 +139,8 @@ class ChatDecoder:
             if isinstance(message.get(name), str):
                 if message[name]:
                     self._grow(len(message[name]))
+                    if not state.has_text:
+                        state.filter = ReasoningFilter()  # the engine tells them apart itself
                     yield ReasoningDelta(message[name], state.index)
                 break  # some engines send the same text under two names
         refusal = message.get("refusal")
@@ -140,19 +155,22 @@ class ChatDecoder:
         entries = logprobs.get("content") if isinstance(logprobs, dict) else None
         if text or entries:
             self._grow(len(text))
+            state.has_text = state.has_text or bool(text)
             yield from self._shown(state, state.filter.feed(text), entries or ())
         if message.get("tool_calls") or message.get("function_call"):
             self._grow(state.calls.add_all(message))
             yield from self._calls(state)
 
     def _shown(self, state: _Choice, visible: Visible, logprobs: Any = ()) -> Iterator[Event]:
-        for part in state.filter.reasoning[state.reasoning_parts :]:
-            if part and not visible.replaces:
-                yield ReasoningDelta(part, state.index)
+        reasoning = "".join(state.filter.reasoning[state.reasoning_parts :])
         state.reasoning_parts = len(state.filter.reasoning)
         if visible.replaces:
             yield TextWasReasoning(state.index)
+            reasoning, state.shown = reasoning[state.shown :], 0
+        if reasoning:
+            yield ReasoningDelta(reasoning, state.index)
         if visible.text or logprobs:
+            state.shown += len(visible.text)
             yield TextDelta(visible.text, state.index, tuple(logprobs))
 
     def _calls(self, state: _Choice) -> Iterator[Event]:

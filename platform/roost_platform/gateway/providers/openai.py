@@ -9,9 +9,11 @@ import httpx2
 from roost_inference.client.engine_client import is_loopback
 from roost_inference.client.events import events_of
 from roost_inference.client.refusals import json_of, refusal
-from roost_inference.errors import EngineFailed, EngineUnavailable, UnknownModel
+from roost_inference.errors import EngineUnavailable, InvalidRequest, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
+from roost_platform.gateway.errors import UnreadableAnswer
 from roost_platform.gateway.events import Event
+from roost_platform.gateway.providers.chat_body import chat_body, habits_of
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
 from roost_platform.gateway.providers.failures import (
     OPTIONAL_FIELDS,
@@ -38,6 +40,7 @@ class OpenAIProvider:
         self._served = ""  # the model that it serves, where it was asked for
         url = httpx2.URL(config.base_url)
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
+        self._habits = habits_of(name, url.host, keep_reasoning=config.keep_reasoning)
         self._key = config.api_key.get_secret_value().encode()
         headers = {"accept-encoding": "identity"}
         if self._key:
@@ -64,18 +67,10 @@ class OpenAIProvider:
         self, request: ModelRequest, model: str, hints: Mapping[str, Any]
     ) -> AsyncGenerator[Sequence[Event], None]:
         """The answer as batches of events; see Provider."""
-        body = {
-            **request.body,
-            **hints,
-            "model": model or await self._served_model(),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+        body = chat_body(request, model or await self._served_model(), hints, self._habits)
         # In a header it does no harm to a provider that does not know it.
         session_id = body.pop("session_id", None)
         headers = {"x-session-id": str(session_id)} if session_id else {}
-        if request.n > 1:
-            body["n"] = request.n
         decoder = ChatDecoder()
         try:
             with provider_errors():
@@ -101,11 +96,19 @@ class OpenAIProvider:
     async def embed(self, body: Mapping[str, Any], model: str) -> Mapping[str, Any]:
         """The answer to an embeddings request; see Provider."""
         named = {**body, "model": model or await self._served_model()}
-        with provider_errors():
-            async with self._accepted("/embeddings", named) as response:
-                value = json_of(await self._read(response, ANSWER_BYTES_MAX))
+        try:
+            with provider_errors():
+                async with self._accepted("/embeddings", named) as response:
+                    value = json_of(await self._read(response, ANSWER_BYTES_MAX))
+        except UnknownModel as error:
+            if "model" in error.message.lower():
+                raise
+            # The address is unknown, not the model, which may be fine for other calls.
+            refused = InvalidRequest(f"{self.name} gives no embeddings", param="model")
+            refused.code = "embeddings_not_supported"
+            raise refused from None
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
-            raise EngineFailed("The provider's embeddings are not in OpenAI's form")
+            raise UnreadableAnswer("The provider's embeddings are not in OpenAI's form")
         return value
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
@@ -118,7 +121,7 @@ class OpenAIProvider:
         value = json_of(body)
         entries = value.get("data") if isinstance(value, dict) else None
         if not isinstance(entries, list):
-            raise EngineFailed("The provider's list of models is not in OpenAI's form")
+            raise UnreadableAnswer("The provider's list of models is not in OpenAI's form")
         return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
 
     async def _served_model(self) -> str:

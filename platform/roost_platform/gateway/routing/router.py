@@ -18,6 +18,7 @@ from roost_platform.gateway.events import (
     TextDelta,
     Usage,
 )
+from roost_platform.gateway.providers.asking import asked
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import Catalogue, Target
 from roost_platform.gateway.routing.search import Search, Taken
@@ -76,7 +77,7 @@ class Router:
         def ask(target: Target) -> AsyncGenerator[Sequence[Event], None]:
             # They are for the engine in use, and no other provider needs to see them.
             own = hints if target.provider.name == BUNDLED else {}
-            return target.provider.stream(request, target.model, own)
+            return asked(target.provider, request, target.model, own)
 
         routed = self.route(request.model, trace, ask, begins=_has_content)
         try:

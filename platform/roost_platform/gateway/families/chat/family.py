@@ -25,7 +25,7 @@ class ChatFamily:
         self, request: ModelRequest, body: Mapping[str, Any], call_id: str, answer: Answer
     ) -> Mapping[str, Any]:
         """A whole answer as one object."""
-        return completion(request, call_id, answer)
+        return completion(request, body, call_id, answer)
 
     def error(self, error: EngineError, request_id: str) -> Mapping[str, Any]:
         """An error as the body of a response."""

@@ -17,6 +17,7 @@ from roost_platform.gateway.events import (
     Usage,
 )
 from roost_platform.gateway.exchange import encode
+from roost_platform.gateway.families.chat.legacy import uses_functions
 from roost_platform.gateway.families.chat.signatures import SignedReasoning, details_of
 from roost_platform.gateway.request import ModelRequest
 
@@ -27,8 +28,8 @@ class ChatWriter:
     """The chunks of one answer. Reasoning goes out under both names that clients know."""
 
     def __init__(self, request: ModelRequest, body: Mapping[str, Any], call_id: str) -> None:
-        options = body.get("stream_options")
-        self._has_usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        self._has_usage = wants_usage(body)
+        self._is_legacy = uses_functions(body)
         self._usage: Usage | None = None
         self._started: set[int] = set()
         self._signed = SignedReasoning()
@@ -38,24 +39,32 @@ class ChatWriter:
             "created": int(time.time()),
             "model": request.model,
         }
+        # What stands before and after the text in a chunk of text, by choice.
+        self._around: dict[int, tuple[bytes, bytes]] = {}
 
     def write(self, events: Sequence[Event]) -> bytes:
         """These events as chunks; see StreamWriter."""
         parts: list[bytes] = []
         for event in events:
             match event:
-                case TextDelta():
+                case TextDelta() if event.logprobs or event.choice not in self._started:
                     delta: dict[str, Any] = {"content": event.text}
                     parts.append(self._chunk(event.choice, delta, logprobs=event.logprobs))
+                case TextDelta():
+                    before, after = self._around_text(event.choice)
+                    parts.append(before + encode(event.text) + after)
                 case ReasoningDelta():
                     if delta := self._signed.delta(event):
                         parts.append(self._chunk(event.choice, delta))
                 case RefusalDelta():
                     parts.append(self._chunk(event.choice, {"refusal": event.text}))
-                case CallDelta():
+                case CallDelta() if not self._is_legacy:
                     parts.append(self._chunk(event.choice, {"tool_calls": [_call(event)]}))
+                case CallDelta() if event.index == 0:
+                    parts.append(self._chunk(event.choice, {"function_call": _function(event)}))
                 case Finish():
-                    parts.append(self._chunk(event.choice, {}, finish=event.reason))
+                    reason = finish_reason(event.reason, is_legacy=self._is_legacy)
+                    parts.append(self._chunk(event.choice, {}, finish=reason))
                 case Usage():
                     self._usage = event
                 case Started() if event.fingerprint:
@@ -68,12 +77,23 @@ class ChatWriter:
         """The usage, if the client asked for it, and the end mark."""
         if not self._has_usage:
             return DONE
-        usage = {"choices": [], "usage": usage_object(self._usage or Usage())}
-        return b"data: " + encode({**self._head, **usage}) + b"\n\n" + DONE
+        usage = self._usage or Usage()
+        last: dict[str, Any] = {**self._head, "choices": [], "usage": usage_object(usage)}
+        if usage.metrics:
+            last["metrics"] = dict(usage.metrics)
+        return b"data: " + encode(last) + b"\n\n" + DONE
 
     def fail(self, error: EngineError) -> bytes:
         """The error as the last event."""
         return b"data: " + encode(error_object(error)) + b"\n\n" + DONE
+
+    def _around_text(self, index: int) -> tuple[bytes, bytes]:
+        """A stream is mostly chunks of text: what they have in common is written once."""
+        known = self._around.get(index)
+        if known is None:
+            before, after = self._chunk(index, {"content": ""}).rsplit(b'""', 1)
+            known = self._around[index] = (before, after)
+        return known
 
     def _chunk(
         self,
@@ -86,7 +106,7 @@ class ChatWriter:
         if index not in self._started:
             self._started.add(index)
             delta = {"role": "assistant", "content": None, **delta}
-            if delta["content"] is None and not finish:
+            if delta["content"] is None and "tool_calls" not in delta and not finish:
                 delta["content"] = ""
         choice = {
             "index": index,
@@ -100,14 +120,31 @@ class ChatWriter:
         return b"data: " + encode(chunk) + b"\n\n"
 
 
-def completion(request: ModelRequest, call_id: str, answer: Answer) -> dict[str, Any]:
+def wants_usage(body: Mapping[str, Any]) -> bool:
+    """Whether the client asks for the usage at the end of a stream."""
+    options = body.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def completion(
+    request: ModelRequest, body: Mapping[str, Any], call_id: str, answer: Answer
+) -> dict[str, Any]:
     """A whole answer."""
+    is_legacy, has_logprobs = uses_functions(body), bool(body.get("logprobs"))
     whole: dict[str, Any] = {
         "id": f"chatcmpl-{call_id}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": request.model,
-        "choices": [_choice(index, choice) for index, choice in enumerate(answer.choices)],
+        "choices": [
+            {
+                "index": index,
+                "message": _message(choice, is_legacy=is_legacy),
+                "logprobs": _logprobs(choice) if choice.logprobs or has_logprobs else None,
+                "finish_reason": finish_reason(choice.finish or "stop", is_legacy=is_legacy),
+            }
+            for index, choice in enumerate(answer.choices)
+        ],
         "usage": usage_object(answer.usage),
     }
     if answer.started.fingerprint:
@@ -145,11 +182,19 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _choice(index: int, choice: AnswerChoice) -> dict[str, Any]:
+def finish_reason(reason: str, *, is_legacy: bool = False) -> str:
+    """The reason in OpenAI's words; `error` is none of them."""
+    if reason == "tool_calls" and is_legacy:
+        return "function_call"
+    return "stop" if reason == "error" else reason
+
+
+def _message(choice: AnswerChoice, *, is_legacy: bool) -> dict[str, Any]:
     text, reasoning = choice.text, choice.reasoning_text
+    has_other = bool(choice.calls or choice.refusal)
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": text if text or not choice.calls else None,
+        "content": text if text or not has_other else None,
         "refusal": choice.refusal or None,
         "annotations": [],
     }
@@ -157,22 +202,23 @@ def _choice(index: int, choice: AnswerChoice) -> dict[str, Any]:
         message |= {"reasoning": reasoning, "reasoning_content": reasoning}
     if details := details_of(choice.reasoning):
         message["reasoning_details"] = details
-    if choice.calls:
-        message["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments or "{}"},
-            }
-            for call in choice.calls
-        ]
-    has_logprobs = bool(choice.logprobs)
-    return {
-        "index": index,
-        "message": message,
-        "logprobs": {"content": choice.logprobs, "refusal": None} if has_logprobs else None,
-        "finish_reason": choice.finish or "stop",
-    }
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments or "{}"},
+        }
+        for call in choice.calls
+    ]
+    if calls and is_legacy:
+        message["function_call"] = calls[0]["function"]
+    elif calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _logprobs(choice: AnswerChoice) -> dict[str, Any]:
+    return {"content": choice.logprobs, "refusal": None}
 
 
 def _call(event: CallDelta) -> dict[str, Any]:
@@ -184,3 +230,8 @@ def _call(event: CallDelta) -> dict[str, Any]:
             "function": {"name": event.name, "arguments": event.arguments},
         }
     return {"index": event.index, "function": {"arguments": event.arguments}}
+
+
+def _function(event: CallDelta) -> dict[str, Any]:
+    named = {"name": event.name} if event.name else {}
+    return {**named, "arguments": event.arguments}

@@ -8,6 +8,7 @@ from typing import Any, Final
 from roost_inference.errors import EngineError
 from roost_platform.gateway.events import (
     CallDelta,
+    Embedded,
     Event,
     Finish,
     NativePart,
@@ -66,7 +67,7 @@ class MessagesWriter:
                     self._prompt = event.prompt or self._prompt
                 case Usage():
                     self._usage = event
-                case TextWasReasoning():
+                case TextWasReasoning() | Embedded():
                     pass  # what was sent can't be taken back
                 case _ if event.choice == 0:
                     if not self._has_begun:

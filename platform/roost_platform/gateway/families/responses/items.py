@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from roost_inference.errors import InvalidRequest
-from roost_platform.gateway.families.chat.reading import MESSAGES_MAX
+from roost_platform.gateway.families.chat.messages import MESSAGES_MAX
 from roost_platform.gateway.families.responses.compaction import expanded
 from roost_platform.gateway.families.responses.contents import (
     assistant_message,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from roost_inference.errors import InvalidRequest
-from roost_platform.gateway.families.chat.reading import TOOLS_MAX
+from roost_platform.gateway.families.chat.tools import TOOLS_MAX
 
 MODES: Final = ("auto", "none", "required")
 # A custom tool takes any text; models that only know functions get one with this parameter.

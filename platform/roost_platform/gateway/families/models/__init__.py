@@ -1,0 +1,1 @@
+"""The list of models, in OpenAI's and in Anthropic's form."""
