@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from roost_inference.errors import EngineError, EngineFailed
+from roost_platform.gateway.admission import Admission
 from roost_platform.gateway.answer import Answer
+from roost_platform.gateway.bodies import HEAVY_BYTES
 from roost_platform.gateway.config import GatewayConfig
-from roost_platform.gateway.errors import ModelNotAllowed, Overloaded
+from roost_platform.gateway.errors import ModelNotAllowed
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
@@ -32,20 +34,21 @@ class Serving:
     router: Router
     keys: KeyStore
     prices: Prices
-    in_flight: int = 0
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.config.calls_max, self.config.max_body_bytes)
 
     async def generate(self, exchange: Exchange, family: GenerationFamily) -> None:
         """Serve one request of this family."""
         key = await self.keys.find(exchange.secret)
-        if self.in_flight >= self.config.calls_max:
-            raise Overloaded(f"{self.config.calls_max} calls run already")
-        self.in_flight += 1
-        try:
-            body = await exchange.json(self.config.max_body_bytes)
-            request = family.read(body, exchange.headers)
+        with self.admission.place(key.id) as grow:
+            body = await exchange.json(self.config.max_body_bytes, grow)
+            if exchange.body_bytes > HEAVY_BYTES:
+                request = await asyncio.to_thread(family.read, body, exchange.headers)
+            else:
+                request = family.read(body, exchange.headers)
             await self._call(exchange, family, body, request, key)
-        finally:
-            self.in_flight -= 1
 
     async def _call(
         self,

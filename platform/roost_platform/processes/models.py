@@ -21,6 +21,7 @@ from roost_platform.gateway.routing.catalogue import Catalogue
 from roost_platform.gateway.routing.router import Router
 from roost_platform.gateway.serving import Serving
 from roost_platform.settings.config import Settings
+from roost_platform.web.security import known_hosts
 from roost_workflows.agents import AgentRegistry
 
 
@@ -44,7 +45,9 @@ async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[
     """The gateway, as an ASGI app for the addresses under /v1."""
     catalogue = open_catalogue(settings)
     try:
-        yield Gateway(Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()))
+        serving = Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices())
+        hosts = known_hosts(settings.web.allowed_hosts, settings.public_base_url or "")
+        yield Gateway(serving, hosts)
     finally:
         for provider in catalogue.providers.values():
             await provider.close()
