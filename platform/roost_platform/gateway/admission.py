@@ -1,7 +1,7 @@
 """The places of calls that run, and the bytes of their bodies, so that no key takes all of them.
 
-Nothing waits here: a call that finds no place is refused, and its client may try again. The bound of
-a key that its owner sets, `parallel`, is counted in the database; these bounds protect this process.
+Nothing waits here: a call that finds no place is refused, and its client may try again. The bound
+of a key that an operator sets, `parallel`, is counted in the database.
 """
 
 import contextlib

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +11,16 @@ from roost_inference.errors import EngineError, EngineFailed
 from roost_platform.gateway.admission import Admission
 from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.bodies import HEAVY_BYTES
+from roost_platform.gateway.compression.compression import Compression
 from roost_platform.gateway.config import GatewayConfig
 from roost_platform.gateway.errors import ModelNotAllowed
+from roost_platform.gateway.events import Event
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.routing.catalogue import RoutedModel
 from roost_platform.gateway.routing.router import CallTrace, Router
 from roost_platform.gateway.sessions import hints_for
 
@@ -34,6 +37,7 @@ class Serving:
     router: Router
     keys: KeyStore
     prices: Prices
+    compression: Compression | None = None
     admission: Admission = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,13 +66,15 @@ class Serving:
             raise ModelNotAllowed(f"This key may not use the model {request.model!r}")
         model = self.router.catalogue.find(request.model)
         request = self.prices.bounded(request, model, key)
-        await self.keys.reserve(self.prices.reservation(exchange.call_id, request, model, key))
+        held = self.compression.held(request, model, key) if self.compression else request
+        await self.keys.reserve(self.prices.reservation(exchange.call_id, held, model, key))
         trace = CallTrace(prompt_bytes=request.prompt_bytes)
         outcome: Outcome = "failed"
         status, code = 500, "internal_error"
         try:
             async with exchange.until_gone():
-                await self._answer(exchange, family, body, request, key, trace)
+                events = self._events(request, model, key, trace)
+                await self._answer(exchange, family, body, request, events)
             outcome, status, code = "ok", 200, ""
         except ClientGone:
             outcome, status, code = "cancelled", CLIENT_GONE, "client_gone"
@@ -82,16 +88,22 @@ class Serving:
             spent = self.prices.spent(exchange.call_id, trace, outcome, status, code)
             await asyncio.shield(self._settle(spent))
 
+    def _events(
+        self, request: ModelRequest, model: RoutedModel, key: GatewayKey, trace: CallTrace
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        hints = hints_for(request, key)
+        if self.compression is not None and self.compression.is_on(request, model, key):
+            return self.compression.stream(request, model, key, trace, hints)
+        return self.router.stream(request, trace, hints)
+
     async def _answer(
         self,
         exchange: Exchange,
         family: GenerationFamily,
         body: Mapping[str, Any],
         request: ModelRequest,
-        key: GatewayKey,
-        trace: CallTrace,
+        events: AsyncGenerator[Sequence[Event], None],
     ) -> None:
-        events = self.router.stream(request, trace, hints_for(request, key))
         async with contextlib.aclosing(events) as batches:
             if not request.stream:
                 answer = Answer()

@@ -10,8 +10,10 @@ from roost_inference.errors import UnknownModel
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.keys import GatewayKeys
+from roost_platform.db.gateway.originals import StoredOriginals
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.agents import RoutedModels
+from roost_platform.gateway.compression.compression import Compression
 from roost_platform.gateway.config import BUNDLED, ProviderConfig
 from roost_platform.gateway.door import Gateway
 from roost_platform.gateway.keys.prices import Prices
@@ -45,7 +47,11 @@ async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[
     """The gateway, as an ASGI app for the addresses under /v1."""
     catalogue = open_catalogue(settings)
     try:
-        serving = Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices())
+        router = Router(catalogue)
+        compression = Compression(
+            router, StoredOriginals(database), settings.gateway.compress_above_tokens
+        )
+        serving = Serving(settings.gateway, router, GatewayKeys(database), Prices(), compression)
         hosts = known_hosts(settings.web.allowed_hosts, settings.public_base_url or "")
         yield Gateway(serving, hosts)
     finally:

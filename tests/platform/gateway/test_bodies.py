@@ -206,7 +206,7 @@ async def test_a_half_sent_body_frees_its_place_when_its_client_leaves(
 ) -> None:
     admission = gateway.app._serving.admission
     port = int(gateway.url.rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         f"POST {CHAT} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {gateway.secret}\r\n"
         "content-length: 1000\r\n\r\n{".encode()

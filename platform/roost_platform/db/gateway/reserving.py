@@ -30,6 +30,7 @@ COUNTS = (
     "cached_tokens",
     "output_tokens",
     "reasoning_tokens",
+    "saved_tokens",
     "cost_microusd",
 )
 CLOSED = ("outcome", "target", "error_code", "ttft_ms", "duration_ms")

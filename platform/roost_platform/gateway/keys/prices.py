@@ -72,6 +72,7 @@ class Prices:
             cached_tokens=usage.cached_tokens,
             output_tokens=usage.output_tokens,
             reasoning_tokens=usage.reasoning_tokens,
+            saved_tokens=trace.saved_tokens,
             cost_microusd=math.ceil(cost),
             ttft_ms=None if trace.first is None else (trace.first - trace.started) * 1000,
             duration_ms=(ended - trace.started) * 1000,

@@ -1,5 +1,6 @@
 """A provider with OpenAI's API: OpenAI, vLLM, Ollama, llama-server, the bundled core and others."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from roost_platform.gateway.providers.chat_decoder import ChatDecoder
 from roost_platform.gateway.request import ModelRequest, Wire
 
 ERROR_BYTES_MAX = 64 * 1024
+ERROR_S = 10.0  # of an error's body that comes drop by drop
 ANSWER_BYTES_MAX = 64 * 2**20  # of embeddings
 IDLE_CONNECTION_S = 2.0  # below the 5 s after which servers close idle connections
 CONNECTIONS_MAX = 512
@@ -110,7 +112,10 @@ class OpenAIProvider:
         """A response with status 200; any other one is raised as the error it means."""
         async with self._http.stream("POST", f"{self._api}{path}", json=body) as response:
             if response.status_code != 200:
-                text = await self._read(response, ERROR_BYTES_MAX)
+                text = b""
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ERROR_S):
+                        text = await self._read(response, ERROR_BYTES_MAX)
                 raise refusal(response.status_code, response.headers, text)
             yield response
 

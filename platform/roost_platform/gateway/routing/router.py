@@ -34,7 +34,8 @@ class CallTrace:
     """What becomes of one call, for usage, pages and spans; filled while it runs.
 
     Times are monotonic seconds. model: the provider's name of it, where there is no target. tries:
-    targets that were asked, with the code of the error of each that failed.
+    targets that were asked, with the code of the error of each that failed. saved_tokens: of the
+    prompt, by compressing it.
     """
 
     started: float = field(default_factory=time.monotonic)
@@ -43,6 +44,7 @@ class CallTrace:
     usage: Usage | None = None
     model: str = ""
     prompt_bytes: int = 0
+    saved_tokens: int = 0
     produced_bytes: int = 0
     tries: list[tuple[str, str]] = field(default_factory=list)
 
