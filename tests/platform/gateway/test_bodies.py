@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.types import Message
 
 from roost_inference.errors import BodyTooLarge, InvalidRequest
@@ -16,7 +18,8 @@ from roost_platform.gateway import bodies, exchange
 from roost_platform.gateway.admission import BODIES, Admission
 from roost_platform.gateway.bodies import HEAVY_BYTES, JSON_VALUES_MAX, parse_object, read_object
 from roost_platform.gateway.errors import EncodedBody, Overloaded, RateLimited
-from roost_platform.gateway.exchange import Exchange
+from roost_platform.gateway.exchange import Exchange, encode
+from roost_platform.gateway.providers.encoding import encode_in_parts
 from roost_platform.testing.gateway import GatewayServer, gateway_server
 
 LIMIT = 64 * 1024
@@ -248,3 +251,13 @@ def test_bodies_have_a_bound_together_and_one_key_takes_half_of_it() -> None:
         with pytest.raises(Overloaded):
             c(1)
     assert (admission.calls, admission.bytes) == (0, 0)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["messages", "tools", "stop", "x"]),
+        st.lists(st.none() | st.text() | st.dictionaries(st.text(), st.integers())) | st.text(),
+    )
+)
+def test_a_large_request_is_written_in_parts_to_the_same_bytes(body: dict[str, Any]) -> None:
+    assert encode_in_parts(body) == encode(body)

@@ -14,6 +14,7 @@ from roost_inference.errors import EngineFailed
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
+from roost_platform.gateway.providers.encoding import encoded
 from roost_platform.gateway.request import ModelRequest, Wire
 
 ERROR_BYTES_MAX = 64 * 1024
@@ -35,7 +36,7 @@ class OpenAIProvider:
         url = httpx2.URL(config.base_url)
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
         self._key = config.api_key.get_secret_value().encode()
-        headers = {"accept-encoding": "identity"}
+        headers = {"accept-encoding": "identity", "content-type": "application/json"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key.decode()}"
         self._http = httpx2.AsyncClient(
@@ -72,7 +73,7 @@ class OpenAIProvider:
         decoder = ChatDecoder()
         with network_errors():
             async with (
-                self._accepted("/chat/completions", body) as response,
+                self._accepted("/chat/completions", body, request.prompt_bytes) as response,
                 contextlib.aclosing(events_of(response)) as chunks,
             ):
                 async for chunk in chunks:
@@ -108,9 +109,12 @@ class OpenAIProvider:
         return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
 
     @contextlib.asynccontextmanager
-    async def _accepted(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
+    async def _accepted(
+        self, path: str, body: Mapping[str, Any], text_bytes: int = 0
+    ) -> AsyncIterator[httpx2.Response]:
         """A response with status 200; any other one is raised as the error it means."""
-        async with self._http.stream("POST", f"{self._api}{path}", json=body) as response:
+        content = await encoded(body, text_bytes)
+        async with self._http.stream("POST", f"{self._api}{path}", content=content) as response:
             if response.status_code != 200:
                 text = b""
                 with contextlib.suppress(TimeoutError):
