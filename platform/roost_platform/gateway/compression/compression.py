@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from roost_inference.errors import PromptTooLong
+from roost_inference.errors import InvalidRequest, PromptTooLong
 from roost_platform.gateway.compression.originals import Originals
 from roost_platform.gateway.compression.planning import TARGET_SHARE, Bounds, Plan, plan
 from roost_platform.gateway.compression.retrieval import Retrieval, tool_name
@@ -27,6 +27,8 @@ ROUNDS_MAX: Final = 8  # in which a model may retrieve within one call of a clie
 HELD_PROMPTS: Final = 2  # for how many readings of its prompt a call holds tokens
 LARGE_BYTES: Final = 64 * 1024  # prompts above it are worked on in a thread
 BYTES_PER_TOKEN_MAX: Final = 6  # no usual text has more
+
+RETRIEVING_CHOICES: Final = (None, "auto", "required")  # of a tool, which leave ours to the model
 
 Batches = AsyncGenerator[Sequence[Event], None]
 
@@ -50,7 +52,7 @@ class Compression:
             (key.compress or model.config.compress)
             and request.n == 1
             and bool(request.messages)
-            and body.get("tool_choice") != "none"
+            and body.get("tool_choice") in RETRIEVING_CHOICES
             and not body.get("functions")
         )
 
@@ -87,14 +89,19 @@ class Compression:
                     yield batch
             return
         except PromptTooLong as error:
-            if trace.first is not None or bounds.is_forced:
+            if trace.first is not None:
                 raise
-            smaller = await self._forced(request, key, bounds, error)
-            if smaller.prompt_bytes >= planned.prompt_bytes:
+            again = await self._forced(request, key, bounds, error)
+            if again.prompt_bytes >= planned.prompt_bytes:
                 raise
-        async with contextlib.aclosing(
-            self._answer(request, smaller, key, trace, hints)
-        ) as batches:
+        except InvalidRequest as error:
+            if trace.first is not None or not planned.originals:
+                raise
+            # Such as a model that takes no tools.
+            log.warning("a compressed prompt was refused: %s", error.code)
+            again = Plan(request.messages, {}, request.prompt_bytes)
+        trace.saved_tokens, trace.prompt_bytes = 0, request.prompt_bytes
+        async with contextlib.aclosing(self._answer(request, again, key, trace, hints)) as batches:
             async for batch in batches:
                 yield batch
 

@@ -1,5 +1,6 @@
 """Long prompts go out compressed; what was left out is read without the client's notice."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,7 +11,8 @@ import httpx2
 import pytest
 from sqlalchemy import select, update
 
-from roost_inference.testing.scripts import Call, Say, text_of
+from roost_inference.errors import PromptTooLong
+from roost_inference.testing.scripts import Call, Fail, Hang, Say, text_of
 from roost_platform.db import models
 from roost_platform.gateway.compression import compression
 from roost_platform.gateway.compression.compression import ROUNDS_MAX
@@ -19,6 +21,7 @@ from roost_platform.testing.gateway import GatewayServer, gateway_server
 
 CHAT = "/v1/chat/completions"
 NEEDLES = {"invoice": "INV-20417", "date": "2026-03-14", "name": "Wilhelmina Okafor"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 Row = dict[str, Any]
 
 
@@ -160,7 +163,13 @@ async def test_a_short_prompt_is_not_touched(gateway: GatewayServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"n": 2}, {"tool_choice": "none"}, {"functions": [{"name": "f", "parameters": {}}]}]
+    "fields",
+    [
+        {"n": 2},
+        {"tool_choice": "none"},
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": [TOOL]},
+        {"functions": [{"name": "f", "parameters": {}}]},
+    ],
 )
 async def test_where_the_model_can_not_retrieve_nothing_is_left_out(
     gateway: GatewayServer, fields: dict[str, Any]
@@ -291,6 +300,61 @@ async def test_whatever_fails_the_prompt_goes_out_as_it_came(
     assert gateway.engine.requests[-1]["messages"] == conversation()
     (row,) = await rows_of(gateway)
     assert (row.outcome, row.saved_tokens) == ("ok", 0)
+
+
+async def test_a_model_that_refuses_the_tool_gets_the_prompt_as_it_came(
+    gateway: GatewayServer,
+) -> None:
+    answer_by(gateway, lambda body: [Fail(400)] if body.get("tools") else [Say("Well.")])
+    response = await gateway.post(CHAT, request())
+    assert response.json()["choices"][0]["message"]["content"] == "Well."
+    assert gateway.engine.requests[-1]["messages"] == conversation()
+    (row,) = await rows_of(gateway)
+    assert (row.outcome, row.saved_tokens) == ("ok", 0)
+
+
+async def test_a_prompt_that_the_provider_calls_too_long_is_compressed_below_the_threshold(
+    gateway: GatewayServer,
+) -> None:
+    assert gateway.app._serving.compression is not None
+    gateway.app._serving.compression.above_tokens = 10**6
+
+    def script(body: Mapping[str, Any]) -> Sequence[Any]:
+        if not stubs(body):
+            raise PromptTooLong("The prompt has 9000 tokens, the context 4000")
+        return [Say("It fits.")]
+
+    answer_by(gateway, script)
+    response = await gateway.post(CHAT, request())
+    assert response.json()["choices"][0]["message"]["content"] == "It fits."
+    before = [{"role": "user", "content": "recall " * 3000}]
+    response = await gateway.post(CHAT, request(messages=before))
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+
+
+async def test_what_a_client_leaves_in_the_second_round_is_billed_for_both(
+    gateway: GatewayServer,
+) -> None:
+    def script(body: Mapping[str, Any]) -> Sequence[Any]:
+        if results(body):
+            return [Say("word " * 5), Hang()]
+        return [Call("retrieve", json.dumps({"reference": stubs(body)[0]}))]
+
+    answer_by(gateway, script)
+    url, headers = gateway.url + CHAT, {"authorization": f"Bearer {gateway.secret}"}
+    body = request(stream=True)
+    async with gateway.client.stream("POST", url, json=body, headers=headers) as response:
+        async for line in response.aiter_lines():
+            if "word" in line:
+                break
+    async with asyncio.timeout(20):
+        while not (rows := await rows_of(gateway)) or not rows[0].outcome:
+            await asyncio.sleep(0.05)
+    assert rows[0].outcome == "cancelled"
+    first, second = gateway.engine.requests
+    assert gateway.engine.running == 0
+    words = sum(len(text_of(message).split()) for message in first["messages"])
+    assert rows[0].input_tokens > words + len(json.dumps(second["messages"])) // 6
 
 
 async def test_a_prompt_that_can_not_be_made_to_fit_is_too_long(tmp_path: Path) -> None:
