@@ -13,6 +13,7 @@ from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.gateway.lost_calls import sweeping
+from roost_platform.db.gateway.originals import StoredOriginals
 from roost_platform.db.gateway.responses import GatewayResponses
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.agents import RoutedModels
@@ -58,8 +59,10 @@ def open_catalogue(settings: Settings) -> Catalogue:
 async def open_gateway(settings: Settings, database: Database) -> AsyncIterator["Gateway"]:
     """The gateway, as an ASGI app for the addresses under /v1."""
     # Loaded here: a worker routes and does not serve.
+    from roost_platform.gateway.compression.compression import Compression
     from roost_platform.gateway.door import Gateway
     from roost_platform.gateway.serving import Serving
+    from roost_platform.web.security import known_hosts
 
     catalogue = open_catalogue(settings)
     hosted = HostedPrices({name: one.base_url for name, one in settings.providers.items()})
@@ -67,9 +70,14 @@ async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[
         await asyncio.to_thread(hosted.load)
     prices = Prices(settings_prices(settings), hosted.find, catalogue)
     keys = GatewayKeys(database)
+    router = Router(catalogue)
+    compression = Compression(
+        router, StoredOriginals(database), settings.gateway.compress_above_tokens
+    )
     gateway = Gateway(
-        Serving(settings.gateway, Router(catalogue), keys, prices),
+        Serving(settings.gateway, router, keys, prices, compression),
         GatewayResponses(database, settings.gateway.responses_days),
+        known_hosts(settings.web.allowed_hosts, settings.public_base_url or ""),
     )
     try:
         async with sweeping(keys):

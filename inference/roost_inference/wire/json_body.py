@@ -26,9 +26,7 @@ def parse_json(body: bytes) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        text = body.decode("utf-8")
-        if "\\u" in text:
-            text = _ESCAPE.sub(lambda m: r"\ufffd" if m["half"] else m[0], text)
+        text = without_halves(body.decode("utf-8"))
         value = json.loads(text, parse_constant=refuse)
     except RecursionError:
         reject(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
@@ -37,6 +35,13 @@ def parse_json(body: bytes) -> Any:
     if is_too_deep(value):
         reject(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
     return value
+
+
+def without_halves(text: str) -> str:
+    """JSON text with U+FFFD for each escaped half of a surrogate pair."""
+    if "\\u" not in text:
+        return text
+    return _ESCAPE.sub(lambda m: r"\ufffd" if m["half"] else m[0], text)
 
 
 def is_too_deep(value: Any) -> bool:

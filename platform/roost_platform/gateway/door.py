@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from starlette.types import Receive, Scope, Send
 
-from roost_inference.errors import BodyTooLarge, EngineError, EngineFailed, QueueFull
+from roost_inference.errors import EngineError, EngineFailed, QueueFull
+from roost_inference.http.origin import host_name
 from roost_platform.gateway.counting import TokenCounting
-from roost_platform.gateway.errors import NotFoundHere, Waiting
+from roost_platform.gateway.errors import EncodedBody, NotFoundHere, UnknownHost, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
 from roost_platform.gateway.families.completions.family import CompletionsFamily
@@ -33,10 +34,19 @@ ErrorBody = Callable[[EngineError, str], Mapping[str, object]]
 
 
 class Gateway:
-    """Serves every address under /v1. Errors go out in the form of the family that was asked."""
+    """Serves every address under /v1. Errors go out in the form of the family that was asked.
 
-    def __init__(self, serving: Serving, responses: ResponseStore | None = None) -> None:
+    hosts: names that a Host header may have, against DNS rebinding; `*` is any.
+    """
+
+    def __init__(
+        self,
+        serving: Serving,
+        responses: ResponseStore | None = None,
+        hosts: Collection[str] = ("*",),
+    ) -> None:
         self._serving = serving
+        self._hosts = frozenset(hosts)
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._below: dict[tuple[str, str], Handler] = {}
         self._errors: dict[str, ErrorBody] = {}
@@ -107,6 +117,11 @@ class Gateway:
         path = self._address(exchange)
         handler = self._handlers.get((exchange.method, path)) or self._above(exchange)
         try:
+            if (
+                "*" not in self._hosts
+                and host_name(exchange.headers.get("host", "")) not in self._hosts
+            ):
+                raise UnknownHost
             if handler is None:
                 raise self._unknown(exchange, path)
             await handler(exchange)
@@ -163,6 +178,6 @@ def _headers(error: EngineError) -> Mapping[str, str]:
         headers["retry-after"] = "1"
     if error.http_status == 401:
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, BodyTooLarge):
-        headers["connection"] = "close"
+    if isinstance(error, EncodedBody):
+        headers["accept-encoding"] = "identity"
     return headers

@@ -6,6 +6,8 @@ EngineError
 │   └── KeyExpired        401
 ├── ModelNotAllowed       403  the key may not use this model
 ├── NotFoundHere          404  no such address, response or model
+├── UnknownHost           400  a Host name that is not ours
+├── EncodedBody           415  a compressed body
 ├── BudgetExhausted       429  the key's money or tokens are spent or reserved
 ├── RateLimited           429  too many requests, tokens or parallel calls of one key
 ├── Overloaded            503  the gateway has as many calls as it can hold
@@ -21,6 +23,7 @@ from roost_inference.errors import (
     EngineRefused,
     EngineSilent,
     EngineUnavailable,
+    InvalidRequest,
 )
 
 
@@ -58,6 +61,19 @@ class NotFoundHere(EngineError):
     http_status = 404
     type = "invalid_request_error"
     code = "not_found"
+
+
+class UnknownHost(InvalidRequest):
+    """This host name is not configured; ROOST_WEB__ALLOWED_HOSTS lists more."""
+
+    code = "host_not_allowed"
+
+
+class EncodedBody(InvalidRequest):
+    """The body is compressed, which costs more to read than it saves to send."""
+
+    http_status = 415
+    code = "unsupported_encoding"
 
 
 class Waiting(EngineError):

@@ -10,23 +10,36 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-import pydantic_core
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from roost_inference.errors import BodyTooLarge, InvalidRequest
+from roost_inference.errors import BodyTooLarge
+from roost_platform.gateway.admission import Grow
+from roost_platform.gateway.bodies import read_object
+from roost_platform.gateway.errors import EncodedBody
 from roost_platform.gateway.ids import new_call_id
 
-# A client that still sends reads the refusal only if we read on a little.
+# A client that still sends reads the refusal only if what it sends is taken, and thrown away.
 LINGER_S = 2.0
 LINGER_BYTES_MAX = 64 * 2**20
+STRANGERS_BYTES_MAX = 2**20  # before the key is known
 REQUEST_ID_CHARACTERS_MAX = 128
-# More would hold the event loop for longer than others may wait.
-JSON_VALUES_MAX = 400_000
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+# No page of another site may embed an answer, and no page is made of one.
+OWN_SITE = (b"cross-origin-resource-policy", b"same-origin")
+ANSWER_HEADERS = (
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    NOSNIFF,
+    OWN_SITE,
+)
 STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
+    NOSNIFF,
+    OWN_SITE,
 )
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -59,6 +72,9 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._body_is_read = False
+        self._linger_bytes = STRANGERS_BYTES_MAX
+        self.body_bytes = 0
+        self.grow: Grow | None = None  # is told of each part of the body before it is kept
         self.has_begun = False
         self.parameters: dict[str, str] = {}
         self.before_end: Callable[[], Awaitable[None]] | None = None
@@ -82,49 +98,55 @@ class Exchange:
         return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1")))
 
     async def body(self, limit: int) -> bytes:
-        """The whole body. Raises BodyTooLarge before more than `limit` bytes are kept."""
-        declared = self.headers.get("content-length", "")
+        """The whole body. Raises BodyTooLarge before more than `limit` bytes are kept, and what
+        `grow` raises.
+        """
         if self.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-            raise InvalidRequest("Send the body without compression")
-        parts: list[bytes] = []
-        size = 0
+            raise EncodedBody("Send the body without compression")
+        self._linger_bytes = LINGER_BYTES_MAX
+        declared = self.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
-            await self._refuse_body(0, limit)
+            raise BodyTooLarge(f"The body is larger than {limit} bytes")
+        parts: list[bytes] = []
         while not self._body_is_read:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            part = message.get("body", b"")
-            size += len(part)
-            self._body_is_read = not message.get("more_body", False)
-            if size > limit:
-                await self._refuse_body(size, limit)
+            part = await self._next_part()
+            if self.body_bytes > limit:
+                raise BodyTooLarge(f"The body is larger than {limit} bytes")
+            if self.grow is not None:
+                self.grow(len(part))
             parts.append(part)
         return b"".join(parts)
 
     async def json(self, limit: int) -> dict[str, Any]:
-        """The body as a JSON object. Raises InvalidRequest, BodyTooLarge."""
-        body = await self.body(limit)
-        if body.count(b",") + body.count(b"[") + body.count(b"{") > JSON_VALUES_MAX:
-            raise InvalidRequest(f"The body has more than {JSON_VALUES_MAX} values")
-        try:
-            value = pydantic_core.from_json(body, allow_inf_nan=False, cache_strings="keys")
-        except ValueError as error:
-            raise InvalidRequest(f"The body is not valid JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise InvalidRequest("The body has to be a JSON object")
-        return value
+        """The body as a JSON object; see `body`. Raises InvalidRequest, BodyTooLarge."""
+        return await read_object(await self.body(limit))
 
-    async def _refuse_body(self, size: int, limit: int) -> None:
-        with contextlib.suppress(TimeoutError):
+    async def _next_part(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part: bytes = message.get("body", b"")
+        self.body_bytes += len(part)
+        self._body_is_read = not message.get("more_body", False)
+        return part
+
+    async def _take_the_rest(self) -> None:
+        """Throw away what a refused client still sends; otherwise it would read no refusal.
+
+        A client that waits to be told to go on, sends more than is taken, or does not tell how much
+        it sends before its key is known, is cut off.
+        """
+        declared = self.headers.get("content-length", "")
+        if self._linger_bytes == STRANGERS_BYTES_MAX:
+            most = int(declared) if declared.isdigit() else STRANGERS_BYTES_MAX + 1
+            if most > STRANGERS_BYTES_MAX:
+                return
+        if "expect" in self.headers:
+            return
+        with contextlib.suppress(TimeoutError, ClientGone):
             async with asyncio.timeout(LINGER_S):
-                while not self._body_is_read and size < LINGER_BYTES_MAX:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    size += len(message.get("body", b""))
-                    self._body_is_read = not message.get("more_body", False)
-        raise BodyTooLarge(f"The body is larger than {limit} bytes")
+                while not self._body_is_read and self.body_bytes < self._linger_bytes:
+                    await self._next_part()
 
     @contextlib.asynccontextmanager
     async def until_gone(self) -> AsyncIterator[None]:
@@ -190,13 +212,17 @@ class Exchange:
                 "type": "http.response.start",
                 "status": status,
                 "headers": [
-                    (b"content-type", b"application/json"),
+                    *ANSWER_HEADERS,
                     (b"content-length", str(len(body)).encode()),
                     *self._own_headers(headers),
                 ],
             }
         )
         sent = b"" if self.method == "HEAD" else body
+        if self._is_still_sent:
+            await self._send({"type": "http.response.body", "body": sent, "more_body": True})
+            await self._take_the_rest()
+            sent = b""
         await self._send({"type": "http.response.body", "body": sent, "more_body": False})
 
     async def _prepare_end(self) -> None:
@@ -204,11 +230,17 @@ class Exchange:
         if prepare is not None:
             await prepare()
 
+    @property
+    def _is_still_sent(self) -> bool:
+        """Whether there is a body that nobody has read."""
+        has_body = "content-length" in self.headers or "transfer-encoding" in self.headers
+        return has_body and not self._body_is_read and self.headers.get("content-length") != "0"
+
     def _own_headers(self, headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
         id = self.request_id.encode()
         own = [(b"x-request-id", id), (b"request-id", id)]  # OpenAI's name and Anthropic's
         if headers:
             own += [(name.encode(), value.encode()) for name, value in headers.items()]
-        if not self._body_is_read and self.method not in ("GET", "HEAD"):
+        if self._is_still_sent:
             own.append((b"connection", b"close"))
         return own

@@ -3,20 +3,25 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roost_inference.errors import EngineError, EngineFailed
+from roost_platform.gateway.admission import Admission
 from roost_platform.gateway.answer import Answer
+from roost_platform.gateway.bodies import HEAVY_BYTES
+from roost_platform.gateway.compression.compression import Compression
 from roost_platform.gateway.config import GatewayConfig
-from roost_platform.gateway.errors import ModelNotAllowed, Overloaded
+from roost_platform.gateway.errors import ModelNotAllowed
+from roost_platform.gateway.events import Event
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
 from roost_platform.gateway.keys.prices import Prices, unpriced
 from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.routing.catalogue import RoutedModel
 from roost_platform.gateway.routing.router import CallTrace, Router
 from roost_platform.gateway.routing.truncation import Stream, truncating
 from roost_platform.gateway.sessions import hints_for
@@ -34,32 +39,34 @@ class Serving:
     router: Router
     keys: KeyStore
     prices: Prices
-    in_flight: int = 0
+    compression: Compression | None = None
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.config.calls_max, self.config.max_body_bytes)
 
     async def generate(self, exchange: Exchange, family: GenerationFamily) -> None:
         """Serve one request of this family."""
         async with self.entered(exchange) as key:
             body = await exchange.json(self.config.max_body_bytes)
-            request = family.read(body, exchange.headers)
+            if exchange.body_bytes > HEAVY_BYTES:
+                request = await asyncio.to_thread(family.read, body, exchange.headers)
+            else:
+                request = family.read(body, exchange.headers)
             await self.call(exchange, family, body, request, key)
 
     @contextlib.asynccontextmanager
     async def entered(self, exchange: Exchange) -> AsyncIterator[GatewayKey]:
         """Let a request in that has a key, before a byte of its body is read."""
         key = await self.keys.find(exchange.secret)
-        with self.place():
+        with self.admission.place(key.id) as exchange.grow:
             yield key
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places for calls. Raises Overloaded."""
-        if self.in_flight >= self.config.calls_max:
-            raise Overloaded(f"{self.config.calls_max} calls run already")
-        self.in_flight += 1
-        try:
+    def place(self, key: GatewayKey) -> Iterator[None]:
+        """Hold one of the places for calls. Raises Overloaded, RateLimited."""
+        with self.admission.place(key.id):
             yield
-        finally:
-            self.in_flight -= 1
 
     async def call(
         self,
@@ -77,13 +84,15 @@ class Serving:
         model = await self.router.catalogue.resolve(request.model)
         request = request if request.model else replace(request, model=model.name)
         request = self.prices.bounded(request, model, key)
-        await self.keys.reserve(self.prices.reservation(exchange.call_id, request, model, key))
+        held = self.compression.held(request, model, key) if self.compression else request
+        await self.keys.reserve(self.prices.reservation(exchange.call_id, held, model, key))
         trace = CallTrace(prompt_bytes=request.prompt_bytes, size=prompt_size(request))
         outcome: Outcome = "failed"
         status, code = 500, "internal_error"
         try:
             async with exchange.until_gone():
-                await self._answer(exchange, family, body, request, key, trace)
+                events = self._events(request, model, key, trace)
+                await self._answer(exchange, family, body, request, events)
             outcome, status, code = "ok", 200, ""
         except ClientGone:
             outcome, status, code = "cancelled", CLIENT_GONE, "client_gone"
@@ -97,19 +106,31 @@ class Serving:
             spent = self.prices.spent(exchange.call_id, trace, outcome, status, code)
             await asyncio.shield(self._settle(spent))
 
+    def _events(
+        self, request: ModelRequest, model: RoutedModel, key: GatewayKey, trace: CallTrace
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        stream: Stream = self.router.stream
+        compression = self.compression
+        if compression is not None and compression.is_on(request, model, key):
+
+            def compressed(
+                request: ModelRequest, trace: CallTrace, hints: Mapping[str, Any]
+            ) -> AsyncGenerator[Sequence[Event], None]:
+                return compression.stream(request, model, key, trace, hints)
+
+            stream = compressed
+        if request.truncates:
+            stream = truncating(stream)
+        return stream(request, trace, hints_for(request, key))
+
     async def _answer(
         self,
         exchange: Exchange,
         family: GenerationFamily,
         body: Mapping[str, Any],
         request: ModelRequest,
-        key: GatewayKey,
-        trace: CallTrace,
+        events: AsyncGenerator[Sequence[Event], None],
     ) -> None:
-        stream: Stream = self.router.stream
-        if request.truncates:
-            stream = truncating(stream)
-        events = stream(request, trace, hints_for(request, key))
         async with contextlib.aclosing(events) as batches:
             if not request.stream:
                 answer = Answer()

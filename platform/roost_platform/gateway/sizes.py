@@ -25,7 +25,8 @@ def text_bytes(value: Any) -> int:
     while pending:
         one = pending.pop()
         if isinstance(one, str):
-            size += 0 if one.startswith("data:") else len(one.encode(errors="replace"))
+            if not one.startswith("data:"):
+                size += len(one) if one.isascii() else len(one.encode(errors="replace"))
         elif isinstance(one, dict):
             pending.extend(one.values())
         elif isinstance(one, list | tuple):

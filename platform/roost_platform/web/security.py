@@ -117,6 +117,14 @@ def is_same_origin(headers: Headers) -> bool:
         return False
 
 
+def known_hosts(allowed_hosts: Sequence[str], public_base_url: str) -> Sequence[str]:
+    """The host names of the web port: loopback, those allowed, and that of the public address."""
+    hosts = [*LOOPBACK_HOSTS, *(host.lower() for host in allowed_hosts)]
+    if public := host_name(urlsplit(public_base_url).netloc):
+        hosts.append(public)
+    return hosts
+
+
 def console_middleware(
     *,
     allowed_hosts: Sequence[str] = (),
@@ -124,13 +132,10 @@ def console_middleware(
     exempt: Sequence[str] = ("/api/", "/hooks/"),
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> list[Middleware]:
-    """The middleware of the whole app, outermost first; loopback and the public host are known."""
-    hosts = [*LOOPBACK_HOSTS, *allowed_hosts]
-    if public := host_name(urlsplit(public_base_url).netloc):
-        hosts.append(public)
+    """The middleware of the whole app, outermost first."""
     return [
         Middleware(SecurityHeaders),
-        Middleware(KnownHosts, allowed=hosts),
+        Middleware(KnownHosts, allowed=known_hosts(allowed_hosts, public_base_url)),
         Middleware(RequestBodyLimitMiddleware, max_body_size=body_bytes_max),
         Middleware(SameOriginWrites, exempt=exempt),
     ]

@@ -19,7 +19,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def test_fifty_calls_at_once_against_money_for_five_admit_five(database: Database) -> None:
+async def test_s11_fifty_calls_at_once_against_money_for_five_admit_five(
+    database: Database,
+) -> None:
     keys = GatewayKeys(database)
     _, secret = await KeyAdmin(database).create(NewKey("tight", budget_microusd=50), "tester")
     key = await keys.find(secret)

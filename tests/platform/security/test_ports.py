@@ -14,6 +14,8 @@ from roost_inference.http.connections import HEAD_LINES_MAX, ConnectionLimits
 from roost_inference.http.listener import LIMITS
 from roost_inference.wire import json_body
 from roost_platform.console.page import FORM_BYTES_MAX, PUBLIC_FORM_BYTES_MAX
+from roost_platform.gateway import admission, exchange
+from roost_platform.gateway.bodies import JSON_VALUES_MAX
 from roost_platform.identity.passwords import HASHES_WAITING_MAX
 from roost_platform.processes.web import connection_limits
 from roost_platform.settings.config import load_settings
@@ -100,6 +102,26 @@ def test_webhooks_take_the_bodies_that_the_page_says() -> None:
 
 def test_heads_have_the_lines_that_the_page_says() -> None:
     assert re.findall(r"has at most (\d+) lines", SECTION) == [str(HEAD_LINES_MAX)]
+
+
+def test_the_gateway_has_the_bounds_that_the_page_says(tmp_path: Path) -> None:
+    settings = load_settings({"data_dir": tmp_path}, environ={})
+    for name in re.findall(r"ROOST_GATEWAY__(\w+)", SECTION):
+        assert getattr(settings.gateway, name.lower()) > 0
+    said = re.findall(
+        r"(\d+) values and (\d+) levels|leaves one in (\d+) to|at most (\d+) of the largest"
+        r"|up to (\d+) bytes and (\d+) s; with a key that is not known, (\d+) bytes",
+        SECTION,
+    )
+    assert [int(one) for group in said for one in group if one] == [
+        JSON_VALUES_MAX,
+        json_body.JSON_DEPTH_MAX,
+        admission.LEFT_TO_OTHERS,
+        admission.BODIES,
+        exchange.LINGER_BYTES_MAX,
+        exchange.LINGER_S,
+        exchange.STRANGERS_BYTES_MAX,
+    ]
 
 
 def test_forms_and_passwords_have_the_bounds_that_the_page_says() -> None:

@@ -32,6 +32,7 @@ COUNTS = (
     "cache_write_tokens",
     "output_tokens",
     "reasoning_tokens",
+    "saved_tokens",
     "cost_microusd",
 )
 CLOSED = ("outcome", "target", "error_code", "ttft_ms", "duration_ms")

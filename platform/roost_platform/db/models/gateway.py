@@ -54,6 +54,7 @@ class GatewayCall(Base):
     """One call, without its content. outcome: empty while it runs, then ok | cancelled | failed |
     refused | lost. owner: the process that runs it. key_id: empty for agents' own calls. tries: a
     JSON list of [target, code of its error]. calls: 1, or how many equal refusals this row counts.
+    saved_tokens: of the prompt, by compressing it.
     """
 
     __tablename__ = "gateway_calls"
@@ -85,6 +86,7 @@ class GatewayCall(Base):
     cache_write_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     output_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     reasoning_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    saved_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     cost_microusd: Mapped[int] = mapped_column(BigInteger, default=0)
     ttft_ms: Mapped[float | None]
     duration_ms: Mapped[float | None]

@@ -147,6 +147,7 @@ class Prices:
             cache_write_tokens=usage.cache_write_tokens,
             output_tokens=usage.output_tokens,
             reasoning_tokens=usage.reasoning_tokens,
+            saved_tokens=trace.saved_tokens,
             cost_microusd=_microusd(price, usage),
             ttft_ms=None if trace.first is None else (trace.first - trace.started) * 1000,
             duration_ms=(ended - trace.started) * 1000,

@@ -1,5 +1,6 @@
 """A provider with OpenAI's API: OpenAI, vLLM, Ollama, llama-server, the bundled core and others."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from roost_platform.gateway.errors import UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.chat_body import chat_body, habits_of
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
+from roost_platform.gateway.providers.encoding import encoded
 from roost_platform.gateway.providers.failures import (
     OPTIONAL_FIELDS,
     RefusedFields,
@@ -23,6 +25,7 @@ from roost_platform.gateway.providers.failures import (
 from roost_platform.gateway.request import ModelRequest, Wire
 
 ERROR_BYTES_MAX = 64 * 1024
+ERROR_S = 10.0  # of an error's body that comes drop by drop
 ANSWER_BYTES_MAX = 64 * 2**20  # of embeddings
 IDLE_CONNECTION_S = 2.0  # below the 5 s after which servers close idle connections
 CONNECTIONS_MAX = 512
@@ -42,7 +45,7 @@ class OpenAIProvider:
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
         self._habits = habits_of(name, url.host, keep_reasoning=config.keep_reasoning)
         self._key = config.api_key.get_secret_value().encode()
-        headers = {"accept-encoding": "identity"}
+        headers = {"accept-encoding": "identity", "content-type": "application/json"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key.decode()}"
         self._http = httpx2.AsyncClient(
@@ -75,7 +78,9 @@ class OpenAIProvider:
         try:
             with provider_errors():
                 async with (
-                    self._accepted("/chat/completions", body, headers) as response,
+                    self._accepted(
+                        "/chat/completions", body, headers, request.prompt_bytes
+                    ) as response,
                     contextlib.aclosing(events_of(response)) as chunks,
                 ):
                     async for chunk in chunks:
@@ -135,7 +140,11 @@ class OpenAIProvider:
 
     @contextlib.asynccontextmanager
     async def _accepted(
-        self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: dict[str, Any],
+        headers: Mapping[str, str] | None = None,
+        text_bytes: int = 0,
     ) -> AsyncIterator[httpx2.Response]:
         """A response with status 200; any other one is raised as the error it means. A request is
         repeated without the optional fields that the provider refuses.
@@ -143,13 +152,17 @@ class OpenAIProvider:
         for _ in range(1 + len(OPTIONAL_FIELDS)):
             body = self._refused.without(body)
             url = f"{self._api}{path}"
-            async with self._http.stream("POST", url, json=body, headers=headers) as response:
+            content = await encoded(body, text_bytes)
+            async with self._http.stream("POST", url, content=content, headers=headers) as response:
                 if response.status_code == 200:
                     if body.get("stream"):
                         self._refused.accepted()
                     yield response
                     return
-                text = await self._read(response, ERROR_BYTES_MAX)
+                text = b""
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ERROR_S):
+                        text = await self._read(response, ERROR_BYTES_MAX)
             if not self._refused.learn(response.status_code, text, body):
                 break
         raise refusal(response.status_code, response.headers, text)

@@ -36,7 +36,7 @@ class CallTrace:
 
     Times are monotonic seconds. target: the one that answered. model: the provider's own name of
     it. tries: targets that were asked and failed, with the code of the error, and those that were
-    passed over as `busy` or `cooling`.
+    passed over as `busy` or `cooling`. saved_tokens: of the prompt, by compressing it.
     """
 
     started: float = field(default_factory=time.monotonic)
@@ -46,6 +46,7 @@ class CallTrace:
     model: str = ""
     prompt_bytes: int = 0
     size: PromptSize = field(default_factory=PromptSize)
+    saved_tokens: int = 0
     produced_bytes: int = 0
     tries: list[tuple[str, str]] = field(default_factory=list)
 

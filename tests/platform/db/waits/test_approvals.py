@@ -32,7 +32,7 @@ def bob_of(ada: Person) -> Person:
     return Person(ada.stores, ada.intake, ada.doorbell, ada.address, sender, count(1000))
 
 
-async def test_a_tap_lets_the_same_call_run_once(ada: Person) -> None:
+async def test_s6_s8_a_tap_lets_the_same_call_run_once(ada: Person) -> None:
     parked = await booking(ada)
     assert await parked.state() == "waiting"
     assert await parked.taps("a") == "Approved."
@@ -120,7 +120,7 @@ async def test_the_model_is_told_who_said_no_and_why(ada: Person) -> None:
     assert gate.told == "Not run: Ada said no. Reason: too expensive"
 
 
-async def test_nobody_elses_tap_counts_in_a_group(ada: Person) -> None:
+async def test_s8_nobody_elses_tap_counts_in_a_group(ada: Person) -> None:
     ada.address = GROUP
     parked = await booking(ada)
     bob = bob_of(ada)
@@ -151,7 +151,7 @@ async def test_of_operators_approvals_no_tap_counts(ada: Person) -> None:
     assert await count_rows(ada.stores, models.Audit, actor="max", action="approval.deny") == 1
 
 
-async def test_two_taps_on_two_channels_give_one_verdict(ada: Person) -> None:
+async def test_s8_two_taps_on_two_channels_give_one_verdict(ada: Person) -> None:
     parked = await booking(ada)
     approval = await parked.approval()
     decision = await ada.intake.decide(approval.id, "deny", "", "max", "console")
@@ -161,7 +161,7 @@ async def test_two_taps_on_two_channels_give_one_verdict(ada: Person) -> None:
     assert (await parked.calls())["c0"] == "ready"
 
 
-async def test_changed_arguments_need_a_new_approval(ada: Person) -> None:
+async def test_s8_changed_arguments_need_a_new_approval(ada: Person) -> None:
     parked = await booking(ada)
     await parked.taps("a")
     await parked.go_on()
@@ -172,7 +172,7 @@ async def test_changed_arguments_need_a_new_approval(ada: Person) -> None:
     assert any(text.startswith("Void:") for _, text in await ada.outbox())
 
 
-async def test_a_changed_tool_needs_a_new_approval(ada: Person) -> None:
+async def test_s8_a_changed_tool_needs_a_new_approval(ada: Person) -> None:
     parked = await booking(ada)
     await parked.taps("a")
     await parked.go_on()
@@ -180,7 +180,9 @@ async def test_a_changed_tool_needs_a_new_approval(ada: Person) -> None:
     assert [one.state for one in await parked.approvals()] == ["stale", "pending"]
 
 
-async def test_silence_is_a_denial_and_the_model_hears_of_it(ada: Person, clock: HandClock) -> None:
+async def test_s6_s8_silence_is_a_denial_and_the_model_hears_of_it(
+    ada: Person, clock: HandClock
+) -> None:
     parked = await booking(ada)
     clock.advance(24 * 3600)
     database = ada.stores.database
@@ -241,13 +243,13 @@ async def test_a_grant_lets_the_same_call_run_and_counts_its_uses(ada: Person) -
     "facts",
     [changed(), replace(BOOKING, tool_hash="tool-2"), replace(BOOKING, agent="another")],
 )
-async def test_a_grant_covers_no_other_call(sqlite_ada: Person, facts: CallFacts) -> None:
+async def test_s8_a_grant_covers_no_other_call(sqlite_ada: Person, facts: CallFacts) -> None:
     await always(sqlite_ada)
     third = await begun(sqlite_ada, "book")
     assert (await third.gate(facts)).verdict == "waits"
 
 
-async def test_a_grant_ends_when_it_is_revoked_or_over(ada: Person, clock: HandClock) -> None:
+async def test_s8_a_grant_ends_when_it_is_revoked_or_over(ada: Person, clock: HandClock) -> None:
     await always(ada)
     async with ada.stores.database.read() as session:
         (grant,) = await live_grants(session, clock.now)
@@ -336,7 +338,7 @@ async def test_details_show_all_arguments_to_those_who_may_read_them(ada: Person
     assert '"day": "Friday"' in after[-1][1]
 
 
-async def test_a_made_up_or_forwarded_button_decides_nothing(ada: Person) -> None:
+async def test_s8_a_made_up_or_forwarded_button_decides_nothing(ada: Person) -> None:
     parked = await booking(ada)
     event = ada.message("ap:AAAAAAAAAAAAAAAAAAAAAA:a", kind="callback")
     await ada.gives(event)

@@ -54,7 +54,7 @@ class Responses:
             if call.asked.background:
 
                 async def serve(detached: Exchange) -> None:
-                    with self._serving.place():
+                    with self._serving.place(key):
                         await self._serving.call(detached, call, body, request, key)
 
                 await self._runs.start(exchange, call, serve)

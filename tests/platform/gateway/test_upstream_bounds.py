@@ -1,0 +1,99 @@
+"""What a provider may send: bounded errors and heads, no redirects, and nothing without end."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from roost_platform.gateway.providers import openai
+from roost_platform.testing.gateway import gateway_server
+
+CHAT = "/v1/chat/completions"
+HELLO = {"model": "other", "messages": [{"role": "user", "content": "say Hello there"}]}
+ENDLESS = 100 * 2**20
+
+
+class Upstream:
+    """A provider that writes what a test says. sent: bytes that it got rid of; paths: asked."""
+
+    def __init__(self, head: bytes, body: bytes = b"", times: int = 1, pause_s: float = 0) -> None:
+        self.head, self.body, self.times, self.pause_s = head, body, times, pause_s
+        self.sent = 0
+        self.asked = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request and close."""
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            self.asked += 1
+            writer.write(self.head)
+            for _ in range(self.times):
+                writer.write(self.body)
+                await writer.drain()
+                self.sent += len(self.body)
+                await asyncio.sleep(self.pause_s)
+        writer.close()
+
+
+async def answer_of(upstream: Upstream, folder: Path) -> httpx2.Response:
+    """What a client is told when its provider answers like this."""
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    overrides = {
+        "gateway": {"retries": 0},
+        "providers": {"other": {"base_url": f"http://127.0.0.1:{port}/v1"}},
+        "models": {"other": {"targets": ["other/model"]}},
+    }
+    async with gateway_server(folder, overrides=overrides) as gateway:
+        try:
+            return await gateway.post(CHAT, HELLO)
+        finally:
+            server.close()
+
+
+async def test_an_error_without_end_is_read_to_its_bound(tmp_path: Path) -> None:
+    upstream = Upstream(
+        b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/html\r\n\r\n",
+        b"<p>no</p>" * 10_000,
+        times=ENDLESS // 90_000,
+    )
+    response = await answer_of(upstream, tmp_path)
+    assert response.status_code == 400
+    assert len(response.content) < 4096
+    # Sockets hold some megabytes.
+    assert upstream.sent < ENDLESS // 4
+
+
+async def test_an_error_that_comes_drop_by_drop_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai, "ERROR_S", 0.2)
+    head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 100000\r\n\r\n"
+    upstream = Upstream(head, b"x", times=100_000, pause_s=0.05)
+    response = await answer_of(upstream, tmp_path)
+    assert response.status_code == 400
+    assert upstream.sent < 1000
+
+
+async def test_a_redirect_is_refused_and_not_followed(tmp_path: Path) -> None:
+    second = Upstream(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", b"{}")
+    server = await asyncio.start_server(second.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    head = (
+        f"HTTP/1.1 307 Moved\r\nlocation: http://127.0.0.1:{port}/v1\r\ncontent-length: 0\r\n\r\n"
+    )
+    response = await answer_of(Upstream(head.encode()), tmp_path)
+    server.close()
+    assert response.status_code >= 400
+    assert second.asked == 0
+
+
+async def test_heads_without_end_are_an_error(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 200 OK\r\n"
+    line = b"x-filler: " + b"y" * 1000 + b"\r\n"
+    upstream = Upstream(head, line * 100, times=ENDLESS // 100_000)
+    response = await answer_of(upstream, tmp_path)
+    assert response.status_code in (502, 503)
+    assert upstream.sent < ENDLESS // 4
