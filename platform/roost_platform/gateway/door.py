@@ -23,7 +23,7 @@ class Gateway:
     """Serves every address under /v1. Errors go out in the form of the family that was asked."""
 
     def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+        self.serving = serving
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._errors: dict[str, ErrorBody] = {}
         self._default_error: ErrorBody = ChatFamily().error
@@ -33,7 +33,7 @@ class Gateway:
         """Serve POST on this address by a family."""
 
         async def generate(exchange: Exchange) -> None:
-            await self._serving.generate(exchange, family)
+            await self.serving.generate(exchange, family)
 
         self.add("POST", path, generate, family.error)
 

@@ -8,10 +8,10 @@ import sys
 from collections.abc import AsyncIterator
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
 from roost_inference.http.listener import RestingServer
+from roost_platform.gateway.door import Gateway
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
@@ -76,12 +76,13 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
 
 
 @contextlib.asynccontextmanager
-async def serving_gateway(settings: Settings, parts: WebParts) -> AsyncIterator[ASGIApp | None]:
+async def serving_gateway(settings: Settings, parts: WebParts) -> AsyncIterator[Gateway | None]:
     """Open the gateway; None where it is off."""
     if not settings.gateway.enabled:
         yield None
         return
     async with open_gateway(settings, parts.stores.database) as gateway:
+        parts.gateway = gateway.serving
         yield gateway
 
 

@@ -1,0 +1,1 @@
+"""What people see of the gateway: its models, its keys, and what was used."""
