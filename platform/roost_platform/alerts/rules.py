@@ -10,6 +10,8 @@ from typing import Final, get_args
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.alerts.conditions import Condition
+from roost_platform.alerts.gateway import gateway_conditions
 from roost_platform.db import models
 from roost_platform.db.services import is_alive
 from roost_platform.db.waits.for_operators import waits_for_operator
@@ -36,25 +38,9 @@ WORDS: Final[Mapping[AlertRule, str]] = {
     "part_down": "the part gives no sign of life",
     "part_restarts": "the part is restarted again and again",
     "disk": "MiB are left on the disk",
+    "target_failing": "calls in a row that the target did not answer",
+    "key_budget": "percent of the budget are spent",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Something that is wrong now. subject: what it is about; count: how many, see WORDS.
-
-    lasts_s: it is told once it lasted so long, as it may pass by itself.
-    """
-
-    rule: AlertRule
-    subject: str
-    count: int
-    lasts_s: float = 0.0
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from others."""
-        return self.rule, self.subject
 
 
 @dataclass(slots=True)
@@ -81,6 +67,7 @@ async def conditions(
         *await _deliveries(session, now),
         *await _approvals(session, now - config.approval_wait_s),
         *await _parts(session, now, starts),
+        *await gateway_conditions(session, now),
     ]
     free_mib = shutil.disk_usage(data_dir).free // 2**20
     if free_mib < config.disk_free_mib:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
 from roost_inference.errors import EngineError
+from roost_platform.gateway import facts
 from roost_platform.gateway.agent_events import agent_answer, inner_request
 from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.events import Usage
@@ -88,6 +89,9 @@ class RoutedModels:
             person=request.person,
         )
         spent = self.prices.spent(wanted.call_id, trace, outcome, status, code)
+        facts.tell(
+            facts.CallEnded("chat", wanted.model, spent, time.time(), agent=request.agent or "-")
+        )
         try:
             await self.calls.record(wanted, spent)
         except Exception as error:

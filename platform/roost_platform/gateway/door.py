@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.types import Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge, EngineError, EngineFailed, QueueFull
+from roost_platform.gateway import facts
 from roost_platform.gateway.errors import NotFoundHere, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
@@ -62,6 +63,7 @@ class Gateway:
         """Answer with an error, unless the answer has begun: then it was its last event."""
         if exchange.has_begun:
             return
+        facts.tell(facts.RequestRefused(error.code))
         error_body = self._errors.get(exchange.path, self._default_error)
         body = error_body(error, exchange.request_id)
         await exchange.answer(body, status=error.http_status, headers=_headers(error))

@@ -12,6 +12,7 @@ from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.config import GatewayConfig
 from roost_platform.gateway.errors import ModelNotAllowed, Overloaded
 from roost_platform.gateway.exchange import ClientGone, Exchange
+from roost_platform.gateway.facts import tell_end
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
 from roost_platform.gateway.keys.prices import Prices
@@ -77,6 +78,7 @@ class Serving:
             raise
         finally:
             spent = self.prices.spent(exchange.call_id, trace, outcome, status, code)
+            tell_end(request, spent, exchange.headers)
             await asyncio.shield(self._settle(spent))
 
     async def _answer(

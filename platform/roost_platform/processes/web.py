@@ -5,13 +5,16 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import uvicorn
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
 from roost_inference.http.listener import RestingServer
 from roost_platform.gateway.door import Gateway
+from roost_platform.gateway.facts import LiveFigures
+from roost_platform.gateway.live_figures import live_figures
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
@@ -86,6 +89,11 @@ async def serving_gateway(settings: Settings, parts: WebParts) -> AsyncIterator[
         yield gateway
 
 
+def live_of(gateway: Gateway | None) -> Callable[[], LiveFigures] | None:
+    """What a scrape asks for the gateway's figures; None where it is off."""
+    return None if gateway is None else partial(live_figures, gateway.serving)
+
+
 class _Server(RestingServer):
     """A uvicorn server that leaves signals alone and sets `ready` when it listens."""
 
@@ -143,7 +151,7 @@ async def _serve(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         async with (
-            measured(settings, "web", parts.stores.database),
+            measured(settings, "web", parts.stores.database, live_of(gateway)),
             beating(parts.stores.heartbeats, "web", ready),
         ):
             await server.serve()

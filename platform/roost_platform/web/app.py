@@ -17,9 +17,10 @@ from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.routes import build_console, not_found
 from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.stores import Stores
-from roost_platform.intake import PlatformIntake
 from roost_platform.gateway.serving import Serving
+from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
+from roost_platform.settings.servers import provider_servers
 from roost_platform.version import VERSION
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.gateway.watch import GatewayWatch
@@ -28,7 +29,6 @@ from roost_platform.views.overview import Overview
 from roost_platform.web.console_setup import (
     channel_setups,
     configured_accounts,
-    provider_servers,
     sandbox_phones,
     system_view,
 )
@@ -105,7 +105,9 @@ def gateway_watch(parts: WebParts) -> GatewayWatch | None:
     if parts.gateway is None:
         return None
     calls = GatewayKeys(parts.stores.database)
-    return GatewayWatch(parts.gateway, calls, provider_servers(parts.settings))
+    servers = provider_servers(parts.settings)
+    shown = {name: f"{host}:{port}" for name, (host, port) in servers.items()}
+    return GatewayWatch(parts.gateway, calls, shown)
 
 
 def console_deps(

@@ -1,14 +1,12 @@
 """What the console's pages show of the settings: channels, the sandbox, the system."""
 
-from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
 import httpx2
 
 from roost_channels.sandbox.phone import SandboxPhone
 from roost_platform.console.dependencies import ChannelSetup
 from roost_platform.console.phones import OpenPhones
-from roost_platform.gateway.config import BUNDLED
 from roost_platform.settings.config import Settings
 from roost_platform.settings.rows import setting_rows
 from roost_platform.stack.doctor import examine
@@ -39,16 +37,6 @@ def channel_setups(settings: Settings) -> Sequence[ChannelSetup]:
 def configured_accounts(settings: Settings) -> frozenset[tuple[str, str]]:
     """Return (channel, account) of every account in the settings."""
     return frozenset((kind.channel, config.account) for kind, config in settings.accounts())
-
-
-def provider_servers(settings: Settings) -> Mapping[str, str]:
-    """Return the host and port of each provider of the gateway, without what may be secret."""
-    urls = {name: config.base_url for name, config in settings.providers.items()}
-    servers = {}
-    for name, url in ((BUNDLED, settings.engine_url), *urls.items()):
-        parts = urlsplit(url)
-        servers[name] = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-    return servers
 
 
 def sandbox_phones(settings: Settings) -> OpenPhones | None:

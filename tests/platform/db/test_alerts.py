@@ -15,7 +15,8 @@ from sqlalchemy import func, select, update
 
 from roost_platform.alerts.book import KEPT_MAX, NOTICES_MAX
 from roost_platform.alerts.book import update as update_book
-from roost_platform.alerts.rules import LASTS_S, RECENT_S, RESTARTS, STUCK_S, Condition
+from roost_platform.alerts.conditions import Condition
+from roost_platform.alerts.rules import LASTS_S, RECENT_S, RESTARTS, STUCK_S
 from roost_platform.alerts.watch import TRIES_MAX, AlertWatch
 from roost_platform.db import models
 from roost_platform.settings.watching import AlertsConfig

@@ -20,7 +20,7 @@ REFUSED_COOLDOWN_S = 60.0  # of a target that refuses our key: only a person can
 class TargetHealth:
     """Closed (in use), open (cooling down) or half open (one call probes it).
 
-    clock: seconds, monotonic. failures_max: in a row, before it cools down.
+    clock: seconds, monotonic. failures_max: in a row, before it cools down. cooldowns: so far.
     """
 
     clock: Callable[[], float]
@@ -30,6 +30,7 @@ class TargetHealth:
     cooling_until: float = 0.0
     is_probing: bool = False
     last_error: str = ""
+    cooldowns: int = 0
 
     @property
     def state(self) -> str:
@@ -76,4 +77,5 @@ class TargetHealth:
             self._cool(self.cooldown_s * random.uniform(0.8, 1.2))
 
     def _cool(self, seconds: float) -> None:
+        self.cooldowns += self.clock() >= self.cooling_until
         self.cooling_until = max(self.cooling_until, self.clock() + seconds)

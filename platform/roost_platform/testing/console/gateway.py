@@ -1,7 +1,8 @@
-"""For the console's tests: a gateway with targets in every state, keys in every state, and calls."""
+"""For the console's tests: a gateway with targets and keys in every state, and its calls."""
 
+import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +42,12 @@ MODELS: Mapping[str, Any] = {
 
 @dataclass(slots=True)
 class QuietProvider:
-    """A provider without a network: answers, or raises `error`."""
+    """A provider without a network: answers after `stalls_s` seconds, or raises `error`."""
 
     name: str
     wire: Wire = "openai"
     error: EngineError | None = None
+    stalls_s: float = 0.0
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     async def stream(
@@ -53,6 +55,7 @@ class QuietProvider:
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Say hello, or fail."""
         self.asked.append((model, request.body))
+        await asyncio.sleep(self.stalls_s)
         if self.error is not None:
             raise self.error
         yield [Started("1", model), TextDelta("Hello, I am <b>here</b>.")]
@@ -72,7 +75,7 @@ class QuietProvider:
         """Nothing is open."""
 
 
-def quiet_serving(clock: Callable[[], float] | None = None) -> Serving:
+def quiet_serving() -> Serving:
     """A gateway over QuietProviders: `hosted` answers, `other` refuses. The targets of `broken` and
     the second one of `best` cool down, one of `fast` has failed once and answers two calls.
     """
@@ -82,7 +85,7 @@ def quiet_serving(clock: Callable[[], float] | None = None) -> Serving:
         "other": QuietProvider("other", "anthropic", EngineRefused("The key is `not` good")),
     }
     config = GatewayConfig(default_model="fast")
-    catalogue = Catalogue(config, providers, {"hosted": 8}, **({"clock": clock} if clock else {}))
+    catalogue = Catalogue(config, providers, {"hosted": 8})
     catalogue.add({name: ModelConfig.model_validate(one) for name, one in MODELS.items()})
     targets = {one.name: one for model in catalogue.models.values() for one in model.targets}
     targets["hosted/mini"].health.fail(EngineUnavailable("It can't be reached"))

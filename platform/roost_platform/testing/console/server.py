@@ -126,6 +126,11 @@ class ConsoleServer:
             thread.join(START_S)
 
     @property
+    def console(self) -> Console:
+        """The console that is served."""
+        return self._console
+
+    @property
     def live(self) -> Live:
         """The console's open streams."""
         return self._console.live

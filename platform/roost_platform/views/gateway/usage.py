@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.functions import FunctionElement
 
 from roost_platform.db import models
@@ -29,6 +30,13 @@ ROWS_MAX: Final = 200  # of one table; the rest is in its totals
 NOBODY: Final = "-"  # stands for an empty value in addresses
 RUNNING: Final = "running"
 C = models.GatewayCall
+COLUMNS: Final[Mapping[str, InstrumentedAttribute[str]]] = {
+    "model": C.model,
+    "target": C.target,
+    "agent": C.agent,
+    "key": C.key_id,
+    "person": C.person,
+}
 P50, P95 = 50, 95
 
 
@@ -137,18 +145,11 @@ async def usage(session: AsyncSession, by: str, chosen: UsageFilter, now: float)
 
 def _conditions(chosen: UsageFilter, now: float) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [C.started_at >= chosen.since(now)]
-    columns = {
-        "model": C.model,
-        "target": C.target,
-        "agent": C.agent,
-        "key": C.key_id,
-        "person": C.person,
-    }
     for name, value in chosen.narrowed.items():
         if name == "outcome":
             found.append(C.outcome == ("" if value == RUNNING else value))
         else:
-            found.append(columns[name] == ("" if value == NOBODY else value))
+            found.append(COLUMNS[name] == ("" if value == NOBODY else value))
     return found
 
 
@@ -156,21 +157,15 @@ def _dimension(by: str) -> ColumnElement[Any]:
     """What rows are grouped by."""
     if by == "day":
         return epoch_day(C.started_at)
-    columns: dict[str, ColumnElement[Any]] = {
-        "model": C.model,
-        "target": C.target,
-        "agent": C.agent,
-        "key": C.key_id,
-        "person": C.person,
-    }
-    return columns[by]
+    column: ColumnElement[Any] = COLUMNS[by].expression
+    return column
 
 
-def _sums(value: ColumnElement[Any]) -> Select[Any]:
+def _sums(value: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
     def ended(outcome: str) -> ColumnElement[int]:
         return func.coalesce(func.sum(case((C.outcome == outcome, 1), else_=0)), 0)
 
-    def total(column: ColumnElement[int]) -> ColumnElement[int]:
+    def total(column: InstrumentedAttribute[int]) -> ColumnElement[int]:
         return func.coalesce(func.sum(column), 0)
 
     return select(

@@ -13,6 +13,7 @@ from roost_platform.queueing import SETTING
 from roost_platform.views.channels import account_labels
 from roost_platform.views.session.redaction import without_texts
 from roost_platform.views.session.spans import turn_view
+from roost_platform.views.session.targets import targets_by_step, targets_of
 from roost_platform.views.session.transcript import (
     bubbles_of,
     call_view,
@@ -80,7 +81,13 @@ async def conversation(
     calls = await calls_of(session, session_id)
     steps = await steps_of(session, [turn.id for turn in turns])
     sends = await sends_of(session, [turn.id for turn in turns])
-    views = tuple(turn_view(t, steps[t.id], calls[t.id], sends[t.id]) for t in turns)
+    targets = await targets_of(
+        session, session_id, [one for each in steps.values() for one in each]
+    )
+    views = tuple(
+        turn_view(t, steps[t.id], calls[t.id], sends[t.id], targets_by_step(targets, t.id))
+        for t in turns
+    )
     totals = await totals_of(session, session_id)
     shown = await bubbles_of(session, row, chosen, identity, calls, before)
     running = await running_of(session, turns, steps, calls)
