@@ -62,9 +62,9 @@ def build_app(parts: WebParts) -> Starlette:
     )
     overview = Overview(parts.stores, health)
     watch = EngineWatch(parts.engine)
-    api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)
-    webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
     gateway = gateway_watch(parts)
+    api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing, gateway)
+    webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
     console, console_pages = build_console(console_deps(parts, health, watch, gateway))
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
