@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
 from roost_inference.errors import EngineError
-from roost_platform.gateway import facts
 from roost_platform.gateway.agent_events import agent_answer, inner_request
 from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.events import Usage
 from roost_platform.gateway.ids import new_call_id
 from roost_platform.gateway.keys.ports import CallLog, Outcome, Reservation
 from roost_platform.gateway.keys.prices import Prices
+from roost_platform.gateway.observing import facts
 from roost_platform.gateway.routing.catalogue import Target
 from roost_platform.gateway.routing.router import CallTrace, Router
 

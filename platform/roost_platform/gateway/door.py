@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.types import Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge, EngineError, EngineFailed, QueueFull
-from roost_platform.gateway import facts
 from roost_platform.gateway.errors import NotFoundHere, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
 from roost_platform.gateway.families.family import GenerationFamily
+from roost_platform.gateway.observing import facts
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.config import GatewayConfig
 from roost_platform.gateway.errors import ModelNotAllowed, Overloaded
 from roost_platform.gateway.exchange import ClientGone, Exchange
-from roost_platform.gateway.facts import tell_end
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
 from roost_platform.gateway.keys.prices import Prices
+from roost_platform.gateway.observing.facts import tell_end
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.router import CallTrace, Router
 from roost_platform.gateway.sessions import hints_for

@@ -6,15 +6,14 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 
 import uvicorn
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
 from roost_inference.http.listener import RestingServer
 from roost_platform.gateway.door import Gateway
-from roost_platform.gateway.facts import LiveFigures
-from roost_platform.gateway.live_figures import live_figures
+from roost_platform.gateway.observing.facts import LiveFigures
+from roost_platform.gateway.observing.live_figures import live_figures
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
@@ -91,7 +90,10 @@ async def serving_gateway(settings: Settings, parts: WebParts) -> AsyncIterator[
 
 def live_of(gateway: Gateway | None) -> Callable[[], LiveFigures] | None:
     """What a scrape asks for the gateway's figures; None where it is off."""
-    return None if gateway is None else partial(live_figures, gateway.serving)
+    if gateway is None:
+        return None
+    serving = gateway.serving
+    return lambda: live_figures(serving.router.catalogue, serving.in_flight)
 
 
 class _Server(RestingServer):

@@ -9,7 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from roost_platform.gateway.facts import CallEnded, Fact
+from roost_platform.gateway.observing.facts import CallEnded, Fact
 from roost_platform.telemetry.spans import Attributes, Spans
 
 OPERATIONS: Final[Mapping[str, str]] = {

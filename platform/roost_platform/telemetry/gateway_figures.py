@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from roost_platform.gateway.config import BUNDLED, Models
-from roost_platform.gateway.facts import (
+from roost_platform.gateway.observing.facts import (
     CallEnded,
     Fact,
     LiveFigures,

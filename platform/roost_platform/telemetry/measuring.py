@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from roost_inference.http.listener import listening
 from roost_platform.db.base import facts
 from roost_platform.db.base.engine import Database
-from roost_platform.gateway import facts as gateway_facts
-from roost_platform.gateway.facts import LiveFigures
+from roost_platform.gateway.observing import facts as gateway_facts
+from roost_platform.gateway.observing.facts import LiveFigures
 from roost_platform.settings.config import Settings
 from roost_platform.settings.servers import provider_servers
 from roost_platform.stack import local_ports

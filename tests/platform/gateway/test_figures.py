@@ -15,9 +15,9 @@ from starlette.routing import Route
 
 from roost_inference.http.listener import listening
 from roost_platform.db import models
-from roost_platform.gateway import facts
 from roost_platform.gateway.config import ModelConfig
-from roost_platform.gateway.live_figures import live_figures
+from roost_platform.gateway.observing import facts
+from roost_platform.processes.web import live_of
 from roost_platform.settings.config import Settings, load_settings
 from roost_platform.telemetry.gateway_figures import CODES_MAX, OTHER, Labels
 from roost_platform.telemetry.measuring import measured
@@ -75,9 +75,8 @@ async def scraped(server: GatewayServer, work: Any) -> str:
     """What a scrape shows after the work."""
     port = free_port()
     settings = settings_of(server, ROOST_METRICS__WEB_PORT=str(port))
-    serving = server.app.serving
     async with (
-        measured(settings, "web", server.database, lambda: live_figures(serving)),
+        measured(settings, "web", server.database, live_of(server.app)),
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
     ):
         await work()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from roost_inference.errors import EngineError, EngineRefused
 from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.keys.ports import CallLog
+from roost_platform.gateway.observing.trial import Trials
 from roost_platform.gateway.serving import Serving
-from roost_platform.gateway.trial import Trials
 from roost_platform.views.gateway.models import (
     ModelView,
     model_views,

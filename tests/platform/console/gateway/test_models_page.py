@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from roost_inference.errors import EngineUnavailable
-from roost_platform.gateway.trial import OUTPUT_TOKENS_MAX, QUESTION, TRIALS_MAX
+from roost_platform.gateway.observing.trial import OUTPUT_TOKENS_MAX, QUESTION, TRIALS_MAX
 from roost_platform.testing.console import ADMIN, ConsoleServer
 from roost_platform.testing.console.gateway import QuietProvider, quiet_gateway
 from roost_platform.testing.console.reader import Reader

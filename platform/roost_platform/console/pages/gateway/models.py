@@ -11,7 +11,7 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import ConsoleRoute, Page
 from roost_platform.errors import Busy, NotFound
-from roost_platform.gateway.trial import Trial
+from roost_platform.gateway.observing.trial import Trial
 from roost_platform.identity.roles import Role
 from roost_platform.views.gateway.models import ModelView, find_target, without_errors
 from roost_platform.views.gateway.watch import ProviderView, without_words
