@@ -7,7 +7,8 @@ from typing import Final
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.alerts.rules import LASTS_S, Condition, sentence
+from roost_platform.alerts.conditions import Condition
+from roost_platform.alerts.rules import LASTS_S, sentence
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 

@@ -10,6 +10,8 @@ from typing import Final, get_args
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.alerts.conditions import Condition
+from roost_platform.alerts.gateway import gateway_conditions
 from roost_platform.db import models
 from roost_platform.db.services import is_alive
 from roost_platform.db.waits.for_operators import waits_for_operator
@@ -37,6 +39,8 @@ MEANINGS: Final[Mapping[AlertRule, str]] = {
     "part_down": "a part gives no sign of life",
     "part_restarts": "a part is restarted again and again",
     "disk": "little space is left on the disk",
+    "target_failing": "a target of the gateway does not answer",
+    "key_budget": "the budget of a key is nearly spent",
 }
 _SENTENCES: Final[Mapping[AlertRule, tuple[str, str]]] = {
     "turn_failed": ("{} turn failed", "{} turns failed"),
@@ -65,25 +69,12 @@ _SENTENCES: Final[Mapping[AlertRule, tuple[str, str]]] = {
         "the part was started again {} times in 10 minutes",
     ),
     "disk": ("{} MiB is left on the disk", "{} MiB are left on the disk"),
+    "target_failing": (
+        "the target did not answer {} call in a row",
+        "the target did not answer {} calls in a row",
+    ),
+    "key_budget": ("{} percent of the budget is spent",) * 2,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Something that is wrong now. subject: what it is about; count: how many, see `sentence`.
-
-    lasts_s: it is told once it lasted so long, as it may pass by itself.
-    """
-
-    rule: AlertRule
-    subject: str
-    count: int
-    lasts_s: float = 0.0
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from others."""
-        return self.rule, self.subject
 
 
 @dataclass(slots=True)
@@ -117,6 +108,7 @@ async def conditions(
         *await _deliveries(session, now),
         *await _approvals(session, now - config.approval_wait_s),
         *await _parts(session, now, starts),
+        *await gateway_conditions(session, now),
     ]
     free_mib = shutil.disk_usage(data_dir).free // 2**20
     if free_mib < config.disk_free_mib:

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
 from roost_platform.api import approvals, flows, keys, operations, schedules, schemas, usage
+from roost_platform.api.gateway import models
 from roost_platform.api.routes import Api, router
 from roost_platform.db.base.text import clean
 from roost_platform.errors import NotAllowed, NotFound, PlatformError, RequestError
@@ -21,6 +22,7 @@ ROUTERS = (
     flows.router,
     keys.router,
     usage.router,
+    models.router,
     router,
 )
 STATUS = {NotFound: 404, NotAllowed: 409}

@@ -21,6 +21,7 @@ from roost_platform.db.stores import Stores
 from roost_platform.identity.roles import Principal
 from roost_platform.intake import PlatformIntake
 from roost_platform.views.deliveries import STATES as DELIVERY_STATES
+from roost_platform.views.gateway.watch import GatewayWatch
 from roost_platform.views.overview import Overview
 from roost_platform.views.states import STATES as SESSION_STATES
 from roost_workflows.agents import AgentRegistry
@@ -36,13 +37,14 @@ PING_S = 5  # a client with a deadline notices it this late
 
 @dataclass(slots=True)
 class Api:
-    """What the routes work on."""
+    """What the routes work on. gateway: None where it is off."""
 
     stores: Stores
     intake: PlatformIntake
     registry: AgentRegistry
     overview: Overview
     closing: asyncio.Event
+    gateway: GatewayWatch | None = None
     streams: int = 0
 
 

@@ -1,4 +1,4 @@
-"""The commands that only look: status, doctor, sessions, deliveries, settings."""
+"""The commands that only look: status, doctor, sessions, deliveries, models, settings."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ LEVELS = {"ok": 0, "warning": 1, "broken": 2}
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands on the root."""
-    for command in (status, doctor, sessions, deliveries, settings):
+    for command in (status, doctor, sessions, deliveries, models, settings):
         app.command()(command)
 
 
@@ -105,6 +105,34 @@ def deliveries(
         for r in rows
     ]
     show("no deliveries yet", columns, table)
+
+
+def models(data: Data = None, as_json: AsJson = False) -> None:
+    """List the gateway's models with their targets; exit 1 if a model has none in use."""
+    with connect(data) as api:
+        answer = api.get("/api/models")
+    rows = [(model, target) for model in answer["models"] for target in model["targets"]]
+    unusable = {model["name"] for model in answer["models"] if _is_unusable(model)}
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    else:
+        columns = ("model", "target", "state", "in flight", "last error")
+        table = [
+            (
+                model["name"],
+                target["name"],
+                target["state"],
+                str(target["in_flight"]),
+                target["last_error"] or "-",
+            )
+            for model, target in rows
+        ]
+        show("the gateway is off", columns, table)
+    sys.exit(1 if unusable else 0)
+
+
+def _is_unusable(model: dict[str, Any]) -> bool:
+    return all(target["state"] == "cooling" for target in model["targets"])
 
 
 def settings(

@@ -14,6 +14,7 @@ from roost_platform.settings.watching import AlertsConfig
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.faults.prompt import FindAgent
 from roost_platform.views.faults.system import SystemView
+from roost_platform.views.gateway.watch import GatewayWatch
 from roost_platform.views.health import HealthView
 
 
@@ -46,6 +47,7 @@ class ConsoleDeps:
 
     health: how every process and account is, for the health strip.
     engine_watch: the engine's figures and their last hour, for the Inference page.
+    gateway: its models and providers; None where this installation serves none.
     find_agent: the agent of a name, to build prompts again.
     system: settings, checks and logs; None where there is no stack.
     alerts: who is told of what goes wrong, for the Alerts page.
@@ -61,6 +63,7 @@ class ConsoleDeps:
     intake: PlatformIntake
     health: HealthView
     engine_watch: EngineWatch | None = None
+    gateway: GatewayWatch | None = None
     phones: OpenPhones | None = None
     find_agent: FindAgent = no_agent
     system: SystemView | None = None

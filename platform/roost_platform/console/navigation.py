@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db.base.engine import Database
 from roost_platform.identity.roles import Principal, Role
 
-SECTIONS = ("", "Try it", "Administration")  # in their order; the first has no heading
+SECTIONS = ("", "Gateway", "Try it", "Administration")  # in their order; the first has no heading
 
 
 @dataclass(frozen=True, slots=True)

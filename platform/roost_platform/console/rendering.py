@@ -18,6 +18,7 @@ from roost_channels.registry import BUILT_IN, Kinds
 from roost_channels.rendering.budget import Budget
 from roost_platform.console.assets import icon, static_url
 from roost_platform.console.markdown import markdown, plain
+from roost_platform.views.gateway.money import dollars
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -227,6 +228,7 @@ def environment() -> Environment:
         duration=duration,
         number=number,
         size=size,
+        dollars=dollars,
         when=when,
         due=due,
         codes=codes,

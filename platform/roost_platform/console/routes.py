@@ -36,6 +36,7 @@ from roost_platform.console.pages.faults import (
     search,
     system,
 )
+from roost_platform.console.pages.gateway import keys, models, usage
 from roost_platform.console.pages.workflows import approvals, flows, schedules, tools
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
@@ -65,6 +66,9 @@ PAGES: Sequence[AnyPage] = (
     tools.LIST_PAGE,
     tools.ONE_PAGE,
     inference.PAGE,
+    models.PAGE,
+    keys.PAGE,
+    usage.PAGE,
     chat.PAGE,
     sandbox.PAGE,
     administration.OPERATORS_PAGE,
@@ -99,6 +103,9 @@ ACTIONS: Sequence[ConsoleRoute] = (
     *person_data.ACTIONS,
     *chat.ACTIONS,
     *sandbox.ACTIONS,
+    *models.ACTIONS,
+    *keys.ACTIONS,
+    *usage.ACTIONS,
     *administration.ACTIONS,
 )
 

@@ -14,6 +14,7 @@ from roost_platform.gateway.events import Usage
 from roost_platform.gateway.ids import new_call_id
 from roost_platform.gateway.keys.ports import Outcome, Reservation
 from roost_platform.gateway.keys.prices import Prices
+from roost_platform.gateway.observing import facts
 from roost_platform.gateway.recording import Recorder
 from roost_platform.gateway.routing.catalogue import Target
 from roost_platform.gateway.routing.router import CallTrace, Router
@@ -96,6 +97,9 @@ class RoutedModels:
             person=request.person,
         )
         spent = self.prices.spent(wanted.call_id, trace, outcome, status, code)
+        facts.tell(
+            facts.CallEnded("chat", wanted.model, spent, time.time(), agent=request.agent or "-")
+        )
         await self.recorder.put(wanted, spent)
 
 

@@ -21,6 +21,7 @@ from roost_platform.gateway.families.models.serving import PATH as MODELS
 from roost_platform.gateway.families.models.serving import ModelPages
 from roost_platform.gateway.families.responses.endpoints import Responses
 from roost_platform.gateway.families.responses.store import ResponseStore
+from roost_platform.gateway.observing import facts
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Gateway:
         responses: ResponseStore | None = None,
         hosts: Collection[str] = ("*",),
     ) -> None:
-        self._serving = serving
+        self.serving = serving
         self._hosts = frozenset(hosts)
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._below: dict[tuple[str, str], Handler] = {}
@@ -75,7 +76,7 @@ class Gateway:
         """Serve POST on this address by a family."""
 
         async def generate(exchange: Exchange) -> None:
-            await self._serving.generate(exchange, family)
+            await self.serving.generate(exchange, family)
 
         self.add("POST", path, generate, family.error)
 
@@ -137,6 +138,7 @@ class Gateway:
         """Answer with an error, unless the answer has begun: then it was its last event."""
         if exchange.has_begun:
             return
+        facts.tell(facts.RequestRefused(error.code))
         error_body = self._errors.get(path, self._default_error)
         body = error_body(error, exchange.request_id)
         await exchange.answer(body, status=error.http_status, headers=_headers(error))

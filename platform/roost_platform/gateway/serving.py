@@ -20,6 +20,7 @@ from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
 from roost_platform.gateway.keys.prices import Prices, unpriced
+from roost_platform.gateway.observing.facts import tell_end
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import RoutedModel
 from roost_platform.gateway.routing.router import CallTrace, Router
@@ -104,6 +105,7 @@ class Serving:
             raise
         finally:
             spent = self.prices.spent(exchange.call_id, trace, outcome, status, code)
+            tell_end(request, spent, exchange.headers)
             await asyncio.shield(self._settle(spent))
 
     def _events(

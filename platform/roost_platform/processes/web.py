@@ -5,13 +5,15 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
 from roost_inference.http.listener import RestingServer
+from roost_platform.gateway.door import Gateway
+from roost_platform.gateway.observing.facts import LiveFigures
+from roost_platform.gateway.observing.live_figures import live_figures
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
@@ -76,13 +78,22 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
 
 
 @contextlib.asynccontextmanager
-async def serving_gateway(settings: Settings, parts: WebParts) -> AsyncIterator[ASGIApp | None]:
+async def serving_gateway(settings: Settings, parts: WebParts) -> AsyncIterator[Gateway | None]:
     """Open the gateway; None where it is off."""
     if not settings.gateway.enabled:
         yield None
         return
     async with open_gateway(settings, parts.stores.database) as gateway:
+        parts.gateway = gateway.serving
         yield gateway
+
+
+def live_of(gateway: Gateway | None) -> Callable[[], LiveFigures] | None:
+    """What a scrape asks for the gateway's figures; None where it is off."""
+    if gateway is None:
+        return None
+    serving = gateway.serving
+    return lambda: live_figures(serving.router.catalogue, serving.in_flight)
 
 
 class _Server(RestingServer):
@@ -142,7 +153,7 @@ async def _serve(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         async with (
-            measured(settings, "web", parts.stores.database),
+            measured(settings, "web", parts.stores.database, live_of(gateway)),
             beating(parts.stores.heartbeats, "web", ready),
         ):
             await server.serve()

@@ -18,6 +18,8 @@ AlertRule = Literal[
     "part_down",
     "part_restarts",
     "disk",
+    "target_failing",
+    "key_budget",
 ]
 
 

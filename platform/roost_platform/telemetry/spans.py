@@ -210,11 +210,27 @@ class Spans:
         error: str = "",
     ) -> None:
         """Make one span. `what` names it within its turn; all but the turn's hang below that."""
+        parent = Context() if what == (TURN,) else _below_turn(turn_id)
+        ids = trace_id_of(turn_id), span_id_of(turn_id, *what)
+        self.make(name, parent, ids, times, attributes, kind=kind, error=error)
+
+    def make(
+        self,
+        name: str,
+        parent: Context,
+        ids: tuple[int, int],
+        times: tuple[float, float],
+        attributes: Attributes,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        error: str = "",
+    ) -> None:
+        """Make a span with these ids of trace and span; the trace's counts where `parent` is empty.
+        times: its begin and end, in seconds since the epoch.
+        """
         begin, end = (int(at * 1e9) for at in times)
         with self._lock:
-            self._ids.trace_id = trace_id_of(turn_id)
-            self._ids.span_id = span_id_of(turn_id, *what)
-            parent = Context() if what == (TURN,) else _below_turn(turn_id)
+            self._ids.trace_id, self._ids.span_id = ids
             span = self._tracer.start_span(
                 name, parent, kind=kind, attributes=dict(attributes), start_time=begin
             )

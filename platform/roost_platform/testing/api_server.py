@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from roost_inference.client.engine_client import EngineClient
 from roost_inference.http.listener import listening
 from roost_platform.db.stores import Stores
+from roost_platform.gateway.serving import Serving
 from roost_platform.identity.roles import Role
 from roost_platform.identity.tokens import Tokens
 from roost_platform.intake import PlatformIntake
@@ -46,8 +47,12 @@ async def api_server(
     data_dir: Path,
     environ: Mapping[str, str] | None = None,
     registry: AgentRegistry | None = None,
+    gateway: Serving | None = None,
 ) -> AsyncIterator[ApiServer]:
-    """Serve the app on a free port of loopback. registry: the built-in agent alone by default."""
+    """Serve the app on a free port of loopback. registry: the built-in agent alone by default.
+
+    gateway: what pages and the API tell of; its own addresses are not served.
+    """
     settings = load_settings({"data_dir": data_dir}, environ=dict(environ or {}))
     intake = PlatformIntake(stores, DoorbellLog())
     engine = EngineClient(NOWHERE)
@@ -56,9 +61,8 @@ async def api_server(
     async def no_temporal() -> bool:
         return False
 
-    parts = WebParts(
-        settings, stores, intake, engine, registry or load_agents(), no_temporal, closing
-    )
+    agents = registry or load_agents()
+    parts = WebParts(settings, stores, intake, engine, agents, no_temporal, closing, gateway)
     app = build_app(parts)
     store = Tokens(stores.database, time.time)
     tokens = {role.name: await store.create(role.name, role) for role in Role if role}

@@ -15,11 +15,15 @@ from roost_platform.api.routes import Api
 from roost_platform.api.webhooks import Webhooks
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.routes import build_console, not_found
+from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.stores import Stores
+from roost_platform.gateway.serving import Serving
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
+from roost_platform.settings.servers import provider_servers
 from roost_platform.version import VERSION
 from roost_platform.views.engine.watch import EngineWatch
+from roost_platform.views.gateway.watch import GatewayWatch
 from roost_platform.views.health import HealthView
 from roost_platform.views.overview import Overview
 from roost_platform.web.console_setup import (
@@ -35,7 +39,7 @@ from roost_workflows.agents import AgentRegistry
 
 @dataclass(slots=True)
 class WebParts:
-    """What the web app works with."""
+    """What the web app works with. gateway: None where it is off."""
 
     settings: Settings
     stores: Stores
@@ -44,6 +48,7 @@ class WebParts:
     registry: AgentRegistry
     temporal_probe: Callable[[], Awaitable[bool]]
     closing: asyncio.Event
+    gateway: Serving | None = None
 
 
 def build_app(parts: WebParts) -> Starlette:
@@ -57,9 +62,10 @@ def build_app(parts: WebParts) -> Starlette:
     )
     overview = Overview(parts.stores, health)
     watch = EngineWatch(parts.engine)
-    api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)
+    gateway = gateway_watch(parts)
+    api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing, gateway)
     webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
-    console, console_pages = build_console(console_deps(parts, health, watch))
+    console, console_pages = build_console(console_deps(parts, health, watch, gateway))
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
         *webhooks.routes(),
@@ -75,6 +81,8 @@ def build_app(parts: WebParts) -> Starlette:
             watching.cancel()
             await asyncio.wait({watching})
             await webhooks.close()
+            if gateway is not None:
+                await gateway.close()
             await console.close()
 
     return Starlette(
@@ -92,7 +100,22 @@ def build_app(parts: WebParts) -> Starlette:
     )
 
 
-def console_deps(parts: WebParts, health: HealthView, watch: EngineWatch) -> ConsoleDeps:
+def gateway_watch(parts: WebParts) -> GatewayWatch | None:
+    """Return what the console asks of the gateway; None where it is off."""
+    if parts.gateway is None:
+        return None
+    calls = GatewayKeys(parts.stores.database)
+    servers = provider_servers(parts.settings)
+    shown = {name: f"{host}:{port}" for name, (host, port) in servers.items()}
+    return GatewayWatch(parts.gateway, calls, shown)
+
+
+def console_deps(
+    parts: WebParts,
+    health: HealthView,
+    watch: EngineWatch,
+    gateway: GatewayWatch | None = None,
+) -> ConsoleDeps:
     """Return what the console works with."""
     names = [name for name in parts.registry.names if name != parts.registry.default]
     return ConsoleDeps(
@@ -100,6 +123,7 @@ def console_deps(parts: WebParts, health: HealthView, watch: EngineWatch) -> Con
         intake=parts.intake,
         health=health,
         engine_watch=watch,
+        gateway=gateway,
         find_agent=parts.registry.agent,
         alerts=parts.settings.alerts,
         system=system_view(parts.settings),

@@ -16,6 +16,7 @@ from sqlalchemy import func, select, update
 
 from roost_platform.alerts.book import KEPT_MAX, NOTICES_MAX
 from roost_platform.alerts.book import update as update_book
+from roost_platform.alerts.conditions import Condition
 from roost_platform.alerts.rules import (
     LASTS_S,
     MEANINGS,
@@ -23,7 +24,6 @@ from roost_platform.alerts.rules import (
     RESTARTS,
     RULES,
     STUCK_S,
-    Condition,
     sentence,
 )
 from roost_platform.alerts.watch import TRIES_MAX, AlertWatch

@@ -61,10 +61,12 @@ class Attention:
     """What waits for an operator: parts that do not work, faults, verdicts, people to let in,
     deliveries.
 
+    models: those of the gateway that no target answers now.
     approvals, uncertain, failed: the newest ATTENTION_SHOWN_MAX; the counts are of all.
     """
 
     services: tuple[ServiceHealth, ...] = ()
+    models: tuple[str, ...] = ()
     channels: tuple[ChannelHealth, ...] = ()
     problems: tuple[Problem, ...] = ()
     approvals: tuple[ApprovalView, ...] = ()
@@ -80,7 +82,8 @@ class Attention:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        troubles = self.services or self.channels or self.problems or self.stalled
+        parts = self.services or self.models or self.channels
+        troubles = parts or self.problems or self.stalled
         people = self.approvals or self.requests
         return not (troubles or people or self.uncertain or self.failed)
 
@@ -237,6 +240,7 @@ async def load(visit: Visit) -> OverviewContext:
         waiting=RunningSection(parked, numbers.turns_waiting),
         attention=Attention(
             services=tuple(one for one in services if not one.is_up),
+            models=visit.deps.gateway.unusable() if visit.deps.gateway else (),
             channels=tuple(one for one in accounts if not one.is_up),
             problems=faults,
             approvals=tuple(one if visit.reads_texts else without_words(one) for one in verdicts),

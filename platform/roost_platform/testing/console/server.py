@@ -20,6 +20,7 @@ from roost_platform.console.live import Live
 from roost_platform.console.page import AnyPage
 from roost_platform.console.phones import OpenPhones
 from roost_platform.console.routes import PAGES, build_console, not_found
+from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.logins import Logins
@@ -28,6 +29,7 @@ from roost_platform.identity.roles import parse_role
 from roost_platform.identity.tokens import Tokens
 from roost_platform.intake import PlatformIntake
 from roost_platform.views.engine.watch import EngineWatch, WatchedEngine
+from roost_platform.views.gateway.watch import GatewayWatch
 from roost_platform.views.health import HealthView
 from roost_platform.web.security import console_middleware
 
@@ -82,6 +84,7 @@ class ConsoleServer:
     files: Path | None = None
     phones: OpenPhones | None = None
     engine: WatchedEngine | None = None
+    gateway: Callable[[Database], GatewayWatch] | None = None
     clock: Callable[[], float] = time.time
     options: dict[str, Any] = field(default_factory=dict)
     pages: Sequence[AnyPage] = PAGES
@@ -123,6 +126,11 @@ class ConsoleServer:
             thread.join(START_S)
 
     @property
+    def console(self) -> Console:
+        """The console that is served."""
+        return self._console
+
+    @property
     def live(self) -> Live:
         """The console's open streams."""
         return self._console.live
@@ -161,6 +169,7 @@ class ConsoleServer:
                 accounts=frozenset((one.channel, one.account) for one in self.channels),
             ),
             engine_watch=self.watch,
+            gateway=self.gateway(self.stores.database) if self.gateway else None,
             phones=self.phones,
             clock=self.clock,
             channels=self.channels,

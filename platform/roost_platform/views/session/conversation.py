@@ -13,6 +13,7 @@ from roost_platform.queueing import SETTING
 from roost_platform.views.channels import account_labels
 from roost_platform.views.session.redaction import without_texts
 from roost_platform.views.session.spans import turn_view
+from roost_platform.views.session.targets import targets_by_step, targets_of
 from roost_platform.views.session.transcript import (
     bubbles_of,
     call_view,
@@ -81,8 +82,14 @@ async def conversation(
     calls = await calls_of(session, session_id)
     steps = await steps_of(session, [turn.id for turn in turns])
     sends = await sends_of(session, [turn.id for turn in turns])
+    targets = await targets_of(
+        session, session_id, [one for each in steps.values() for one in each]
+    )
     views = tuple(
-        turn_view(*(t, steps[t.id], calls[t.id], sends[t.id]), can_retry=may_be_retried(t, row))
+        turn_view(
+            *(t, steps[t.id], calls[t.id], sends[t.id], targets_by_step(targets, t.id)),
+            can_retry=may_be_retried(t, row),
+        )
         for t in turns
     )
     totals = await totals_of(session, session_id)

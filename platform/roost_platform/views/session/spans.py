@@ -1,6 +1,6 @@
 """How a turn's time was spent: in the queue, on first tokens, writing, tools, delivery."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roost_platform.db import models
@@ -25,6 +25,7 @@ class TurnSpan:
 @dataclass(frozen=True, slots=True)
 class TurnView:
     """One turn with its waterfall. engine: what the engine reports of its calls, in sentences.
+    models: which model answered which steps, in words.
     steps: the numbers of its model calls, of which the last may have no answer.
 
     error: the engine's own words or a trace, for operators.
@@ -45,6 +46,7 @@ class TurnView:
     spans: tuple[TurnSpan, ...]
     conversation_id: str = ""
     steps: tuple[int, ...] = ()
+    models: tuple[str, ...] = ()
     engine: tuple[str, ...] = ()
     error: str = ""
     ending: str = ""
@@ -66,10 +68,13 @@ def turn_view(
     steps: Sequence[models.TurnStep],
     calls: Sequence[models.ToolCall],
     parts: Sequence[models.Part],
+    targets: Mapping[int, str] | None = None,
     *,
     can_retry: bool = False,
 ) -> TurnView:
-    """The view of a turn from its stored times."""
+    """The view of a turn from its stored times. targets: those of the gateway that answered, by
+    the number of the step, where they are known.
+    """
     return TurnView(
         id=turn.id,
         number=turn.number,
@@ -84,11 +89,29 @@ def turn_view(
         spans=scaled(turn.queued_at, raw_spans(turn, steps, calls, parts)),
         conversation_id=turn.conversation_id,
         steps=step_numbers(turn, steps),
+        models=answered_by(steps, targets or {}),
         engine=engine_notes(steps),
         error=turn.error,
         ending=ending_of(turn),
         retries=turn.retries,
         can_retry=can_retry,
+    )
+
+
+def answered_by(steps: Sequence[models.TurnStep], targets: Mapping[int, str]) -> tuple[str, ...]:
+    """Each model that answered, with its steps where there are several models."""
+    numbers: dict[str, list[int]] = {}
+    for step in steps:
+        target = targets.get(step.step, "")
+        is_known = not target or target == step.model or target.endswith(f"/{step.model}")
+        name = (target or step.model) if is_known or not step.model else f"{target} ({step.model})"
+        if name:
+            numbers.setdefault(name, []).append(step.step)
+    if len(numbers) < 2:
+        return tuple(numbers)
+    return tuple(
+        f"{name} (step{'s' if len(each) > 1 else ''} {', '.join(map(str, each))})"
+        for name, each in numbers.items()
     )
 
 
