@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli import admin, approvals, flows, keep, keys, look, new, people, schedules
+from roost_platform.cli import (
+    admin,
+    approvals,
+    flows,
+    keep,
+    keys,
+    launch,
+    look,
+    new,
+    people,
+    schedules,
+)
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 
@@ -180,4 +191,5 @@ app.add_typer(people.people, name="people")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(flows.flow, name="flow")
+app.command()(launch.launch)
 app.add_typer(admin.admin, name="admin")
