@@ -42,6 +42,8 @@ def _profile(offer: Offer) -> Profile:
             "OPENCODE_CONFIG": str(file),
             KEY_VARIABLE: offer.key,
             **{f"XDG_{home}_HOME": str(offer.folder / home.lower()) for home in homes},
+            # It fetches the types of its plugins with npm.
+            "npm_config_cache": str(offer.folder / "cache" / "npm"),
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
             "OPENCODE_DISABLE_MODELS_FETCH": "1",
             "OPENCODE_DISABLE_SHARE": "1",
