@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roost_inference.testing.scripts import Call
+from roost_inference.testing.scripts import Call, Say
 from roost_platform.gateway.launch.client import Client, LaunchModel, Offer
 from roost_platform.gateway.launch.session import environment_of, write
 from roost_platform.testing.gateway import GatewayServer
@@ -42,6 +42,8 @@ def script(server: GatewayServer, tools: Mapping[str, Mapping[str, Any]]) -> Non
             lambda body, name=name: name in offered(body) and not results(body),
             Call(name, json.dumps(arguments)),
         )
+    # Without this rule it would begin again where a client adds a message behind the result.
+    server.engine.when(lambda body: bool(results(body)), Say(FINISHED))
 
 
 def results(body: Mapping[str, Any]) -> list[str]:
