@@ -64,7 +64,9 @@ async def drive(
     work.mkdir()
     code, output = await run(
         [str(program), *profile.arguments, *arguments],
-        environment_of(profile, {**os.environ, "HOME": str(home), "PYTHONPATH": "", "PWD": str(work)}),
+        environment_of(
+            profile, {**os.environ, "HOME": str(home), "PYTHONPATH": "", "PWD": str(work)}
+        ),
         work,
     )
     return Turn(code, output, told(server), sorted(str(p.relative_to(home)) for p in files(home)))
