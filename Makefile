@@ -28,7 +28,7 @@ endif
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(KERNEL_FLAGS) $(CMAKE_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help up test check format bench docs chaos lock install install-dev clean
+.PHONY: help up test check format bench clients docs chaos lock install install-dev clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ format: install-dev ## Format and sort the code
 
 bench: install-dev ## Measure; off in `make test`
 	@$(VENV)/bin/python -m pytest -q -m benchmark -s tests/benchmarks $(ARGS)
+
+clients: install-dev ## Install coding agents and drive each through a turn at the gateway; off in `make test`
+	@$(VENV)/bin/python -m pytest -q -m clients -s tests/platform/gateway/launch/test_clients.py $(ARGS)
 
 docs: install ## Write docs/settings.md from the fields
 	@$(VENV)/bin/roost settings --markdown > docs/settings.md

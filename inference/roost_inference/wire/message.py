@@ -62,11 +62,15 @@ class Message(WireModel):
 
 
 class FunctionTool(WireModel):
-    """A declared tool. `parameters` is a JSON schema of an object."""
+    """A declared tool. `parameters` is a JSON schema of an object. Clients send null for what a
+    tool lacks.
+    """
 
     name: str = Field(pattern=TOOL_NAME)
-    description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    description: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = ""
+    parameters: Annotated[
+        dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)
+    ] = Field(default_factory=dict)
     strict: bool | None = None
 
 

@@ -12,6 +12,7 @@ from roost_platform.cli import (
     flows,
     keep,
     keys,
+    launch,
     look,
     new,
     people,
@@ -192,4 +193,5 @@ app.add_typer(people.people, name="people")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(flows.flow, name="flow")
+app.command()(launch.launch)
 app.add_typer(admin.admin, name="admin")

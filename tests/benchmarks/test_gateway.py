@@ -1,0 +1,177 @@
+"""What the gateway adds to a call: key, budget and streaming on, against asking the upstream itself.
+
+LITELLM=1 measures LiteLLM's proxy beside it, in the same run; it is installed into an environment
+of its own (LITELLM_DIR), at a version that was not compromised. GATEWAY_ROUNDS=n measures longer.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from roost_inference.benchmarking import report
+from roost_inference.benchmarking.figures import Figure, Goal, median, percentile
+from roost_platform.stack.local_ports import free_port
+
+FOLDER = Path(__file__).parent
+PAGE = FOLDER.parents[1] / "docs" / "benchmarks.md"
+# 1.82.7, 1.82.8 and 1.107.0 were compromised; its makers name this one as safe.
+LITELLM = "litellm[proxy]==1.106.2"
+LITELLM_DIR = Path(os.environ.get("LITELLM_DIR") or Path.home() / ".cache" / "roost-litellm")
+LITELLM_START_S = 180.0
+ROUNDS = int(os.environ.get("GATEWAY_ROUNDS", "30"))
+TTFB_TOKENS, STREAM_TOKENS, PAUSE_MS = 8, 64, 20
+CLIENTS = 32
+
+pytestmark = pytest.mark.benchmark
+Targets = Mapping[str, Mapping[str, str]]
+
+
+@contextlib.contextmanager
+def part(*arguments: str) -> Iterator[dict[str, str]]:
+    """A process of the benchmark; what it says of itself."""
+    command = [sys.executable, str(FOLDER / "gateway_parts.py"), *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextlib.contextmanager
+def litellm(folder: Path, upstream: str) -> Iterator[dict[str, str]]:
+    """LiteLLM's proxy with a key; budgets would need a PostgreSQL of its own, so it has none."""
+    program = LITELLM_DIR / "bin" / "litellm"
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        **{"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"},
+        "LITELLM_LOG": "ERROR",
+    }
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(LITELLM_DIR)], check=True)
+        pip = [str(LITELLM_DIR / "bin" / "pip"), "install", "-q", "--only-binary", ":all:"]
+        subprocess.run([*pip, LITELLM], check=True, env=environment)
+    model = {"model": "openai/scripted", "api_base": f"{upstream}/v1", "api_key": "none"}
+    config = {
+        "model_list": [{"model_name": "fast", "litellm_params": model}],
+        "general_settings": {"master_key": "sk-bench"},
+        "litellm_settings": {"telemetry": False, "drop_params": False},
+    }
+    file, port = folder / "litellm.yaml", free_port()
+    file.write_text(json.dumps(config))
+    command = [str(program), "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with (folder / "litellm.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + LITELLM_START_S
+            while True:
+                with contextlib.suppress(OSError):
+                    urlopen(f"{url}/health/liveliness", timeout=5).close()
+                    break
+                assert process.poll() is None, (folder / "litellm.log").read_text()
+                assert time.monotonic() < deadline, "LiteLLM does not start"
+                time.sleep(0.5)
+            yield {"url": url, "key": "sk-bench", "model": "fast"}
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
+    folder = tmp_path_factory.mktemp("gateway")
+    with part("upstream") as upstream, contextlib.ExitStack() as stack:
+        found = {"direct": {**upstream, "key": "none", "model": "scripted"}}
+        profile = [os.environ["PROFILE"]] if os.environ.get("PROFILE") else []
+        gateway = stack.enter_context(part("gateway", str(folder), upstream["url"], *profile))
+        found["gateway"] = {**gateway, "model": "fast"}
+        if os.environ.get("LITELLM"):
+            found["litellm"] = stack.enter_context(litellm(folder, upstream["url"]))
+        yield found
+
+
+@pytest.fixture(scope="module")
+def record() -> Iterator[report.BenchmarkRun]:
+    run = report.BenchmarkRun("scripted upstream; gateway over SQLite, key and budget on", 1)
+    if os.environ.get("LITELLM"):
+        run.peers.append(f"{LITELLM}, one worker, a master key, no budget")
+    yield run
+    if run.figures and os.environ.get("BENCH_RECORD", "1") == "1":
+        report.append(PAGE, run)
+
+
+def measure(targets: Targets, **plan: int) -> Any:
+    """Run the clients as a process of their own."""
+    text = json.dumps({"targets": dict(targets), **plan})
+    command = [sys.executable, str(FOLDER / "gateway_parts.py"), "clients", text]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+@pytest.mark.parametrize("clients", [1, CLIENTS])
+def test_measure_gateway_first_byte(
+    targets: Targets, record: report.BenchmarkRun, clients: int
+) -> None:
+    """Added time until the first token, at p50 and p99."""
+    each = 10 if clients == 1 else 3
+    first = measure(
+        targets, clients=clients, each=each, rounds=ROUNDS, tokens=TTFB_TOKENS, pause_ms=0
+    )["first_ms"]
+    for percent, goal in ((50, Goal(1.0, 0.5)), (99, Goal(5.0, 2.0))):
+        direct = percentile(first["direct"], percent)
+        added = percentile(first["gateway"], percent) - direct
+        name = f"added time to the first token, {clients} clients, p{percent}"
+        is_goal = clients == 1 or percent == 50
+        record.add(Figure("gateway", name, added, "ms", goal=goal if is_goal else None))
+        record.add(Figure("gateway", f"{name}: asked directly", direct, "ms"))
+        if "litellm" in first:
+            other = percentile(first["litellm"], percent) - direct
+            record.add(
+                Figure(
+                    *("gateway", f"{name}, against LiteLLM", added, "ms"),
+                    against="LiteLLM",
+                    other=other,
+                    goal=Goal(4.0, 10.0),
+                )
+            )
+
+
+def test_measure_gateway_streams(targets: Targets, record: report.BenchmarkRun) -> None:
+    """Tokens a second that 32 streams lose at the pace of an engine, and the most that go through."""
+    for name, pause_ms in (("50 tokens a second each", PAUSE_MS), ("as fast as they come", 0)):
+        rates = measure(
+            targets,
+            **{"clients": CLIENTS, "each": 1, "rounds": max(3, ROUNDS // 6)},
+            **{"tokens": STREAM_TOKENS, "pause_ms": pause_ms},
+        )["tokens_per_s"]
+        ours, direct = median(rates["gateway"]), median(rates["direct"])
+        scenario = f"{CLIENTS} streams, {name}"
+        record.add(Figure("gateway", scenario, ours, "tok/s", lower_is_better=False))
+        if pause_ms:
+            lost = 100 * (1 - ours / direct)
+            record.add(Figure("gateway", f"{scenario}: lost", lost, "%", goal=Goal(5.0, 1.0)))
+        if "litellm" in rates:
+            other = median(rates["litellm"])
+            record.add(
+                Figure(
+                    *("gateway", f"{scenario}, against LiteLLM", ours, "tok/s"),
+                    lower_is_better=False,
+                    against="LiteLLM",
+                    other=other,
+                )
+            )
