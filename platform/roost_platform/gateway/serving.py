@@ -37,20 +37,21 @@ class Serving:
 
     async def generate(self, exchange: Exchange, family: GenerationFamily) -> None:
         """Serve one request of this family."""
-        async with self.entered(exchange) as key:
-            body = await exchange.json(self.config.max_body_bytes)
+        async with self.opened(exchange) as (key, body):
             request = family.read(body, exchange.headers)
             await self.call(exchange, family, body, request, key)
 
     @contextlib.asynccontextmanager
-    async def entered(self, exchange: Exchange) -> AsyncIterator[GatewayKey]:
-        """Let a request in that has a key, before a byte of its body is read."""
+    async def opened(self, exchange: Exchange) -> AsyncIterator[tuple[GatewayKey, dict[str, Any]]]:
+        """Let a request in: its key, which is found before a byte of its body is read, and its
+        body. It has a place until the block ends.
+        """
         key = await self.keys.find(exchange.secret)
-        with self.place():
-            yield key
+        with self.place(key):
+            yield key, await exchange.json(self.config.max_body_bytes)
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, key: GatewayKey) -> Iterator[None]:
         """Hold one of the places for calls. Raises Overloaded."""
         if self.in_flight >= self.config.calls_max:
             raise Overloaded(f"{self.config.calls_max} calls run already")
@@ -102,9 +103,8 @@ class Serving:
         key: GatewayKey,
         trace: CallTrace,
     ) -> None:
-        stream = self.router.stream
-        if request.truncates:
-            stream = truncating(stream)
+        route = self.router.stream
+        stream = truncating(route) if request.truncates else route
         events = stream(request, trace, hints_for(request, key))
         async with contextlib.aclosing(events) as batches:
             if not request.stream:

@@ -11,7 +11,7 @@ from tests.platform.gateway.responses.replaying import events_of
 
 from roost_inference.testing.scripts import Say
 from roost_platform.db import models
-from roost_platform.db.gateway.expiry import delete_expired
+from roost_platform.db.retention import Retention
 from roost_platform.testing.gateway import GatewayServer, gateway_server
 
 ONE = "/v1/responses"
@@ -151,7 +151,7 @@ async def test_responses_expire_unless_their_conversation_goes_on(gateway: Gatew
             update(row).where(row.expires_at < now + 3600).values(expires_at=now - 1)
         )
     assert (await get(gateway, alone["id"])).status_code == 404
-    assert await delete_expired(gateway.database) == 1
+    await Retention(gateway.database, None).sweep()
     async with gateway.database.read() as session:
         assert set(await session.scalars(select(row.id))) == {first["id"], second["id"]}
 

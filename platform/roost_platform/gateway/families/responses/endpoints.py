@@ -47,14 +47,13 @@ class Responses:
 
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/responses."""
-        async with self._serving.entered(exchange) as key:
-            body = await exchange.json(self._serving.config.max_body_bytes)
+        async with self._serving.opened(exchange) as (key, body):
             call = await self._call(exchange, body, key)
             request = call.read(body, exchange.headers)
             if call.asked.background:
 
                 async def serve(detached: Exchange) -> None:
-                    with self._serving.place():
+                    with self._serving.place(key):
                         await self._serving.call(detached, call, body, request, key)
 
                 await self._runs.start(exchange, call, serve)
@@ -67,8 +66,7 @@ class Responses:
 
     async def count(self, exchange: Exchange) -> None:
         """POST /v1/responses/input_tokens: an estimate, as providers count each in their way."""
-        async with self._serving.entered(exchange) as key:
-            body = await exchange.json(self._serving.config.max_body_bytes)
+        async with self._serving.opened(exchange) as (key, body):
             call = await self._call(
                 exchange, {**body, "model": body.get("model") or "any", "store": False}, key
             )
@@ -77,8 +75,7 @@ class Responses:
 
     async def compact(self, exchange: Exchange) -> None:
         """POST /v1/responses/compact."""
-        async with self._serving.entered(exchange) as key:
-            body = await exchange.json(self._serving.config.max_body_bytes)
+        async with self._serving.opened(exchange) as (key, body):
             call = await self._call(exchange, {**body, "store": False, "background": False}, key)
             family = CompactCall(call)
             request = family.read(body, exchange.headers)
