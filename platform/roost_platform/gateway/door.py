@@ -11,8 +11,8 @@ from roost_platform.gateway.errors import NotFoundHere, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
 from roost_platform.gateway.families.family import GenerationFamily
-from roost_platform.gateway.families.responses.endpoints import Responses
 from roost_platform.gateway.families.responses.store import ResponseStore
+from roost_platform.gateway.responses.endpoints import Responses
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)

@@ -41,13 +41,15 @@ async def provider() -> FakeProvider:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, provider: FakeProvider) -> AsyncIterator[GatewayServer]:
+async def gateway(
+    tmp_path: Path, sqlite_url: str, provider: FakeProvider
+) -> AsyncIterator[GatewayServer]:
     async with listening(provider) as url:
         overrides = {
             "providers": {"fake": {"base_url": url}},
             "models": {"any": {"targets": ["fake/any"]}},
         }
-        async with gateway_server(tmp_path, overrides=overrides) as server:
+        async with gateway_server(tmp_path, database_url=sqlite_url, overrides=overrides) as server:
             yield server
 
 
@@ -63,7 +65,7 @@ async def test_a_compacted_window_goes_on_with_the_same_facts(
 ) -> None:
     compacted = await client.responses.compact(
         model="any",
-        input=[*SAID, PENDING],  # type: ignore[list-item]
+        input=cast(Any, [*SAID, PENDING]),
         instructions="Be true.",
         extra_body={"tools": [TOOL]},
     )
@@ -77,7 +79,9 @@ async def test_a_compacted_window_goes_on_with_the_same_facts(
         *("system", "user", "assistant", "tool", "assistant", "user"),
     ]
     result = {"type": "function_call_output", "call_id": "c2", "output": "seen"}
-    response = await client.responses.create(model="any", input=[*window, result], store=False)
+    response = await client.responses.create(
+        model="any", input=cast(Any, [*window, result]), store=False
+    )
     assert response.output_text == "Going on."
     rules, launch, summary, call, seen = provider.requests[-1]["messages"]
     assert (rules["role"], launch["content"]) == ("system", "Launch on Tuesday.")

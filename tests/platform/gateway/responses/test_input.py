@@ -8,6 +8,7 @@ import pytest
 from tests.platform.gateway.responses.provider import Chunks, FakeProvider, Refusal, said
 
 from roost_inference.http.listener import listening
+from roost_platform.gateway.routing import truncation
 from roost_platform.testing.gateway import GatewayServer, gateway_server
 
 ONE = "/v1/responses"
@@ -24,13 +25,15 @@ async def provider() -> FakeProvider:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, provider: FakeProvider) -> AsyncIterator[GatewayServer]:
+async def gateway(
+    tmp_path: Path, sqlite_url: str, provider: FakeProvider
+) -> AsyncIterator[GatewayServer]:
     async with listening(provider) as url:
         overrides = {
             "providers": {"fake": {"base_url": url}},
             "models": {"any": {"targets": ["fake/any"]}},
         }
-        async with gateway_server(tmp_path, overrides=overrides) as server:
+        async with gateway_server(tmp_path, database_url=sqlite_url, overrides=overrides) as server:
             yield server
 
 
@@ -221,6 +224,17 @@ async def test_truncation_drops_the_oldest_turns_and_no_half_of_one(
     assert roles[1:-1] == ["user", "assistant", "tool", "assistant"] * (len(roles[1:-1]) // 4)
     alone = await gateway.post(ONE, {"model": "any", "input": "z" * 900, "truncation": "auto"})
     assert alone.json()["error"]["code"] == "context_length_exceeded"
+
+
+async def test_truncation_gives_up_after_its_rounds(
+    gateway: GatewayServer, provider: FakeProvider
+) -> None:
+    provider.answer = fits(0)
+    given = [{"role": role, "content": "x"} for _ in range(2000) for role in ("user", "assistant")]
+    body = {"model": "any", "input": [*given, USER], "truncation": "auto"}
+    answer = await gateway.post(ONE, body)
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert len(provider.requests) == truncation.ROUNDS_MAX
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tests.platform.gateway.responses.replaying import events_of
 
 from roost_inference.testing.scripts import Say
 from roost_platform.db import models
+from roost_platform.db.gateway import responses as module
 from roost_platform.db.retention import Retention
 from roost_platform.testing.gateway import GatewayServer, gateway_server
 
@@ -170,3 +171,17 @@ async def test_a_response_is_stored_before_its_client_is_told_the_end(
                 break
     end = events_of(text)[-1]["response"]
     assert (await get(gateway, end["id"])).json() == end
+
+
+@pytest.mark.parametrize(
+    ("bound", "most"), [("HISTORY_RESPONSES_MAX", 1), ("HISTORY_BYTES_MAX", 100)]
+)
+async def test_a_conversation_is_bounded(
+    gateway: GatewayServer, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    first = await ask(gateway, "first")
+    second = await ask(gateway, "second", previous_response_id=first["id"])
+    monkeypatch.setattr(module, bound, most)
+    body = {"model": "fast", "input": "third", "previous_response_id": second["id"]}
+    error = (await gateway.post(ONE, body)).json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "previous_response_id")

@@ -9,10 +9,8 @@ from roost_inference.errors import EngineError, InvalidRequest
 from roost_platform.gateway.errors import NotFoundHere
 from roost_platform.gateway.exchange import Exchange
 from roost_platform.gateway.families.chat.writing import error_object
-from roost_platform.gateway.families.responses.background import BackgroundRuns
 from roost_platform.gateway.families.responses.compact_call import CompactCall
 from roost_platform.gateway.families.responses.family import ResponseCall
-from roost_platform.gateway.families.responses.history import History
 from roost_platform.gateway.families.responses.ids import is_response_id, response_id
 from roost_platform.gateway.families.responses.items import input_items
 from roost_platform.gateway.families.responses.reading import read_response
@@ -20,6 +18,8 @@ from roost_platform.gateway.families.responses.resource import failure
 from roost_platform.gateway.families.responses.store import ResponseStore, StoredResponse
 from roost_platform.gateway.keys.ports import GatewayKey
 from roost_platform.gateway.keys.prices import estimated_tokens
+from roost_platform.gateway.responses.background import BackgroundRuns
+from roost_platform.gateway.responses.history import History
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)
