@@ -7,10 +7,12 @@ from typing import Any
 import openai
 import pytest
 from sqlalchemy import select
+from starlette.types import Message
 from tests.platform.gateway.responses.replaying import events_of
 
 from roost_inference.testing.scripts import Hang, Say
 from roost_platform.db import models
+from roost_platform.gateway.exchange import Exchange
 from roost_platform.testing.gateway import GatewayServer
 
 
@@ -78,3 +80,30 @@ async def test_a_broken_store_is_told_rather_than_a_response_that_nobody_can_fin
     assert answer.status_code == 500
     row = await settled(gateway)
     assert row.outcome == "failed" and row.output_tokens > 0
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_the_last_part_waits_for_what_it_tells(is_stream: bool) -> None:
+    steps: list[str] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        steps.append(message["type"])
+
+    async def keep() -> None:
+        await asyncio.sleep(0)
+        steps.append("stored")
+
+    scope = {"type": "http", "path": "/", "method": "POST", "headers": []}
+    exchange = Exchange(scope, receive, send)
+    exchange.before_end = keep
+    if is_stream:
+        await exchange.begin_stream()
+        await exchange.send_part(b"part")
+        await exchange.end_stream(b"last")
+        assert steps[1:] == ["http.response.body", "stored", "http.response.body"]
+    else:
+        await exchange.answer({})
+        assert steps == ["stored", "http.response.start", "http.response.body"]

@@ -26,6 +26,8 @@ ROLES: Final = {
 REFERENCE: Final = "item_reference"
 CALLS: Final = ("function_call", "custom_tool_call")
 RESULTS: Final = ("function_call_output", "custom_tool_call_output")
+# How the types end that tools of OpenAI's own servers have.
+FOREIGN: Final = ("_call", "_output", "_list_tools", "_response", "_request")
 KNOWN: Final = frozenset({"message", "reasoning", "compaction", REFERENCE, *CALLS, *RESULTS})
 
 
@@ -51,7 +53,7 @@ def input_items(given: str | list[Any], response: str) -> list[dict[str, Any]]:
             _check(item, kind, where)
             own = item.get("id") or input_item_id(response, kind, index)
             items.append({**item, "type": kind, "id": own})
-        elif not kind.endswith(("_call", "_call_output", "_list_tools", "_response", "_request")):
+        elif not kind.endswith(FOREIGN):
             raise InvalidRequest(f"{where}.type {kind!r} is not supported", param=f"{where}.type")
     return items
 
