@@ -60,7 +60,11 @@ async def test_a_response_is_found_by_its_own_key_only(gateway: GatewayServer) -
     assert (await get(gateway, made["id"])).status_code == 200
 
 
-async def test_a_conversation_goes_on_from_what_is_stored(gateway: GatewayServer) -> None:
+@pytest.mark.parametrize("portion", [1, 2**20])
+async def test_a_conversation_goes_on_from_what_is_stored(
+    gateway: GatewayServer, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    monkeypatch.setattr(module, "PORTION_BYTES", portion)
     gateway.engine.when("first", Say("one"))
     gateway.engine.when("second", Say("two"))
     first = await ask(gateway, "first", instructions="Count.")
