@@ -19,9 +19,9 @@ from roost_platform.gateway.families.messages.family import MessagesFamily
 from roost_platform.gateway.families.models.listing import ModelList
 from roost_platform.gateway.families.models.serving import PATH as MODELS
 from roost_platform.gateway.families.models.serving import ModelPages
-from roost_platform.gateway.families.responses.endpoints import Responses
 from roost_platform.gateway.families.responses.store import ResponseStore
 from roost_platform.gateway.observing import facts
+from roost_platform.gateway.responses.endpoints import Responses
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)

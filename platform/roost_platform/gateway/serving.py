@@ -48,8 +48,7 @@ class Serving:
 
     async def generate(self, exchange: Exchange, family: GenerationFamily) -> None:
         """Serve one request of this family."""
-        async with self.entered(exchange) as key:
-            body = await exchange.json(self.config.max_body_bytes)
+        async with self.opened(exchange) as (key, body):
             if exchange.body_bytes > HEAVY_BYTES:
                 request = await asyncio.to_thread(family.read, body, exchange.headers)
             else:
@@ -57,11 +56,13 @@ class Serving:
             await self.call(exchange, family, body, request, key)
 
     @contextlib.asynccontextmanager
-    async def entered(self, exchange: Exchange) -> AsyncIterator[GatewayKey]:
-        """Let a request in that has a key, before a byte of its body is read."""
+    async def opened(self, exchange: Exchange) -> AsyncIterator[tuple[GatewayKey, dict[str, Any]]]:
+        """Let a request in: its key, which is found before a byte of its body is read, and its
+        body. It has a place until the block ends.
+        """
         key = await self.keys.find(exchange.secret)
         with self.admission.place(key.id) as exchange.grow:
-            yield key
+            yield key, await exchange.json(self.config.max_body_bytes)
 
     @contextlib.contextmanager
     def place(self, key: GatewayKey) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """The stored responses of the gateway; see ResponseStore."""
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +22,7 @@ from roost_platform.gateway.families.responses.store import (
 DAY_S: Final = 86_400.0
 # A response is stored before its call has a row; one that has none after this time is lost.
 STARTS_WITHIN_S: Final = 60.0
+PORTION_BYTES: Final = 2**20  # of a conversation that is read at once
 
 Row = models.GatewayResponse
 
@@ -73,20 +75,21 @@ class GatewayResponses:
                     f"The conversation is longer than {HISTORY_BYTES_MAX} bytes",
                     param="previous_response_id",
                 )
-            ids = [link.id for link in links]
-            rows = {
-                row.id: row for row in await session.scalars(select(Row).where(Row.id.in_(ids)))
-            }
+            rows: dict[str, models.GatewayResponse] = {}
+            for ids in _portions([(link.id, link.size) for link in links]):
+                found = await session.scalars(select(Row).where(Row.id.in_(ids)))
+                rows |= {row.id: row for row in found}
+                await asyncio.sleep(0)  # reading JSON holds the event loop
         await self._keep_longer(
             [row.id for row in rows.values() if row.expires_at < self._expiry(now) - DAY_S]
         )
         before = {link.id: link.previous_id for link in links}
-        found: list[StoredResponse] = []
+        history: list[StoredResponse] = []
         at: str | None = id
-        while at is not None and at in rows and len(found) < len(rows):
-            found.append(_stored(rows[at]))
+        while at is not None and at in rows and len(history) < len(rows):
+            history.append(_stored(rows[at]))
             at = before[at]
-        return found[::-1]
+        return history[::-1]
 
     async def add(self, response: StoredResponse) -> None:
         """Store a new response; see ResponseStore."""
@@ -155,6 +158,20 @@ async def _is_there(session: AsyncSession, id: str) -> bool:
     """Whether a response is there; it stays until the transaction ends."""
     asked = select(Row.id).where(Row.id == id).with_for_update(key_share=True)
     return await session.scalar(asked) is not None
+
+
+def _portions(sizes: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
+    """Ids in portions of PORTION_BYTES, or of one that is larger."""
+    portion: list[str] = []
+    room = PORTION_BYTES
+    for id, size in sizes:
+        if portion and size > room:
+            yield portion
+            portion, room = [], PORTION_BYTES
+        portion.append(id)
+        room -= size
+    if portion:
+        yield portion
 
 
 def _stored(row: models.GatewayResponse) -> StoredResponse:

@@ -10,8 +10,8 @@ from roost_platform.testing.gateway import GatewayServer, gateway_server
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[GatewayServer]:
-    async with gateway_server(tmp_path) as server:
+async def gateway(tmp_path: Path, sqlite_url: str) -> AsyncIterator[GatewayServer]:
+    async with gateway_server(tmp_path, database_url=sqlite_url) as server:
         yield server
 
 

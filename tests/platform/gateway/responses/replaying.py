@@ -43,7 +43,10 @@ def replayed(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 assert event["output_index"] == len(output)
                 output.append(dict(event["item"]))
             case "output_item.done":
-                output[event["output_index"]]["status"] = event["item"]["status"]
+                done = output[event["output_index"]]
+                done["status"] = event["item"]["status"]
+                if "encrypted_content" in event["item"]:  # whole at the end only, as the API says
+                    done["encrypted_content"] = event["item"]["encrypted_content"]
             case "content_part.added":
                 assert event["content_index"] == len(item["content"])
                 item["content"].append(dict(event["part"]))

@@ -11,7 +11,7 @@ from tests.platform.gateway.responses.replaying import events_of, kinds
 
 from roost_inference.testing.scripts import Drop, Fail, Hang, Say
 from roost_platform.db import models
-from roost_platform.gateway.families.responses import background
+from roost_platform.gateway.responses import background
 from roost_platform.testing.gateway import GatewayServer, gateway_server
 
 ONE = "/v1/responses"
@@ -173,3 +173,14 @@ async def test_a_gateway_that_stops_leaves_no_response_open(gateway: GatewayServ
     await gateway.app.close()
     found = await send(gateway, "GET", begun["id"])
     assert found["status"] == "failed" and "stopped" in found["error"]["message"]
+
+
+async def test_a_response_in_the_background_has_a_longest_time(
+    gateway: GatewayServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "RUN_S_MAX", 0.1)
+    gateway.engine.when("wait", Hang())
+    begun = await begin(gateway, "wait")
+    found = await ended(gateway, begun["id"])
+    assert found["status"] == "failed" and "longer than" in found["error"]["message"]
+    assert await outcome(gateway) == "cancelled"

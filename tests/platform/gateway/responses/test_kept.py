@@ -11,7 +11,8 @@ from tests.platform.gateway.responses.replaying import events_of
 
 from roost_inference.testing.scripts import Say
 from roost_platform.db import models
-from roost_platform.db.gateway.expiry import delete_expired
+from roost_platform.db.gateway import responses as module
+from roost_platform.db.retention import Retention
 from roost_platform.testing.gateway import GatewayServer, gateway_server
 
 ONE = "/v1/responses"
@@ -59,7 +60,11 @@ async def test_a_response_is_found_by_its_own_key_only(gateway: GatewayServer) -
     assert (await get(gateway, made["id"])).status_code == 200
 
 
-async def test_a_conversation_goes_on_from_what_is_stored(gateway: GatewayServer) -> None:
+@pytest.mark.parametrize("portion", [1, 2**20])
+async def test_a_conversation_goes_on_from_what_is_stored(
+    gateway: GatewayServer, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    monkeypatch.setattr(module, "PORTION_BYTES", portion)
     gateway.engine.when("first", Say("one"))
     gateway.engine.when("second", Say("two"))
     first = await ask(gateway, "first", instructions="Count.")
@@ -151,7 +156,7 @@ async def test_responses_expire_unless_their_conversation_goes_on(gateway: Gatew
             update(row).where(row.expires_at < now + 3600).values(expires_at=now - 1)
         )
     assert (await get(gateway, alone["id"])).status_code == 404
-    assert await delete_expired(gateway.database) == 1
+    await Retention(gateway.database, None).sweep()
     async with gateway.database.read() as session:
         assert set(await session.scalars(select(row.id))) == {first["id"], second["id"]}
 
@@ -170,3 +175,17 @@ async def test_a_response_is_stored_before_its_client_is_told_the_end(
                 break
     end = events_of(text)[-1]["response"]
     assert (await get(gateway, end["id"])).json() == end
+
+
+@pytest.mark.parametrize(
+    ("bound", "most"), [("HISTORY_RESPONSES_MAX", 1), ("HISTORY_BYTES_MAX", 100)]
+)
+async def test_a_conversation_is_bounded(
+    gateway: GatewayServer, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    first = await ask(gateway, "first")
+    second = await ask(gateway, "second", previous_response_id=first["id"])
+    monkeypatch.setattr(module, bound, most)
+    body = {"model": "fast", "input": "third", "previous_response_id": second["id"]}
+    error = (await gateway.post(ONE, body)).json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "previous_response_id")

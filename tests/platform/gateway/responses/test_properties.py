@@ -83,6 +83,25 @@ def test_the_events_make_the_resource(
 
 
 @given(answers())
+def test_signed_reasoning_comes_back_to_its_provider(answer: list[Event]) -> None:
+    output = written(answer, [], summarises=True)[-1]["response"]["output"]
+    put = Answer()
+    put.take(answer)
+    blocks = [block for block in put.choices[0].reasoning if block.signature or block.is_redacted]
+    results = [
+        {"type": f"{item['type']}_output", "call_id": item["call_id"], "output": "ok"}
+        for item in output
+        if "call_id" in item
+    ]
+    last = {"type": "message", "role": "assistant", "content": "end"}
+    asked = {"type": "message", "role": "user", "content": "go"}
+    messages = chat_messages("", [asked, *output, last, *results])
+    details = [one for message in messages for one in message.get("reasoning_details", ())]
+    told = [one.get("signature") or one["data"] for one in details]
+    assert told == [block.signature or block.text for block in blocks]
+
+
+@given(answers())
 def test_a_whole_response_has_what_its_stream_has(answer: list[Event]) -> None:
     streamed = written(answer, [], summarises=False)[-1]["response"]
     put = Answer()

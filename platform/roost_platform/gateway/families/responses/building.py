@@ -153,8 +153,12 @@ class ResponseBuilder:
                 return OpenReasoning(self._tell, index, id, is_summary=self._summarises)
 
             self._current = self._open(make, "reasoning")
-        if not event.is_redacted:
+        if event.is_redacted:
+            self._current.redact(event.text)
+        else:
             self._current.add_text(event.text)
+        if event.signature:
+            self._current.sign(event.signature)
         if event.signature or event.is_redacted:  # a block ends with it
             self._leave()
 

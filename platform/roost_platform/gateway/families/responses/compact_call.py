@@ -8,7 +8,7 @@ from typing import Any
 from roost_inference.errors import EngineError, EngineFailed
 from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.families.chat.writing import error_object
-from roost_platform.gateway.families.responses.compaction import INSTRUCTION, expanded, sealed
+from roost_platform.gateway.families.responses.compaction import INSTRUCTION, compacted, expanded
 from roost_platform.gateway.families.responses.family import ResponseCall
 from roost_platform.gateway.families.responses.ids import item_id
 from roost_platform.gateway.families.responses.items import CALLS, RESULTS
@@ -66,17 +66,17 @@ class CompactCall:
         if not summary or choice.finish == "length":
             raise EngineFailed("The model did not complete the summary of the conversation")
         id = self._call.id
-        kept = [item for item in self._call.conversation if _is_kept(item)]
-        compacted = {
+        kept = list(filter(_is_kept, self._call.conversation))
+        item = {
             "id": item_id(id, "compaction", 0),
             "type": "compaction",
-            "encrypted_content": sealed(summary, self._pending),
+            "encrypted_content": compacted(summary, self._pending),
         }
         return {
             "id": id,
             "object": "response.compaction",
             "created_at": int(time.time()),
-            "output": [*map(_shown, kept), compacted],
+            "output": [*map(_shown, kept), item],
             "usage": counted(answer.usage),
         }
 

@@ -13,6 +13,7 @@ from roost_platform.gateway.families.responses.contents import (
     chat_text,
 )
 from roost_platform.gateway.families.responses.ids import input_item_id
+from roost_platform.gateway.families.responses.signatures import detail_of
 from roost_platform.gateway.families.responses.tools import INPUT
 
 ROLES: Final = {
@@ -25,6 +26,8 @@ ROLES: Final = {
 REFERENCE: Final = "item_reference"
 CALLS: Final = ("function_call", "custom_tool_call")
 RESULTS: Final = ("function_call_output", "custom_tool_call_output")
+# How the types end that tools of OpenAI's own servers have.
+FOREIGN: Final = ("_call", "_output", "_list_tools", "_response", "_request")
 KNOWN: Final = frozenset({"message", "reasoning", "compaction", REFERENCE, *CALLS, *RESULTS})
 
 
@@ -50,7 +53,7 @@ def input_items(given: str | list[Any], response: str) -> list[dict[str, Any]]:
             _check(item, kind, where)
             own = item.get("id") or input_item_id(response, kind, index)
             items.append({**item, "type": kind, "id": own})
-        elif not kind.endswith(("_call", "_call_output", "_list_tools", "_response", "_request")):
+        elif not kind.endswith(FOREIGN):
             raise InvalidRequest(f"{where}.type {kind!r} is not supported", param=f"{where}.type")
     return items
 
@@ -84,7 +87,8 @@ def chat_messages(instructions: str, items: Iterable[Mapping[str, Any]]) -> list
     """A conversation as chat messages. Raises InvalidRequest where a call has no result, or a
     result no call, which no provider takes.
 
-    Reasoning is left out. Rules at the beginning are one message: many templates take no other.
+    Reasoning is left out, but for what a provider has signed and wants back. Rules at the beginning
+    are one message: many templates take no other.
     """
     messages: list[dict[str, Any]] = []
     if instructions:
@@ -97,10 +101,13 @@ def chat_messages(instructions: str, items: Iterable[Mapping[str, Any]]) -> list
         if kind == "message":
             messages.append(_message(item))
             _join_rules(messages)
+            calls.sign(messages[-1])
         elif kind in CALLS:
             calls.call(item)
         elif kind in RESULTS:
             calls.result(item)
+        elif kind == "reasoning":
+            calls.reason(item)
         elif kind == "compaction":
             pending += expanded(item)[::-1]
     calls.check()
@@ -133,6 +140,18 @@ class _Calls:
         self._messages = messages
         self._callers: dict[str, dict[str, Any]] = {}
         self._open: dict[str, str] = {}
+        self._details: list[dict[str, Any]] = []  # of reasoning whose message is still to come
+
+    def reason(self, item: Mapping[str, Any]) -> None:
+        """Keep reasoning that a provider has signed for the message after it."""
+        if (detail := detail_of(item)) is not None:
+            self._details.append(detail)
+
+    def sign(self, message: dict[str, Any]) -> None:
+        """Give a message of the model the reasoning before it; another's message gets none."""
+        if self._details and message["role"] == "assistant":
+            message["reasoning_details"] = self._details
+        self._details = []
 
     def call(self, item: Mapping[str, Any]) -> None:
         """Add a call."""
@@ -140,9 +159,10 @@ class _Calls:
         is_custom = item["type"] == "custom_tool_call"
         arguments = json.dumps({INPUT: item["input"]}) if is_custom else item["arguments"]
         last = self._messages[-1] if self._messages else None
-        if last is None or last["role"] != "assistant":
+        if last is None or last["role"] != "assistant" or self._details:
             last = {"role": "assistant", "content": None}
             self._messages.append(last)
+            self.sign(last)
         function = {"name": item["name"], "arguments": arguments or "{}"}
         last.setdefault("tool_calls", []).append(
             {"id": id, "type": "function", "function": function}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from roost_platform.gateway.families.responses.signatures import redacted, signed
 from roost_platform.gateway.families.responses.tools import INPUT
 
 
@@ -139,6 +140,14 @@ class OpenReasoning(OpenItem):
                 self._tell("response.content_part.added", **self._place, part=self._part)
         self._pieces.append(text)
         self._tell(f"response.{kind}.delta", **self._place, delta=text)
+
+    def sign(self, signature: str) -> None:
+        """Add the provider's signature of the text, which is whole now."""
+        self.item["encrypted_content"] = signed("".join(self._pieces), signature)
+
+    def redact(self, data: str) -> None:
+        """The reasoning is ciphertext of the provider."""
+        self.item["encrypted_content"] = redacted(data)
 
     def _finish_part(self) -> None:
         if self._part is None:

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 OPEN: Final = frozenset({"queued", "in_progress"})  # statuses of a response that still changes
 HISTORY_RESPONSES_MAX: Final = 2000  # in one conversation
-HISTORY_BYTES_MAX: Final = 16 * 2**20
+HISTORY_BYTES_MAX: Final = 8 * 2**20  # as large as a body may be by default
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,8 @@ from roost_inference.errors import EngineError, InvalidRequest
 from roost_platform.gateway.errors import NotFoundHere
 from roost_platform.gateway.exchange import Exchange
 from roost_platform.gateway.families.chat.writing import error_object
-from roost_platform.gateway.families.responses.background import BackgroundRuns
 from roost_platform.gateway.families.responses.compact_call import CompactCall
 from roost_platform.gateway.families.responses.family import ResponseCall
-from roost_platform.gateway.families.responses.history import History
 from roost_platform.gateway.families.responses.ids import is_response_id, response_id
 from roost_platform.gateway.families.responses.items import input_items
 from roost_platform.gateway.families.responses.reading import read_response
@@ -20,6 +18,8 @@ from roost_platform.gateway.families.responses.resource import failure
 from roost_platform.gateway.families.responses.store import ResponseStore, StoredResponse
 from roost_platform.gateway.keys.ports import GatewayKey
 from roost_platform.gateway.keys.prices import estimated_tokens
+from roost_platform.gateway.responses.background import BackgroundRuns
+from roost_platform.gateway.responses.history import History
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,7 @@ class Responses:
 
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/responses."""
-        async with self._serving.entered(exchange) as key:
-            body = await exchange.json(self._serving.config.max_body_bytes)
+        async with self._serving.opened(exchange) as (key, body):
             call = await self._call(exchange, body, key)
             request = call.read(body, exchange.headers)
             if call.asked.background:
@@ -67,8 +66,7 @@ class Responses:
 
     async def count(self, exchange: Exchange) -> None:
         """POST /v1/responses/input_tokens: an estimate, as providers count each in their way."""
-        async with self._serving.entered(exchange) as key:
-            body = await exchange.json(self._serving.config.max_body_bytes)
+        async with self._serving.opened(exchange) as (key, body):
             call = await self._call(
                 exchange, {**body, "model": body.get("model") or "any", "store": False}, key
             )
@@ -77,8 +75,7 @@ class Responses:
 
     async def compact(self, exchange: Exchange) -> None:
         """POST /v1/responses/compact."""
-        async with self._serving.entered(exchange) as key:
-            body = await exchange.json(self._serving.config.max_body_bytes)
+        async with self._serving.opened(exchange) as (key, body):
             call = await self._call(exchange, {**body, "store": False, "background": False}, key)
             family = CompactCall(call)
             request = family.read(body, exchange.headers)
