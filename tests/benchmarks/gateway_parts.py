@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from roost_platform.processes.models import open_gateway
-
 from roost_inference.http.listener import listening
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.key_admin import KeyAdmin, NewKey
+from roost_platform.model_wiring import open_gateway
 from roost_platform.settings.config import load_settings
 
 MODEL = "scripted"

@@ -93,7 +93,7 @@ def live_of(gateway: Gateway | None) -> Callable[[], LiveFigures] | None:
     if gateway is None:
         return None
     serving = gateway.serving
-    return lambda: live_figures(serving.router.catalogue, serving.in_flight)
+    return lambda: live_figures(serving.router.catalogue, serving.admission.calls)
 
 
 class _Server(RestingServer):

@@ -23,7 +23,7 @@ class Front:
 
 
 def _is_gateway_s(scope: Scope) -> bool:
-    path = scope["path"]
+    path: str = scope["path"]
     return (
         path.startswith(PREFIX)
         or path == PREFIX.rstrip("/")

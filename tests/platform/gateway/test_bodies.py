@@ -207,7 +207,7 @@ async def test_any_content_type_is_read_as_json(gateway: GatewayServer) -> None:
 async def test_a_half_sent_body_frees_its_place_when_its_client_leaves(
     gateway: GatewayServer,
 ) -> None:
-    admission = gateway.app._serving.admission
+    admission = gateway.app.serving.admission
     port = int(gateway.url.rpartition(":")[2])
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(

@@ -125,7 +125,7 @@ async def test_half_a_body_is_waited_for_as_long_as_the_port_says(gateway: Gatew
         )
         assert (await talk(url, head.encode())).startswith(b"HTTP/1.1 408 ")
         async with asyncio.timeout(10):
-            while gateway.app._serving.admission.calls:
+            while gateway.app.serving.admission.calls:
                 await asyncio.sleep(0.01)
     assert gateway.engine.requests == []
 
@@ -133,7 +133,7 @@ async def test_half_a_body_is_waited_for_as_long_as_the_port_says(gateway: Gatew
 async def test_more_calls_than_there_are_places_get_429_or_503_with_a_time(
     gateway: GatewayServer,
 ) -> None:
-    admission = gateway.app._serving.admission
+    admission = gateway.app.serving.admission
     admission.calls_max = 0
     response = await gateway.post(CHAT, HELLO)
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")

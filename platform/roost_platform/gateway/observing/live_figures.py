@@ -11,7 +11,7 @@ def live_figures(catalogue: Catalogue, in_flight: int) -> LiveFigures:
     cooldowns: dict[str, int] = {}
     for model in catalogue.models.values():
         for target in model.targets:
-            running[target.provider.name] += target.in_flight
+            running[target.provider.name] += target.health.in_flight
             cooling_s[target.name] = target.health.cooling_s
             cooldowns[target.name] = target.health.cooldowns
     waiting = max(0, in_flight - sum(running.values()))

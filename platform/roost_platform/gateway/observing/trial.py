@@ -74,14 +74,18 @@ class Trials:
         trace, said = CallTrace(prompt_bytes=len(QUESTION)), Answer()
         outcome: Outcome = "failed"
         status, code, why = 500, "", ""
+        attempt = target.health.attempt()
         try:
             await self._ask(target, trace, said)
             outcome, status = "ok", 200
-            target.health.succeed()
+            attempt.answered()
+            attempt.completed()
         except EngineError as error:
-            target.health.fail(error)
+            attempt.failed(error)
             trace.tries.append((target.name, error.code))
             status, code, why = error.http_status, error.code, error.message
+        finally:
+            attempt.leave()
         spent = self.prices.spent(new_call_id(), trace, outcome, status, code)
         await self._record(model, spent, person)
         first = said.choices[0]

@@ -61,12 +61,16 @@ class TargetHealth:
         """Take this target for a call; None while it cools down or another call probes it."""
         if self.probe is not None or self.clock() < self.cooling_until:
             return None
-        attempt = Attempt(self, self.cooldowns)
+        attempt = self.attempt()
         if self.is_suspect:
             self.probe = attempt
+        return attempt
+
+    def attempt(self) -> "Attempt":
+        """Take this target whatever its state, as an operator's trial does."""
         self.tries += 1
         self.in_flight += 1
-        return attempt
+        return Attempt(self, self.cooldowns)
 
     def cool(self, seconds: float) -> None:
         """Pass this target over for so long; a longer cooldown that runs stays."""

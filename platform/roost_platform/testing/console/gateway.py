@@ -11,11 +11,17 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.stores import Stores
-from roost_platform.gateway.config import BUNDLED, GatewayConfig, ModelConfig, PriceConfig
+from roost_platform.gateway.config import (
+    BUNDLED,
+    GatewayConfig,
+    ModelConfig,
+    PriceConfig,
+    ProviderConfig,
+)
 from roost_platform.gateway.events import Event, Finish, Started, TextDelta, Usage
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.request import ModelRequest, Wire
-from roost_platform.gateway.routing.catalogue import Catalogue
+from roost_platform.gateway.routing.catalogue import Catalogue, Target
 from roost_platform.gateway.routing.router import Router
 from roost_platform.gateway.serving import Serving
 from roost_platform.views.gateway.watch import GatewayWatch
@@ -85,15 +91,28 @@ def quiet_serving() -> Serving:
         "other": QuietProvider("other", "anthropic", EngineRefused("The key is `not` good")),
     }
     config = GatewayConfig(default_model="fast")
-    catalogue = Catalogue(config, providers, {"hosted": 8})
+    settings = {
+        "hosted": ProviderConfig(base_url="https://api.example.com", concurrency=8),
+        "other": ProviderConfig(base_url="https://other.example"),
+        BUNDLED: ProviderConfig(base_url="http://127.0.0.1:7710"),
+    }
+    catalogue = Catalogue(config, providers, settings)
     catalogue.add({name: ModelConfig.model_validate(one) for name, one in MODELS.items()})
     targets = {one.name: one for model in catalogue.models.values() for one in model.targets}
-    targets["hosted/mini"].health.fail(EngineUnavailable("It can't be reached"))
-    targets["hosted/mini"].in_flight = 2
-    targets["other/gone"].health.fail(EngineRefused("The key is `not` good"))
-    targets["other/large"].health.fail(QueueFull("Too many requests", retry_after_s=120.0))
+    _fail(targets["hosted/mini"], EngineUnavailable("It can't be reached"))
+    targets["hosted/mini"].health.in_flight = 2
+    _fail(targets["other/gone"], EngineRefused("The key is `not` good"))
+    _fail(targets["other/large"], QueueFull("Too many requests", retry_after_s=120.0))
     prices = Prices({"hosted/mini": PriceConfig(input=0.25, cached=0.025, output=2.0)})
-    return Serving(config, Router(catalogue, random.Random(7)), _NoKeys(), prices, in_flight=5)
+    serving = Serving(config, Router(catalogue), _NoKeys(), prices)
+    serving.admission.calls = 5
+    return serving
+
+
+def _fail(target: Target, error: EngineError) -> None:
+    attempt = target.health.attempt()
+    attempt.failed(error)
+    attempt.leave()
 
 
 def quiet_gateway(database: Database) -> GatewayWatch:

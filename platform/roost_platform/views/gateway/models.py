@@ -115,7 +115,7 @@ def running_calls(catalogue: Catalogue) -> Mapping[str, int]:
         for target in model.targets:
             if id(target) not in seen:
                 seen.add(id(target))
-                running[target.provider.name] += target.in_flight
+                running[target.provider.name] += target.health.in_flight
     return running
 
 
@@ -149,8 +149,8 @@ def _target_view(target: Target, share: float, prices: Prices, now: float) -> Ta
         state=health.state,
         cooling_until=float(round(now + cooling_s)) if cooling_s > 0 else None,
         failures=health.failures,
-        in_flight=target.in_flight,
-        in_flight_max=target.calls_max,
+        in_flight=target.health.in_flight,
+        in_flight_max=target.slots.most,
         last_error=health.last_error,
         price=None
         if price == FREE

@@ -29,7 +29,7 @@ def test_the_overview_tells_of_a_model_that_no_target_answers(reader: Reader) ->
     catalogue = watch.serving.router.catalogue
     assert "No target answers the model broken" in reader.page("/").by_id["attention"]
     target = catalogue.models["broken"].targets[0]
-    target.health.succeed()
+    target.health.cooling_until = 0.0
     assert "No target answers" not in reader.page("/").by_id["attention"]
     for one in catalogue.models["fast"].targets:
         one.health.cooling_until = one.health.clock() + 60

@@ -94,13 +94,13 @@ def test_pages_show_what_changes_while_they_are_open(
     page = watched.open("/models")
     expect(page.locator("#live-mark")).to_be_visible()
     target = gateway.serving.router.catalogue.models["fast"].targets[0]
-    target.in_flight = 3
+    target.health.in_flight = 3
     target.health.cooling_until = target.health.clock() + 90
     row = page.locator("tr", has_text="roost/small")
     expect(row).to_contain_text("Cools down")
     expect(row.locator("[data-label='In flight']")).to_have_text("3")
-    target.in_flight = 0
-    target.health.succeed()
+    target.health.in_flight = 0
+    target.health.cooling_until = 0.0
     expect(row).to_contain_text("Up")
     watched.context.close()
     watched.check()

@@ -193,7 +193,7 @@ async def test_a_silent_provider_does_not_block_the_list_and_is_asked_once_a_min
 ) -> None:
     provider.answers["/v1/models"] = lambda body: Reply(end="never")
     now = 1000.0
-    catalogue = gateway.app._serving.router.catalogue
+    catalogue = gateway.app.serving.router.catalogue
     listing = ModelList(catalogue, lambda: now, wait_s=0.05)
     key = GatewayKey("k", "k")
     names = [model.name for model in await listing.all(key)]

@@ -334,7 +334,7 @@ async def test_the_provider_learns_that_a_client_has_left(
 
 
 async def test_its_models_are_listed_and_embeddings_are_refused(gateway: GatewayServer) -> None:
-    provider = gateway.app._serving.router.catalogue.providers["far"]
+    provider = gateway.app.serving.router.catalogue.providers["far"]
     (model,) = await provider.models()
     assert model["id"] == MODEL and model["object"] == "model"
     assert model["max_model_len"] == 200_000 and model["created"] > 0
