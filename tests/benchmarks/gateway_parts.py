@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from roost_inference.http.listener import listening
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.key_admin import KeyAdmin, NewKey
-from roost_platform.model_wiring import open_gateway
 from roost_platform.settings.config import load_settings
+from roost_platform.wiring.models import open_gateway
 
 MODEL = "scripted"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

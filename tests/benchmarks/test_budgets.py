@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roost_platform.chaos.sim.budgets import run_budget
+from roost_platform.chaos.gateway.budgets import run_budget
 from roost_platform.db.base.engine import Database
 
 RUNS = int(os.environ.get("BUDGET_RUNS", "1000"))

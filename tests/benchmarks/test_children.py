@@ -22,7 +22,7 @@ from roost_platform.db.stores import Stores, open_stores
 from roost_platform.intake import PlatformIntake, TemporalDoorbell
 from roost_platform.testing.chats import DoorbellLog, Person
 from roost_platform.testing.workers import ScriptedModel
-from roost_platform.wiring import worker_ports
+from roost_platform.wiring.worker import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.hints.session_hints import NoHints

@@ -28,7 +28,7 @@ from roost_platform.sweeper import Sweeper
 from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 from roost_platform.testing.waiting import press
 from roost_platform.testing.workers import InProcessWorker, ScriptedModel
-from roost_platform.wiring import worker_ports
+from roost_platform.wiring.worker import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.hints.session_hints import NoHints

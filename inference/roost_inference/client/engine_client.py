@@ -5,20 +5,19 @@ once, which is how an engine learns to stop.
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 
 import httpx2
 
 from roost_inference.client.assembly import AnswerAssembly, Completed, Delta, ToolCall
 from roost_inference.client.events import events_of
+from roost_inference.client.network import is_loopback, network_errors
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import (
     EngineError,
     EngineFailed,
-    EngineSilent,
     EngineUnavailable,
     UnknownModel,
 )
@@ -276,26 +275,3 @@ class EngineClient:
 def _names_of(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     functions = (tool.get("function") for tool in tools)
     return frozenset(str(one.get("name")) for one in functions if isinstance(one, Mapping))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this host is the machine itself."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-@contextlib.contextmanager
-def network_errors() -> Iterator[None]:
-    """Turn every error of the network into EngineUnavailable."""
-    try:
-        yield
-    except httpx2.ConnectTimeout as error:
-        raise EngineUnavailable("The engine does not answer") from error
-    except httpx2.ConnectError as error:
-        raise EngineUnavailable(f"The engine can't be reached: {error}") from error
-    except httpx2.TimeoutException as error:
-        raise EngineSilent("The engine has gone silent") from error
-    except httpx2.RequestError as error:
-        raise EngineUnavailable(f"The connection to the engine was lost: {error!r}") from error

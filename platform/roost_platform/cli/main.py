@@ -11,14 +11,13 @@ from roost_platform.cli import (
     approvals,
     flows,
     keep,
-    keys,
-    launch,
     look,
     new,
     people,
     retry,
     schedules,
 )
+from roost_platform.cli.gateway import keys, launch
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 

@@ -13,7 +13,7 @@ async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
     from roost_platform.processes.beating import beating
     from roost_platform.telemetry.measuring import measured
-    from roost_platform.wiring import open_courier
+    from roost_platform.wiring.courier import open_courier
 
     async with open_courier(running.settings, running.stop) as courier:
         running.ready.set()

@@ -17,7 +17,6 @@ from roost_platform.gateway.observing.live_figures import live_figures
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
-from roost_platform.model_wiring import open_gateway
 from roost_platform.processes.beating import beating
 from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
@@ -26,13 +25,11 @@ from roost_platform.telemetry.measuring import measured
 from roost_platform.web.app import WebParts, build_app
 from roost_platform.web.front import Front
 from roost_platform.web.proxies import ProxyNetworks
-from roost_platform.wiring import (
-    engine_client,
-    engine_hints,
-    load_registry,
-    open_storage,
-    temporal_doorbell,
-)
+from roost_platform.web.security import known_hosts
+from roost_platform.wiring.engine import engine_client, engine_hints
+from roost_platform.wiring.models import open_gateway
+from roost_platform.wiring.storage import load_registry, open_storage
+from roost_platform.wiring.worker import temporal_doorbell
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +80,8 @@ async def serving_gateway(settings: Settings, parts: WebParts) -> AsyncIterator[
     if not settings.gateway.enabled:
         yield None
         return
-    async with open_gateway(settings, parts.stores.database) as gateway:
+    hosts = known_hosts(settings.web.allowed_hosts, settings.public_base_url or "")
+    async with open_gateway(settings, parts.stores.database, hosts) as gateway:
         parts.gateway = gateway.serving
         yield gateway
 

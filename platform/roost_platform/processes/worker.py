@@ -15,17 +15,12 @@ def run(settings: Settings) -> int:
 async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
     from roost_platform.intake import TemporalDoorbell, ringing
-    from roost_platform.model_wiring import routed_models
     from roost_platform.processes.beating import beating
     from roost_platform.telemetry.measuring import measured
-    from roost_platform.wiring import (
-        engine_client,
-        engine_hints,
-        load_registry,
-        open_storage,
-        warming,
-        worker_ports,
-    )
+    from roost_platform.wiring.engine import engine_client, engine_hints, warming
+    from roost_platform.wiring.models import routed_models
+    from roost_platform.wiring.storage import load_registry, open_storage
+    from roost_platform.wiring.worker import worker_ports
     from roost_workflows.definitions.versions import versions_of
     from roost_workflows.server.connection import connect
     from roost_workflows.worker import run_worker

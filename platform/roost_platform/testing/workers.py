@@ -12,7 +12,7 @@ from roost_inference.client.assembly import Completed, Delta, ToolCall
 from roost_inference.client.engine_client import ChatRequest
 from roost_platform.db.stores import Stores
 from roost_platform.testing.chats import DoorbellLog, Person
-from roost_platform.wiring import worker_ports
+from roost_platform.wiring.worker import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.testing.sessions import Session, SessionTurn

@@ -253,7 +253,7 @@ def test_a_provider_is_imported_where_its_channel_is_configured(
 import sys
 import roost_channels.telegram, roost_channels.whatsapp
 from roost_platform.settings.config import settings_model
-from roost_platform.wiring import build_channels
+from roost_platform.wiring.courier import build_channels
 build_channels(settings_model().model_validate({settings!r}))
 print([name for name in ("aiogram", "twilio") if name in sys.modules])
 """

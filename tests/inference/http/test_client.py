@@ -6,12 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from roost_inference.client.engine_client import (
-    ChatRequest,
-    Completed,
-    Delta,
-    EngineClient,
-)
+from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
 from roost_inference.errors import (
     BadGrammar,
     EngineError,

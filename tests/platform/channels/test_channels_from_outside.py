@@ -11,7 +11,8 @@ from roost_platform.errors import ConfigError
 from roost_platform.settings.config import load_settings, settings_model
 from roost_platform.settings.rows import setting_rows
 from roost_platform.stack.addresses import choose_ports, sandbox_environment
-from roost_platform.wiring import access_policies, build_channels, progress_modes
+from roost_platform.wiring.courier import build_channels
+from roost_platform.wiring.storage import access_policies, progress_modes
 
 RELAY = {
     "ROOST_CHANNELS": "relay.kind:KIND",

@@ -27,7 +27,8 @@ from roost_platform.db.stores import Stores, open_stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.chats import DoorbellLog, Person
-from roost_platform.wiring import access_policies, build_channels
+from roost_platform.wiring.courier import build_channels
+from roost_platform.wiring.storage import access_policies
 
 PUBLIC = "https://roost.example.org"
 NUMBER = "106540352242922"

@@ -135,7 +135,7 @@ def test_an_agent_in_the_mounted_folder_answers_in_every_part(tmp_path: Path) ->
     )
     code = (
         "from roost_platform.settings.config import load_settings\n"
-        "from roost_platform.wiring import load_registry\n"
+        "from roost_platform.wiring.storage import load_registry\n"
         "print(load_registry(load_settings()).default)"
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])

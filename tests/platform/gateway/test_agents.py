@@ -19,13 +19,13 @@ from roost_inference.testing.scripts import Say
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import ConfigError
-from roost_platform.gateway import recording as recording_module
-from roost_platform.gateway.agents import RoutedModels
+from roost_platform.gateway.agents import recording as recording_module
+from roost_platform.gateway.agents.recording import Recorder, recording
+from roost_platform.gateway.agents.routed import RoutedModels
 from roost_platform.gateway.keys.ports import Reservation, Spent
-from roost_platform.gateway.recording import Recorder, recording
-from roost_platform.model_wiring import routed_models
 from roost_platform.settings.config import load_settings
-from roost_platform.testing.upstreams.upstream import Act, Upstream, delta, refused, said, upstream
+from roost_platform.testing.providers.upstream import Act, Upstream, delta, refused, said, upstream
+from roost_platform.wiring.models import routed_models
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.testing.lab import Lab
 

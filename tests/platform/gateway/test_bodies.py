@@ -20,7 +20,7 @@ from roost_platform.gateway.bodies import HEAVY_BYTES, JSON_VALUES_MAX, parse_ob
 from roost_platform.gateway.errors import EncodedBody, Overloaded, RateLimited
 from roost_platform.gateway.exchange import Exchange, encode
 from roost_platform.gateway.providers.encoding import encode_in_parts
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 LIMIT = 64 * 1024
 CHAT = "/v1/chat/completions"

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from roost_inference.testing.scripts import Say
 from roost_platform.db import models
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 HELLO = {"model": "fast", "messages": [{"role": "user", "content": "say Hello there"}]}
 

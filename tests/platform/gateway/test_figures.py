@@ -22,7 +22,7 @@ from roost_platform.settings.config import Settings, load_settings
 from roost_platform.telemetry.gateway_figures import CODES_MAX, OTHER, Labels
 from roost_platform.telemetry.measuring import measured
 from roost_platform.testing import free_port
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 from roost_platform.views.engine.prometheus_text import Families
 
 CHAT = "/v1/chat/completions"

@@ -20,8 +20,8 @@ from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.loading import load_engine
 from roost_inference.testing.scripts import Hang
 from roost_platform.db import models
-from roost_platform.testing.gateway import GatewayServer, gateway_server
-from roost_platform.testing.upstreams.upstream import Act, Upstream, delta, upstream
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.upstream import Act, Upstream, delta, upstream
 
 pytestmark = pytest.mark.usefixtures("sqlite_url")  # a migrated file is copied
 

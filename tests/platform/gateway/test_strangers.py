@@ -9,7 +9,7 @@ import pytest
 
 from roost_inference.http.connections import ConnectionLimits
 from roost_inference.http.listener import listening
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "fast", "messages": [{"role": "user", "content": "say Hello there"}]}

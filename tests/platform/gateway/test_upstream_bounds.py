@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from roost_platform.gateway.providers import openai
-from roost_platform.testing.gateway import gateway_server
+from roost_platform.testing.providers.gateway import gateway_server
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "other", "messages": [{"role": "user", "content": "say Hello there"}]}

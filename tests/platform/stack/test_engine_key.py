@@ -20,7 +20,7 @@ from roost_platform.settings.config import Settings, load_settings
 from roost_platform.stack import probes
 from roost_platform.stack.addresses import choose_ports
 from roost_platform.stack.up import Options, environment
-from roost_platform.wiring import engine_client
+from roost_platform.wiring.engine import engine_client
 
 
 def settings_of(folder: Path, **environ: str) -> Settings:

@@ -13,7 +13,7 @@ from pathlib import Path
 from roost import Context, FlowContext, flow, tool
 from roost_inference.client.engine_client import EngineClient
 from roost_platform.db.stores import open_stores
-from roost_platform.wiring import worker_ports
+from roost_platform.wiring.worker import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.hints.session_hints import NoHints

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from roost_inference.client.engine_client import is_loopback
+from roost_inference.client.network import is_loopback
 from roost_inference.client.refusals import refusal
 from roost_platform.gateway.config import ProviderConfig
 

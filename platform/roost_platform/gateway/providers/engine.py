@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx2
 
-from roost_inference.client.engine_client import network_errors
+from roost_inference.client.network import network_errors
 from roost_inference.client.refusals import json_of
 from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong
 from roost_platform.gateway.config import ProviderConfig

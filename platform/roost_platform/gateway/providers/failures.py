@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from roost_inference.client.engine_client import network_errors
+from roost_inference.client.network import network_errors
 from roost_inference.errors import EngineSilent
 from roost_platform.gateway.errors import ProviderSilent
 

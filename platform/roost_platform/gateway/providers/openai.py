@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx2
 
-from roost_inference.client.engine_client import is_loopback
 from roost_inference.client.events import events_of
+from roost_inference.client.network import is_loopback
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineUnavailable, InvalidRequest, UnknownModel
 from roost_platform.gateway.config import ProviderConfig

@@ -23,7 +23,7 @@ OURS = frozenset(
 def main() -> int:
     """Check the agents of the settings; returns the exit code."""
     from roost_platform.settings.config import load_settings
-    from roost_platform.wiring import load_registry
+    from roost_platform.wiring.storage import load_registry
 
     before = set(sys.modules)
     try:

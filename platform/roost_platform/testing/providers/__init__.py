@@ -1,1 +1,1 @@
-"""Providers that follow a script, as servers on loopback."""
+"""The gateway and providers on loopback for tests."""

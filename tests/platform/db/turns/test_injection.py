@@ -17,7 +17,7 @@ from roost_channels.message import Address, Attachment, Quote, Sender
 from roost_inference.client.assembly import Completed, Delta, ToolCall
 from roost_inference.client.engine_client import ChatRequest
 from roost_platform.testing.chats import Person
-from roost_platform.wiring import worker_ports
+from roost_platform.wiring.worker import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.state import CallInput, GenerateInput, StepResult

@@ -13,7 +13,7 @@ from roost_platform.db.turns.stop import StopNews
 from roost_platform.testing.chats import Person
 from roost_platform.testing.waiting import begun
 from roost_platform.testing.workers import ScriptedModel
-from roost_platform.wiring import worker_ports
+from roost_platform.wiring.worker import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.state import CallInput, GenerateInput, StepResult

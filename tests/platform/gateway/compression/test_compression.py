@@ -17,7 +17,7 @@ from roost_platform.db import models
 from roost_platform.gateway.compression import compression
 from roost_platform.gateway.compression.compression import ROUNDS_MAX
 from roost_platform.gateway.compression.sent_rows import WARM_S
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 CHAT = "/v1/chat/completions"
 NEEDLES = {"invoice": "INV-20417", "date": "2026-03-14", "name": "Wilhelmina Okafor"}

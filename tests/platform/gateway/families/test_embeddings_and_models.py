@@ -22,8 +22,13 @@ from roost_platform.gateway.families.embeddings.reading import (
 )
 from roost_platform.gateway.families.models.listing import FRESH_S, MODELS_MAX, ModelList
 from roost_platform.gateway.keys.ports import GatewayKey
-from roost_platform.testing.fake_provider import FakeProvider, Reply, fake_provider, json_reply
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.fake_provider import (
+    FakeProvider,
+    Reply,
+    fake_provider,
+    json_reply,
+)
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 VECTOR = [0.5, -1.0, 2.0]
 LISTED = [

@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from roost_inference.testing.scripts import Call, Drop, Say
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 ASK: list[Any] = [{"role": "user", "content": "say Hello"}]
 TOOLS: list[Any] = [

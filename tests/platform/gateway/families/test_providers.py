@@ -12,7 +12,7 @@ from roost_platform.db import models
 from roost_platform.gateway.providers.chat_body import WireHabits, chat_body, habits_of
 from roost_platform.gateway.providers.openai import ERROR_BYTES_MAX
 from roost_platform.gateway.request import ModelRequest
-from roost_platform.testing.fake_provider import (
+from roost_platform.testing.providers.fake_provider import (
     FakeProvider,
     Reply,
     delta,
@@ -21,7 +21,7 @@ from roost_platform.testing.fake_provider import (
     json_reply,
     said,
 )
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 HELLO = {"model": "other", "messages": [{"role": "user", "content": "Hello"}]}
 CLAUDE = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}]}

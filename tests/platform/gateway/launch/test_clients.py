@@ -14,8 +14,8 @@ import pytest
 from roost_platform.gateway.launch.client import Client
 from roost_platform.gateway.launch.clients import CLIENTS
 from roost_platform.gateway.launch.install import find, install
-from roost_platform.testing.clients import FINISHED, MARK, TASK, drive, run, script, told
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.clients import FINISHED, MARK, TASK, drive, run, script, told
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 

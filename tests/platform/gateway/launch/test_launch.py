@@ -17,8 +17,8 @@ from roost_platform.gateway.launch.client import Client, LaunchModel, Offer, Pro
 from roost_platform.gateway.launch.clients import CLIENTS
 from roost_platform.gateway.launch.install import find, install_commands, spelled
 from roost_platform.gateway.launch.session import environment_of
-from roost_platform.testing.clients import files
 from roost_platform.testing.command_line import FakeStack, roost, serving
+from roost_platform.testing.providers.clients import files
 
 KEY = "sk-roost-for-the-test"
 MADE = {"id": "key-1", "name": "launch", "key": KEY}

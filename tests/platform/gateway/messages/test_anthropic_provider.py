@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic
 
-from roost_platform.testing.gateway import GatewayServer, gateway_server
 from roost_platform.testing.providers.anthropic import (
     KEY,
     MODEL,
@@ -17,6 +16,7 @@ from roost_platform.testing.providers.anthropic import (
     Reply,
     ScriptedAnthropic,
 )
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 HELLO = [{"role": "user", "content": "say Hello"}]
 CHAT = {"model": "claude", "messages": HELLO}

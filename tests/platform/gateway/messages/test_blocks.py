@@ -20,7 +20,7 @@ from roost_platform.gateway.events import (
     Usage,
 )
 from roost_platform.gateway.families.messages.family import MessagesFamily
-from roost_platform.gateway.providers.messages_decoder import MessagesDecoder
+from roost_platform.gateway.providers.anthropic.decoder import MessagesDecoder
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.testing.providers.anthropic import Reply, events_of
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from roost_inference.testing.scripts import Call
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 SESSION = "0a1b2c3d-0000-4000-8000-00000000abcd"
 HEADERS = {

@@ -11,7 +11,7 @@ from llm_comply.schema import SpecLoader
 from llm_comply.tests import get_tests
 
 from roost_inference.testing.scripts import Call, Say
-from roost_platform.testing.gateway import gateway_server
+from roost_platform.testing.providers.gateway import gateway_server
 
 MODEL = "claude-sonnet-4-scripted"  # the suite asks a model of this name to think
 SPEC = Path(llm_comply.__file__).parent / "specs" / "anthropic.json"

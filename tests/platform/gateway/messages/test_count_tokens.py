@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic
 
-from roost_platform.testing.gateway import GatewayServer, gateway_server
 from roost_platform.testing.providers.anthropic import KEY, MODEL, ScriptedAnthropic
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 HELLO: Any = [{"role": "user", "content": "Hello " * 100}]
 LOOK: Any = {"name": "look", "input_schema": {"type": "object"}}

@@ -10,7 +10,7 @@ import pytest
 from anthropic import AsyncAnthropic
 
 from roost_inference.testing.scripts import Call, Drop, Fail, Say
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 WEATHER: Any = {
     "name": "get_weather",

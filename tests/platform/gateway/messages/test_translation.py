@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from roost_inference.errors import InvalidRequest
 from roost_platform.gateway.families.messages.reading import read_messages
-from roost_platform.gateway.providers.messages_body import anthropic_body
+from roost_platform.gateway.providers.anthropic.body import anthropic_body
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.testing.providers.anthropic_rules import broken_rule
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.platform.gateway.responses.replaying import events_of, kinds
 from roost_inference.testing.scripts import Drop, Fail, Hang, Say
 from roost_platform.db import models
 from roost_platform.gateway.responses import background
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 ONE = "/v1/responses"
 

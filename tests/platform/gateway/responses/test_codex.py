@@ -6,7 +6,7 @@ from typing import Any
 from tests.platform.gateway.responses.replaying import events_of, kinds
 
 from roost_inference.testing.scripts import Call, Say
-from roost_platform.testing.gateway import GatewayServer
+from roost_platform.testing.providers.gateway import GatewayServer
 
 RULES = "You are a coding agent that runs in a terminal. " * 400
 AGENTS = "# AGENTS.md\nKeep functions short. " * 300

@@ -10,7 +10,7 @@ from tests.platform.gateway.responses.provider import Chunks, FakeProvider, said
 
 from roost_inference.http.listener import listening
 from roost_platform.gateway.families.responses.compaction import INSTRUCTION
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 SUMMARY = "Goal: launch.\nFacts: order A-1138, 2026-12-01."
 SAID = [

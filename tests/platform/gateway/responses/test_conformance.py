@@ -15,7 +15,7 @@ from llm_comply.tests.open_responses import OPEN_RESPONSES_TESTS
 from tests.platform.gateway.responses.provider import FakeProvider, said
 
 from roost_inference.http.listener import listening
-from roost_platform.testing.gateway import gateway_server
+from roost_platform.testing.providers.gateway import gateway_server
 
 # The suite asks only models that it knows for reasoning.
 MODEL = "gpt-5-scripted"

@@ -8,7 +8,7 @@ from tests.platform.gateway.responses.replaying import events_of, kinds, replaye
 
 from roost_inference.testing.scripts import Call, Drop, Say
 from roost_platform.db import models
-from roost_platform.testing.gateway import GatewayServer
+from roost_platform.testing.providers.gateway import GatewayServer
 
 WEATHER = {
     "type": "function",

@@ -9,7 +9,7 @@ from tests.platform.gateway.responses.provider import Chunks, FakeProvider, Refu
 
 from roost_inference.http.listener import listening
 from roost_platform.gateway.routing import truncation
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 ONE = "/v1/responses"
 USER = {"role": "user", "content": "go"}

@@ -13,7 +13,7 @@ from roost_inference.testing.scripts import Say
 from roost_platform.db import models
 from roost_platform.db.gateway import responses as module
 from roost_platform.db.retention import Retention
-from roost_platform.testing.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 ONE = "/v1/responses"
 

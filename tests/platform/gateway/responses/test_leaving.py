@@ -13,7 +13,7 @@ from tests.platform.gateway.responses.replaying import events_of
 from roost_inference.testing.scripts import Hang, Say
 from roost_platform.db import models
 from roost_platform.gateway.exchange import Exchange
-from roost_platform.testing.gateway import GatewayServer
+from roost_platform.testing.providers.gateway import GatewayServer
 
 
 async def settled(gateway: GatewayServer) -> models.GatewayCall:

@@ -13,7 +13,7 @@ from typing import Any
 from roost_inference.testing.scripts import Call, Say
 from roost_platform.gateway.launch.client import Client, LaunchModel, Offer
 from roost_platform.gateway.launch.session import environment_of, write
-from roost_platform.testing.gateway import GatewayServer
+from roost_platform.testing.providers.gateway import GatewayServer
 
 TASK = "Run the tool once, then tell me that you have finished."
 MARK = "marker-42"  # what the tool says; the arguments alone don't hold it

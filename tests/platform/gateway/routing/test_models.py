@@ -10,12 +10,12 @@ from sqlalchemy import select
 from roost_inference.errors import QueueFull
 from roost_platform.db import models
 from roost_platform.errors import ConfigError
-from roost_platform.model_wiring import open_catalogue
 from roost_platform.settings.config import load_settings
-from roost_platform.testing.gateway import gateway_server
-from roost_platform.testing.upstreams.upstream import refused, upstream
+from roost_platform.testing.providers.gateway import gateway_server
+from roost_platform.testing.providers.upstream import refused, upstream
 from roost_platform.views.gateway.findings import gateway_findings
 from roost_platform.views.gateway.targets import target_views
+from roost_platform.wiring.models import open_catalogue
 
 HELLO = {"messages": [{"role": "user", "content": "say Hello"}]}
 OPENAI = {"openai": {"base_url": "http://127.0.0.1:1/v1"}}

@@ -7,9 +7,9 @@ import pytest
 
 from roost_platform.gateway.routing import slots as slots_module
 from roost_platform.gateway.routing.slots import WAITING_MAX, Slots, first_free
-from roost_platform.testing.gateway import gateway_server
-from roost_platform.testing.upstreams.upstream import Act, said, upstream
-from roost_platform.testing.upstreams.virtual_time import run_virtual
+from roost_platform.testing.providers.gateway import gateway_server
+from roost_platform.testing.providers.upstream import Act, said, upstream
+from roost_platform.testing.providers.virtual_time import run_virtual
 
 ASKING = {"model": "p/m", "messages": [{"role": "user", "content": "Hello"}]}
 

@@ -29,7 +29,7 @@ from roost_platform.gateway.routing.catalogue import Catalogue
 from roost_platform.gateway.routing.health import JITTER, REFUSED_COOLDOWN_S, TargetHealth
 from roost_platform.gateway.routing.router import CallTrace, Router
 from roost_platform.gateway.routing.search import TRIES_MAX
-from roost_platform.testing.upstreams.virtual_time import run_virtual
+from roost_platform.testing.providers.virtual_time import run_virtual
 
 CALLS = 40
 FIRST_BYTE_S = 20.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
 from roost_inference.errors import EngineError, QueueFull
-from roost_platform.gateway.agent_events import agent_answer, inner_request
+from roost_platform.gateway.agents.events import agent_answer, inner_request
+from roost_platform.gateway.agents.recording import Recorder
 from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.errors import Overloaded
 from roost_platform.gateway.events import Usage
@@ -15,7 +16,6 @@ from roost_platform.gateway.ids import new_call_id
 from roost_platform.gateway.keys.ports import Outcome, Reservation
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.observing import facts
-from roost_platform.gateway.recording import Recorder
 from roost_platform.gateway.routing.catalogue import Target
 from roost_platform.gateway.routing.router import CallTrace, Router
 from roost_platform.gateway.sizes import text_bytes

@@ -250,7 +250,7 @@ def test_loopback_and_private_addresses_are_not_hosted() -> None:
 def test_without_hosted_providers_the_package_of_prices_is_never_loaded() -> None:
     script = (
         "import sys\n"
-        "from roost_platform.model_wiring import needs_known_prices\n"
+        "from roost_platform.wiring.models import needs_known_prices\n"
         "from roost_platform.settings.config import load_settings\n"
         "given = {'providers': {'vllm': {'base_url': 'http://127.0.0.1:8000/v1'}},\n"
         " 'models': {'fast': {'targets': ['vllm/m']}}}\n"

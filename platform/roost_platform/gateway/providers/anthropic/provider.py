@@ -5,15 +5,15 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from roost_inference.client.engine_client import network_errors
 from roost_inference.client.events import events_of
+from roost_inference.client.network import network_errors
 from roost_inference.client.refusals import json_of
 from roost_inference.errors import EngineFailed, InvalidRequest
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
+from roost_platform.gateway.providers.anthropic.body import anthropic_body, native_body
+from roost_platform.gateway.providers.anthropic.decoder import MessagesDecoder
 from roost_platform.gateway.providers.connection import Connection
-from roost_platform.gateway.providers.messages_body import anthropic_body, native_body
-from roost_platform.gateway.providers.messages_decoder import MessagesDecoder
 from roost_platform.gateway.request import ModelRequest, Wire
 
 API_VERSION: Final = "2023-06-01"

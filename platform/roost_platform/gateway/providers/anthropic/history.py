@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from roost_platform.gateway.providers.messages_parts import blocks_of
+from roost_platform.gateway.providers.anthropic.parts import blocks_of
 
 Block = dict[str, Any]
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from roost_platform.gateway.providers.messages_history import Conversation
-from roost_platform.gateway.providers.messages_schema import closed_schema
+from roost_platform.gateway.providers.anthropic.history import Conversation
+from roost_platform.gateway.providers.anthropic.schema import closed_schema
 from roost_platform.gateway.request import ModelRequest
 
 MAX_TOKENS: Final = 4096  # of an answer, where the request gives no bound: Anthropic needs one

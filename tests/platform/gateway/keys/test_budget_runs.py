@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roost_platform.chaos.sim.budgets import CALLS, run_budget
+from roost_platform.chaos.gateway.budgets import CALLS, run_budget
 from roost_platform.db.base.engine import Database
 
 SQLITE_RUNS, POSTGRES_RUNS = 10, 3  # all thousand: tests/benchmarks/test_budgets.py

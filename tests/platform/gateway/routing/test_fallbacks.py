@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import select
 
 from roost_platform.db import models
-from roost_platform.testing.gateway import GatewayServer, gateway_server
-from roost_platform.testing.upstreams.upstream import (
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.upstream import (
     Act,
     Upstream,
     delta,

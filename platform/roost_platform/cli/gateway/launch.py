@@ -47,7 +47,7 @@ def launch(
     data: Data = None,
 ) -> None:
     """Start a client on this gateway: a profile of its own, and a key that ends with it."""
-    from roost_platform.cli.keys import expiry
+    from roost_platform.cli.gateway.keys import expiry
     from roost_platform.cli.options import settings_in_use
     from roost_platform.gateway.launch import install
     from roost_platform.gateway.launch.clients import CLIENTS

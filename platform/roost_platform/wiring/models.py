@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -16,14 +16,14 @@ from roost_platform.db.gateway.lost_calls import sweeping
 from roost_platform.db.gateway.originals import StoredOriginals
 from roost_platform.db.gateway.responses import GatewayResponses
 from roost_platform.errors import ConfigError
-from roost_platform.gateway.agents import RoutedModels
+from roost_platform.gateway.agents.recording import recording
+from roost_platform.gateway.agents.routed import RoutedModels
 from roost_platform.gateway.config import BUNDLED, PriceConfig, ProviderConfig
 from roost_platform.gateway.keys.hosted_prices import HostedPrices, is_hosted
 from roost_platform.gateway.keys.prices import Prices
-from roost_platform.gateway.providers.anthropic import AnthropicProvider
+from roost_platform.gateway.providers.anthropic.provider import AnthropicProvider
 from roost_platform.gateway.providers.engine import EngineProvider
 from roost_platform.gateway.providers.provider import Provider
-from roost_platform.gateway.recording import recording
 from roost_platform.gateway.request import Wire
 from roost_platform.gateway.routing.catalogue import Catalogue
 from roost_platform.gateway.routing.router import Router
@@ -56,13 +56,14 @@ def open_catalogue(settings: Settings) -> Catalogue:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings, database: Database) -> AsyncIterator["Gateway"]:
-    """The gateway, as an ASGI app for the addresses under /v1."""
+async def open_gateway(
+    settings: Settings, database: Database, hosts: Collection[str] = ("*",)
+) -> AsyncIterator["Gateway"]:
+    """The gateway, as an ASGI app for /v1. hosts: names that Host headers may have."""
     # Loaded here: a worker routes and does not serve.
     from roost_platform.gateway.compression.compression import Compression
     from roost_platform.gateway.door import Gateway
     from roost_platform.gateway.serving import Serving
-    from roost_platform.web.security import known_hosts
 
     catalogue = open_catalogue(settings)
     hosted = HostedPrices({name: one.base_url for name, one in settings.providers.items()})
@@ -77,7 +78,7 @@ async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[
     gateway = Gateway(
         Serving(settings.gateway, router, keys, prices, compression),
         GatewayResponses(database, settings.gateway.responses_days),
-        known_hosts(settings.web.allowed_hosts, settings.public_base_url or ""),
+        hosts,
     )
     try:
         async with sweeping(keys):

@@ -1,0 +1,1 @@
+"""Seeded runs against the gateway's promises."""

@@ -1,0 +1,1 @@
+"""The gateway on the command line: keys, models, clients."""

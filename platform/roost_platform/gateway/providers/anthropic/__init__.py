@@ -1,0 +1,1 @@
+"""Anthropic's wire: requests in its form, and its events."""

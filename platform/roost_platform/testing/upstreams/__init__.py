@@ -1,1 +1,0 @@
-"""Providers for tests: scripted ones on loopback, and a loop whose clock jumps."""
