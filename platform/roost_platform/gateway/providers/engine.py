@@ -10,8 +10,8 @@ from typing import Any, Final
 import httpx2
 
 from roost_inference.client.engine_client import network_errors
-from roost_inference.client.refusals import json_of
-from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong
+from roost_inference.client.refusals import json_of, refusal
+from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.captions import has_pictures, with_captions
@@ -99,11 +99,17 @@ class EngineProvider(OpenAIProvider):
                     "POST", f"{self._root}/tokenize", json=body
                 ) as response:
                     text = await self._read(response, COUNT_BYTES_MAX)
-        except EngineError:
-            text = b""
-        value = json_of(text) if text and response.status_code == 200 else None
-        count = value.get("count") if isinstance(value, dict) else None
-        if isinstance(count, int) and not isinstance(count, bool) and count > 0:
-            return count
-        self._asks_again_at = time.monotonic() + ASK_AGAIN_S
+            if response.status_code != 200:
+                raise refusal(response.status_code, response.headers, text)
+        except PromptTooLong as error:
+            return error.prompt_tokens
+        except EngineError as error:
+            # A prompt that can't be counted says nothing of the next one; no such address does.
+            if not isinstance(error, InvalidRequest) or isinstance(error, UnknownModel):
+                self._asks_again_at = time.monotonic() + ASK_AGAIN_S
+        else:
+            value = json_of(text)
+            count = value.get("count") if isinstance(value, dict) else None
+            if isinstance(count, int) and not isinstance(count, bool) and count > 0:
+                return count
         return None

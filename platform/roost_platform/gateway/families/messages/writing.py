@@ -48,6 +48,7 @@ class MessagesWriter:
         self, request: ModelRequest, call_id: str, *, estimate: int, shows_reasoning: bool
     ) -> None:
         self._head = message_head(message_id(call_id), request.model)
+        self._request_id = f"req_{call_id}"
         self._prompt = Usage(input_tokens=estimate)
         self._shows_reasoning = shows_reasoning
         self._blocks = BlockWriter()
@@ -93,7 +94,7 @@ class MessagesWriter:
 
     def fail(self, error: EngineError) -> bytes:
         """An error in mid-stream; see StreamWriter."""
-        return sse(error_object(error, None))
+        return sse(error_object(error, self._request_id))
 
     def _begin(self) -> bytes:
         self._has_begun = True
