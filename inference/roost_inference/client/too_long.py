@@ -68,8 +68,7 @@ def token_counts(message: str, fields: Mapping[str, Any]) -> tuple[int | None, i
     if all(counted):
         return counted
     if together := _SUM.search(message):
-        prompt, answer, limit = map(int, together.groups())
-        return prompt + answer, limit
+        return int(together[1]) + int(together[2]), int(together[3])
     numbers = sorted({_number(found[0]) for found in _NUMBER.finditer(message)}, reverse=True)
     if not numbers:
         return None, None

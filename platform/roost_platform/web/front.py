@@ -23,10 +23,10 @@ class Front:
 
 
 def _is_gateway_s(scope: Scope) -> bool:
-    path = scope["path"]
+    path: str = scope["path"]
     return (
         path.startswith(PREFIX)
         or path == PREFIX.rstrip("/")
         # A client of the API looks whether its base address lives; people read it with GET.
-        or (path == "/" and scope["method"] == "HEAD")
+        or (path == "/" and bool(scope["method"] == "HEAD"))
     )

@@ -79,10 +79,8 @@ class MessagesWriter:
         """What ends the stream; see StreamWriter."""
         parts = [] if self._has_begun else [self._begin()]
         parts += map(sse, self._blocks.end())
-        finish = self._finish
-        if self._is_refusal and finish.reason == "stop":
-            finish = replace(finish, reason="content_filter")
-        delta = stop_fields(finish, has_calls=self._blocks.has_calls)
+        has_calls, is_refusal = self._blocks.has_calls, self._is_refusal
+        delta = stop_fields(self._finish, has_calls=has_calls, is_refusal=is_refusal)
         management = {name: delta.pop(name) for name in ("context_management",) if name in delta}
         end = {
             "type": "message_delta",
