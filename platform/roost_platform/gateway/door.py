@@ -73,9 +73,14 @@ class Gateway:
         """Answer with an error, unless the answer has begun: then it was its last event."""
         if exchange.has_begun:
             return
-        error_body = self._errors.get(exchange.path, self._default_error)
+        error_body = self._errors.get(exchange.path) or self._unknown_s_form(exchange)
         body = error_body(error, exchange.request_id)
         await exchange.answer(body, status=error.http_status, headers=_headers(error))
+
+    def _unknown_s_form(self, exchange: Exchange) -> ErrorBody:
+        """The form of an error about an address that is not served: the client's own."""
+        is_anthropic_s = "anthropic-version" in exchange.headers
+        return self._errors["/v1/messages"] if is_anthropic_s else self._default_error
 
     def _unknown(self, exchange: Exchange) -> EngineError:
         methods = sorted(method for method, path in self._handlers if path == exchange.path)
