@@ -75,11 +75,12 @@ class EngineProvider(OpenAIProvider):
                 is_blind = TEXT_ONLY.search(error.message) and not isinstance(error, PromptTooLong)
                 if has_begun or not is_blind:
                     raise
-            if len(self._blind) < BLIND_MODELS_MAX:
-                self._blind.add(model)
         told = replace(request, body={**request.body, "messages": with_captions(request.messages)})
         async with contextlib.aclosing(super().stream(told, model, hints)) as batches:
             async for batch in batches:
+                # Only now: a refusal may quote what people write.
+                if len(self._blind) < BLIND_MODELS_MAX:
+                    self._blind.add(model)
                 yield batch
 
     async def count_tokens(self, request: ModelRequest, model: str) -> int | None:
