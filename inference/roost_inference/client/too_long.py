@@ -48,6 +48,8 @@ REQUEST_TOO_LARGE: Final = re.compile(
 )
 TOKENS_MAX: Final = 10**9
 _NUMBER: Final = re.compile(r"(?<![\w.-])\d{1,3}(?:[,_]\d{3})+\b|(?<![\w.-])\d{2,9}\b")
+# Anthropic, of the prompt and the answer's bound together.
+_SUM: Final = re.compile(r"(\d{1,9}) \+ (\d{1,9}) > (\d{1,9})")
 _LIMIT: Final = re.compile(
     r"(?:max\w*|limit|size|available|allowed|length|exceed\w*|<=|only|supports?)[^\d.]{0,40}?"
     r"(?P<limit>\d{1,3}(?:[,_]\d{3})+|\d{2,9})\b",
@@ -65,6 +67,8 @@ def token_counts(message: str, fields: Mapping[str, Any]) -> tuple[int | None, i
     counted = _plain(fields.get("n_prompt_tokens")), _plain(fields.get("n_ctx"))
     if all(counted):
         return counted
+    if together := _SUM.search(message):
+        return int(together[1]) + int(together[2]), int(together[3])
     numbers = sorted({_number(found[0]) for found in _NUMBER.finditer(message)}, reverse=True)
     if not numbers:
         return None, None

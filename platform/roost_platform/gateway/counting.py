@@ -1,7 +1,8 @@
 """Counts the tokens of a prompt, by its target where that can, else by its size."""
 
+import asyncio
 import logging
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from roost_inference.errors import EngineError
 from roost_platform.gateway.errors import ModelNotAllowed
@@ -13,6 +14,8 @@ from roost_platform.gateway.routing.catalogue import RoutedModel
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)
+
+COUNT_S_MAX: Final = 5.0  # a client waits for the count before it asks its question
 
 
 @runtime_checkable
@@ -52,9 +55,10 @@ async def counted(request: ModelRequest, model: RoutedModel) -> int:
         if not isinstance(target.provider, Counts):
             continue
         try:
-            tokens = await target.provider.count_tokens(request, target.model)
-        except EngineError as error:
-            log.info("%s did not count a prompt: %s", target.name, error.message[:200])
+            async with asyncio.timeout(COUNT_S_MAX):
+                tokens = await target.provider.count_tokens(request, target.model)
+        except (EngineError, TimeoutError) as error:
+            log.info("%s did not count a prompt: %s", target.name, str(error)[:200])
             continue
         if tokens is not None:
             return tokens

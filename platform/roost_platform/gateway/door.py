@@ -139,9 +139,14 @@ class Gateway:
         if exchange.has_begun:
             return
         facts.tell(facts.RequestRefused(error.code))
-        error_body = self._errors.get(path, self._default_error)
+        error_body = self._errors.get(path) or self._unknown_s_form(exchange)
         body = error_body(error, exchange.request_id)
         await exchange.answer(body, status=error.http_status, headers=_headers(error))
+
+    def _unknown_s_form(self, exchange: Exchange) -> ErrorBody:
+        """The form of an error about an address that is not served: the client's own."""
+        is_anthropic_s = "anthropic-version" in exchange.headers
+        return self._errors["/v1/messages"] if is_anthropic_s else self._default_error
 
     def _address(self, exchange: Exchange) -> str:
         """The path as it was added."""

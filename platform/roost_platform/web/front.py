@@ -28,5 +28,5 @@ def _is_gateway_s(scope: Scope) -> bool:
         path.startswith(PREFIX)
         or path == PREFIX.rstrip("/")
         # A client of the API looks whether its base address lives; people read it with GET.
-        or (path == "/" and scope["method"] == "HEAD")
+        or (path == "/" and bool(scope["method"] == "HEAD"))
     )

@@ -306,3 +306,55 @@ async def test_models_sessions_health_and_metrics(
     assert 'vllm:time_to_first_token_seconds_count{model_name="puppet"} 1.0' in text
     assert 'vllm:request_success_total{finished_reason="abort",model_name="puppet"} 1.0' in text
     assert "_created" not in text
+
+
+COUNTED_TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "look",
+            "description": "Look at something.",
+            "parameters": {"type": "object", "properties": {"at": {"type": "string"}}},
+        },
+    }
+]
+COUNTED_MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Look at the sky, please."},
+]
+
+
+async def test_a_prompt_has_the_tokens_that_its_answer_counts(real_url: str) -> None:
+    cases: list[dict[str, Any]] = [
+        {"messages": COUNTED_MESSAGES},
+        {"messages": COUNTED_MESSAGES, "tools": COUNTED_TOOLS},
+    ]
+    for body in cases:
+        async with httpx2.AsyncClient(base_url=real_url, timeout=30, trust_env=False) as http:
+            counted = (await http.post("/tokenize", json=body)).json()
+            answer = await http.post("/v1/chat/completions", json={**body, "max_tokens": 1})
+        assert counted["count"] == answer.json()["usage"]["prompt_tokens"]
+        assert len(counted["tokens"]) == counted["count"]
+        assert counted["max_model_len"] == 4096
+
+
+async def test_a_text_is_tokenized_as_it_is(http: httpx2.AsyncClient) -> None:
+    one = (await http.post("/tokenize", json={"prompt": "Hello there"})).json()
+    two = (await http.post("/tokenize", json={"prompt": "Hello there, my friend"})).json()
+    assert 0 < one["count"] < two["count"]
+
+
+async def test_what_is_neither_is_refused(http: httpx2.AsyncClient) -> None:
+    bodies: list[Any] = [{}, {"prompt": 5}, {"messages": []}, []]
+    for body in bodies:
+        assert (await http.post("/tokenize", json=body)).status_code == 400
+
+
+async def test_an_answer_names_the_stop_string_that_ended_it(real_url: str) -> None:
+    body = {"messages": COUNTED_MESSAGES, "max_tokens": 64, "temperature": 0, "stop": ["e", "a"]}
+    async with httpx2.AsyncClient(base_url=real_url, timeout=60, trust_env=False) as http:
+        (whole,) = (await http.post(CHAT, json=body)).json()["choices"]
+        streamed = (await stream(http, body))[-1]["choices"][0]
+    assert whole["finish_reason"] == streamed["finish_reason"] == "stop"
+    assert whole["stop_reason"] == streamed["stop_reason"]
+    assert whole["stop_reason"] in ("e", "a")

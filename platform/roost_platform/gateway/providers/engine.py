@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import httpx2
 
-from roost_inference.client.network import network_errors
-from roost_inference.client.refusals import json_of
-from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong
+from roost_inference.client.refusals import json_of, refusal
+from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.captions import has_pictures, with_captions
+from roost_platform.gateway.providers.failures import provider_errors
 from roost_platform.gateway.providers.openai import OpenAIProvider
 from roost_platform.gateway.request import ModelRequest
 
@@ -75,11 +75,12 @@ class EngineProvider(OpenAIProvider):
                 is_blind = TEXT_ONLY.search(error.message) and not isinstance(error, PromptTooLong)
                 if has_begun or not is_blind:
                     raise
-            if len(self._blind) < BLIND_MODELS_MAX:
-                self._blind.add(model)
         told = replace(request, body={**request.body, "messages": with_captions(request.messages)})
         async with contextlib.aclosing(super().stream(told, model, hints)) as batches:
             async for batch in batches:
+                # Only now: a refusal may quote what people write.
+                if len(self._blind) < BLIND_MODELS_MAX:
+                    self._blind.add(model)
                 yield batch
 
     async def count_tokens(self, request: ModelRequest, model: str) -> int | None:
@@ -94,16 +95,22 @@ class EngineProvider(OpenAIProvider):
         if request.body.get("tools"):
             body["tools"] = request.body["tools"]
         try:
-            with network_errors():
+            with provider_errors():
                 async with self._http.stream(
                     "POST", f"{self._root}/tokenize", json=body
                 ) as response:
                     text = await self._read(response, COUNT_BYTES_MAX)
-        except EngineError:
-            text = b""
-        value = json_of(text) if text and response.status_code == 200 else None
-        count = value.get("count") if isinstance(value, dict) else None
-        if isinstance(count, int) and not isinstance(count, bool) and count > 0:
-            return count
-        self._asks_again_at = time.monotonic() + ASK_AGAIN_S
+            if response.status_code != 200:
+                raise refusal(response.status_code, response.headers, text)
+        except PromptTooLong as error:
+            return error.prompt_tokens
+        except EngineError as error:
+            # A prompt that can't be counted says nothing of the next one; no such address does.
+            if not isinstance(error, InvalidRequest) or isinstance(error, UnknownModel):
+                self._asks_again_at = time.monotonic() + ASK_AGAIN_S
+        else:
+            value = json_of(text)
+            count = value.get("count") if isinstance(value, dict) else None
+            if isinstance(count, int) and not isinstance(count, bool) and count > 0:
+                return count
         return None

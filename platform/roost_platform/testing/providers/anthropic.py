@@ -56,7 +56,7 @@ class ScriptedAnthropic:
         self.headers: list[Mapping[str, str]] = []
         self.replies: deque[Reply | Refused] = deque()
         self.left = asyncio.Event()  # a client has left before its end
-        self.tokens = 42  # what count_tokens says; 0: it has no such address
+        self.tokens = 42  # what count_tokens says; 0: there is no such address; -1: nothing
         self.base_url = ""
         self._stack = contextlib.AsyncExitStack()
         self.app = Starlette(
@@ -102,6 +102,8 @@ class ScriptedAnthropic:
 
     async def _count(self, request: Request) -> Response:
         body = await self._taken(request)
+        if self.tokens < 0:
+            await asyncio.Event().wait()
         if not self.tokens:
             return _refusal(Refused(404, "not_found_error", "Not found"))
         if problem := self._problem(request, body, is_count=True):

@@ -285,9 +285,14 @@ async def test_refusals_keep_their_kind(gateway: GatewayServer, claude: Scripted
         response = await gateway.post("/v1/chat/completions", CHAT)
         assert response.status_code == status, response.text
         assert code is None or response.json()["error"]["code"] == code
-    claude.replies.append(Refused(400, "invalid_request_error", long))
-    response = await gateway.post("/v1/messages", {**MESSAGE, "model": f"far/{MODEL}-other"})
-    assert response.json()["error"] == {"type": "invalid_request_error", "message": long}
+    together = "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000"
+    for said, told in (
+        (long, long),
+        (together, "prompt is too long: 209573 tokens > 200000 maximum"),
+    ):
+        claude.replies.append(Refused(400, "invalid_request_error", said))
+        response = await gateway.post("/v1/messages", {**MESSAGE, "model": f"far/{MODEL}-other"})
+        assert response.json()["error"] == {"type": "invalid_request_error", "message": told}
 
 
 async def test_an_overloaded_provider_is_followed_by_the_next_target(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic
 
+from roost_platform.gateway import counting
 from roost_platform.testing.providers.anthropic import KEY, MODEL, ScriptedAnthropic
 from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
@@ -55,6 +56,14 @@ async def test_where_nobody_counts_the_size_is_an_estimate(
     gateway: GatewayServer, claude: ScriptedAnthropic
 ) -> None:
     claude.tokens = 0
+    assert 140 < await count(gateway, "claude") < 200
+
+
+async def test_a_target_that_says_nothing_is_not_waited_for(
+    gateway: GatewayServer, claude: ScriptedAnthropic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "COUNT_S_MAX", 0.1)
+    claude.tokens = -1
     assert 140 < await count(gateway, "claude") < 200
 
 

@@ -191,19 +191,10 @@ async def test_the_base_address_answers(gateway: GatewayServer) -> None:
         assert (await gateway.client.get(f"{gateway.url}{path}")).status_code == 200
 
 
-async def test_a_picture_becomes_a_caption_where_the_model_reads_text_alone(
-    gateway: GatewayServer, claude: AsyncAnthropic
+async def test_an_address_that_is_not_served_is_refused_in_the_client_s_form(
+    claude: AsyncAnthropic,
 ) -> None:
-    picture: Any = {
-        "type": "image",
-        "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
-    }
-    content: Any = [{"type": "text", "text": "what is this?"}, picture]
-    for _ in range(2):
-        answer = await claude.messages.create(
-            model="fast", max_tokens=64, messages=[{"role": "user", "content": content}]
-        )
-        assert answer.content[0].type == "text"
-        assert "[A picture of the kind image/png" in answer.content[0].text
-    # The second time the model's refusal is known.
-    assert len(gateway.engine.requests) == 2
+    with pytest.raises(anthropic.NotFoundError) as refused:
+        await claude.messages.batches.retrieve("batch_1")
+    body: Any = refused.value.body
+    assert body["type"] == "error" and body["error"]["type"] == "not_found_error"

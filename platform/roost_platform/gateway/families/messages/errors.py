@@ -23,7 +23,7 @@ TYPES: Final = {
 }
 
 
-def error_object(error: EngineError, request_id: str | None) -> dict[str, Any]:
+def error_object(error: EngineError, request_id: str) -> dict[str, Any]:
     """An error as the body of a response or as an event."""
     kind = TYPES.get(error.http_status, "api_error")
     return {

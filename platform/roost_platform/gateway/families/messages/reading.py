@@ -63,9 +63,9 @@ def read_messages(
             "anthropic",
             {name: value for name, value in body.items() if name not in HINTS},
             {
-                name: headers[name][:HEADER_CHARACTERS_MAX]
+                name: value[:HEADER_CHARACTERS_MAX]
                 for name in FORWARDED_HEADERS
-                if headers.get(name)
+                if (value := headers.get(name)) and value.isascii() and value.isprintable()
             },
         ),
     )

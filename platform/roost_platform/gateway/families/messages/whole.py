@@ -34,14 +34,16 @@ def message(
     ]
     if choice.refusal:
         content.append(text_block(choice.refusal))
-    reason: FinishReason = choice.finish or "stop"
-    if choice.refusal and reason == "stop":
-        reason = "content_filter"
-    finish = Finish(reason, stop_sequence=choice.stop_sequence, native=choice.native_finish)
+    finish = Finish(
+        choice.finish or "stop",
+        stop_sequence=choice.stop_sequence,
+        native=choice.native_finish,
+    )
+    is_refusal = bool(choice.refusal)
     return {
         **message_head(message_id(call_id), request.model),
         "content": content,
-        **stop_fields(finish, has_calls=bool(choice.calls)),
+        **stop_fields(finish, has_calls=bool(choice.calls), is_refusal=is_refusal),
         "usage": usage_object(answer.usage),
     }
 
@@ -61,12 +63,14 @@ def message_head(id: str, model: str) -> dict[str, Any]:
     }
 
 
-def stop_fields(finish: Finish, *, has_calls: bool) -> dict[str, Any]:
+def stop_fields(finish: Finish, *, has_calls: bool, is_refusal: bool) -> dict[str, Any]:
     """Why the answer ended. Some engines say `stop` for an answer that calls a tool."""
     if finish.native:
         return dict(finish.native)
     reason = STOP_REASONS[finish.reason]
-    if reason == "end_turn" and has_calls:
+    if reason == "end_turn" and is_refusal:
+        reason = "refusal"
+    elif reason == "end_turn" and has_calls:
         reason = "tool_use"
     elif reason == "end_turn" and finish.stop_sequence is not None:
         reason = "stop_sequence"

@@ -49,6 +49,7 @@ class MessagesWriter:
         self, request: ModelRequest, call_id: str, *, estimate: int, shows_reasoning: bool
     ) -> None:
         self._head = message_head(message_id(call_id), request.model)
+        self._request_id = f"req_{call_id}"
         self._prompt = Usage(input_tokens=estimate)
         self._shows_reasoning = shows_reasoning
         self._blocks = BlockWriter()
@@ -79,10 +80,8 @@ class MessagesWriter:
         """What ends the stream; see StreamWriter."""
         parts = [] if self._has_begun else [self._begin()]
         parts += map(sse, self._blocks.end())
-        finish = self._finish
-        if self._is_refusal and finish.reason == "stop":
-            finish = replace(finish, reason="content_filter")
-        delta = stop_fields(finish, has_calls=self._blocks.has_calls)
+        has_calls, is_refusal = self._blocks.has_calls, self._is_refusal
+        delta = stop_fields(self._finish, has_calls=has_calls, is_refusal=is_refusal)
         management = {name: delta.pop(name) for name in ("context_management",) if name in delta}
         end = {
             "type": "message_delta",
@@ -94,7 +93,7 @@ class MessagesWriter:
 
     def fail(self, error: EngineError) -> bytes:
         """An error in mid-stream; see StreamWriter."""
-        return sse(error_object(error, None))
+        return sse(error_object(error, self._request_id))
 
     def _begin(self) -> bytes:
         self._has_begun = True
