@@ -6,7 +6,7 @@ makes that call long, many small values, is counted before it.
 
 import asyncio
 import math
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pydantic_core
 
@@ -54,7 +54,7 @@ def _parsed(body: bytes) -> Any:
 
 def _from_json(body: bytes) -> Any:
     # A cache of keys takes twice the time where a hundred thousand keys differ.
-    cached = "none" if len(body) > HEAVY_BYTES else "keys"
+    cached: Literal["none", "keys"] = "none" if len(body) > HEAVY_BYTES else "keys"
     return pydantic_core.from_json(body, allow_inf_nan=False, cache_strings=cached)
 
 

@@ -96,7 +96,7 @@ def retrieves_all(gateway: GatewayServer, *more: Call, text: str = "") -> None:
 
 def answer_by(gateway: GatewayServer, script: Callable[[Mapping[str, Any]], Sequence[Any]]) -> None:
     """Answer every request by this script."""
-    gateway.engine.steps = script  # type: ignore[method-assign]
+    gateway.engine.steps = script  # type: ignore[method-assign, assignment]
 
 
 async def rows_of(gateway: GatewayServer) -> list[models.GatewayCall]:
