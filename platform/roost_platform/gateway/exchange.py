@@ -13,9 +13,9 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge
-from roost_platform.gateway.admission import Grow
-from roost_platform.gateway.bodies import read_object
 from roost_platform.gateway.errors import EncodedBody
+from roost_platform.gateway.guards.admission import Grow
+from roost_platform.gateway.guards.bodies import read_object
 from roost_platform.gateway.ids import new_call_id
 
 # A client that still sends reads the refusal only if what it sends is taken, and thrown away.
