@@ -68,7 +68,7 @@ def answer_by(
     gateway: GatewayServer, script: Callable[[Mapping[str, Any]], Sequence[Step]]
 ) -> None:
     """Answer every request by this script."""
-    gateway.engine.steps = script  # type: ignore[method-assign]
+    gateway.engine.steps = script  # type: ignore[method-assign, assignment]
 
 
 async def rows_of(gateway: GatewayServer) -> list[models.GatewayCall]:
