@@ -89,9 +89,9 @@ class Exchange:
 
         grow: is told of each part before it is kept, and may raise.
         """
+        self._linger_bytes = LINGER_BYTES_MAX
         if self.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
             raise EncodedBody("Send the body without compression")
-        self._linger_bytes = LINGER_BYTES_MAX
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise BodyTooLarge(f"The body is larger than {limit} bytes")
