@@ -14,9 +14,9 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge
-from roost_platform.gateway.admission import Grow
-from roost_platform.gateway.bodies import read_object
 from roost_platform.gateway.errors import EncodedBody
+from roost_platform.gateway.guards.admission import Grow
+from roost_platform.gateway.guards.bodies import read_object
 from roost_platform.gateway.ids import new_call_id
 
 # A client that still sends reads the refusal only if what it sends is taken, and thrown away.
@@ -101,9 +101,9 @@ class Exchange:
         """The whole body. Raises BodyTooLarge before more than `limit` bytes are kept, and what
         `grow` raises.
         """
+        self._linger_bytes = LINGER_BYTES_MAX
         if self.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
             raise EncodedBody("Send the body without compression")
-        self._linger_bytes = LINGER_BYTES_MAX
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise BodyTooLarge(f"The body is larger than {limit} bytes")

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roost_inference.errors import EngineError, EngineFailed
-from roost_platform.gateway.admission import Admission
 from roost_platform.gateway.answer import Answer
-from roost_platform.gateway.bodies import HEAVY_BYTES
 from roost_platform.gateway.compression.compression import Compression
 from roost_platform.gateway.config import GatewayConfig
 from roost_platform.gateway.errors import ModelNotAllowed
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.family import GenerationFamily
+from roost_platform.gateway.guards.admission import Admission
+from roost_platform.gateway.guards.bodies import HEAVY_BYTES
 from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
 from roost_platform.gateway.keys.prices import Prices, unpriced

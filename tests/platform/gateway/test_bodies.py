@@ -14,11 +14,17 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from roost_inference.errors import BodyTooLarge, InvalidRequest
-from roost_platform.gateway import bodies, exchange
-from roost_platform.gateway.admission import BODIES, Admission
-from roost_platform.gateway.bodies import HEAVY_BYTES, JSON_VALUES_MAX, parse_object, read_object
+from roost_platform.gateway import exchange
 from roost_platform.gateway.errors import EncodedBody, Overloaded, RateLimited
 from roost_platform.gateway.exchange import Exchange, encode
+from roost_platform.gateway.guards import bodies
+from roost_platform.gateway.guards.admission import BODIES, Admission
+from roost_platform.gateway.guards.bodies import (
+    HEAVY_BYTES,
+    JSON_VALUES_MAX,
+    parse_object,
+    read_object,
+)
 from roost_platform.gateway.providers.encoding import encode_in_parts
 from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 

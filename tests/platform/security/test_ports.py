@@ -14,8 +14,9 @@ from roost_inference.http.connections import HEAD_LINES_MAX, ConnectionLimits
 from roost_inference.http.listener import LIMITS
 from roost_inference.wire import json_body
 from roost_platform.console.page import FORM_BYTES_MAX, PUBLIC_FORM_BYTES_MAX
-from roost_platform.gateway import admission, exchange
-from roost_platform.gateway.bodies import JSON_VALUES_MAX
+from roost_platform.gateway import exchange
+from roost_platform.gateway.guards import admission
+from roost_platform.gateway.guards.bodies import JSON_VALUES_MAX
 from roost_platform.identity.passwords import HASHES_WAITING_MAX
 from roost_platform.processes.web import connection_limits
 from roost_platform.settings.config import load_settings

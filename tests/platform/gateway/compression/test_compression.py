@@ -1,9 +1,7 @@
 """Long prompts go out compressed; what was left out is read without the client's notice."""
 
-import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,97 +9,30 @@ import httpx2
 import pytest
 from sqlalchemy import select, update
 
-from roost_inference.errors import PromptTooLong
-from roost_inference.testing.scripts import Call, Fail, Hang, Say, text_of
+from roost_inference.testing.scripts import Call, Say, text_of
 from roost_platform.db import models
-from roost_platform.gateway.compression import compression
 from roost_platform.gateway.compression.compression import ROUNDS_MAX
-from roost_platform.gateway.compression.sent_rows import WARM_S
-from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.gateway import GatewayServer
+from roost_platform.testing.providers.long_prompts import (
+    NEEDLES,
+    answer_by,
+    compressing,
+    conversation,
+    request,
+    results,
+    retrieves_all,
+    rows_of,
+    stubs,
+)
 
 CHAT = "/v1/chat/completions"
-NEEDLES = {"invoice": "INV-20417", "date": "2026-03-14", "name": "Wilhelmina Okafor"}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-Row = dict[str, Any]
-
-
-@contextlib.asynccontextmanager
-async def serving(folder: Path, **model: Any) -> AsyncIterator[GatewayServer]:
-    overrides = {
-        "gateway": {"compress_above_tokens": 1000},
-        "models": {
-            "fast": {"targets": ["roost/scripted"], "compress": True, **model},
-            "plain": {"targets": ["roost/scripted"]},
-        },
-    }
-    async with gateway_server(folder, overrides=overrides) as server:
-        yield server
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[GatewayServer]:
-    async with serving(tmp_path) as server:
+    async with compressing(tmp_path) as server:
         yield server
-
-
-def conversation() -> list[Row]:
-    """An old turn whose three results each hold a needle, and a question about something else."""
-    rows: list[Row] = [{"role": "user", "content": "Read the three files."}]
-    functions = [
-        {"id": name, "type": "function", "function": {"name": "read", "arguments": "{}"}}
-        for name in NEEDLES
-    ]
-    rows.append({"role": "assistant", "content": None, "tool_calls": functions})
-    for name, needle in NEEDLES.items():
-        filler = "\n".join(f"{name} line {number} of no interest" for number in range(200))
-        rows.append({"role": "tool", "tool_call_id": name, "content": f"{filler}\n{needle}\n"})
-    rows.append({"role": "assistant", "content": "I have read them."})
-    rows.append({"role": "user", "content": "What do you recall?"})
-    return rows
-
-
-def request(**fields: Any) -> dict[str, Any]:
-    return {"model": "fast", "messages": conversation(), **fields}
-
-
-def stubs(body: Mapping[str, Any]) -> list[str]:
-    """The references of the stubs in a request."""
-    texts = [text_of(row) for row in body["messages"] if row["role"] == "tool"]
-    return [text.split("reference ")[1][:18] for text in texts if text.startswith("[Left out")]
-
-
-def results(body: Mapping[str, Any]) -> list[str]:
-    """What was retrieved so far: the results after the last question."""
-    rows = body["messages"]
-    last = max(index for index, row in enumerate(rows) if row["role"] == "user")
-    return [text_of(row) for row in rows[last:] if row["role"] == "tool"]
-
-
-def retrieves_all(gateway: GatewayServer, *more: Call, text: str = "") -> None:
-    """Let the model read every stub, and then say what it found."""
-
-    def is_first(body: Mapping[str, Any]) -> bool:
-        return bool(stubs(body)) and not results(body)
-
-    def script(body: Mapping[str, Any]) -> Sequence[Any]:
-        if is_first(body):
-            said = [Say(text)] if text else []
-            wanted = [Call("retrieve", json.dumps({"reference": r})) for r in stubs(body)]
-            return [*said, *wanted, *more]
-        found = [n for n in NEEDLES.values() if any(n in one for one in results(body))]
-        return [Say("Found " + ", ".join(found))]
-
-    answer_by(gateway, script)
-
-
-def answer_by(gateway: GatewayServer, script: Callable[[Mapping[str, Any]], Sequence[Any]]) -> None:
-    """Answer every request by this script."""
-    gateway.engine.steps = script  # type: ignore[method-assign]
-
-
-async def rows_of(gateway: GatewayServer) -> list[models.GatewayCall]:
-    async with gateway.database.read() as session:
-        return list(await session.scalars(select(models.GatewayCall)))
 
 
 def streamed(response: httpx2.Response) -> tuple[str, list[Any], str, Any]:
@@ -286,148 +217,3 @@ async def test_expired_originals_are_deleted(gateway: GatewayServer) -> None:
     async with gateway.database.read() as session:
         kept = list(await session.scalars(select(row)))
     assert len(kept) == 1 and kept[0].expires_at > 1.0
-
-
-async def test_whatever_fails_the_prompt_goes_out_as_it_came(
-    gateway: GatewayServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*arguments: object) -> None:
-        raise RuntimeError("a mistake")
-
-    monkeypatch.setattr(compression, "plan", broken)
-    response = await gateway.post(CHAT, request())
-    assert response.status_code == 200
-    assert gateway.engine.requests[-1]["messages"] == conversation()
-    (row,) = await rows_of(gateway)
-    assert (row.outcome, row.saved_tokens) == ("ok", 0)
-
-
-async def test_a_model_that_refuses_the_tool_gets_the_prompt_as_it_came(
-    gateway: GatewayServer,
-) -> None:
-    answer_by(gateway, lambda body: [Fail(400)] if body.get("tools") else [Say("Well.")])
-    response = await gateway.post(CHAT, request())
-    assert response.json()["choices"][0]["message"]["content"] == "Well."
-    assert gateway.engine.requests[-1]["messages"] == conversation()
-    (row,) = await rows_of(gateway)
-    assert (row.outcome, row.saved_tokens) == ("ok", 0)
-
-
-async def test_a_prompt_that_the_provider_calls_too_long_is_compressed_below_the_threshold(
-    gateway: GatewayServer,
-) -> None:
-    assert gateway.app.serving.compression is not None
-    gateway.app.serving.compression.above_tokens = 10**6
-
-    def script(body: Mapping[str, Any]) -> Sequence[Any]:
-        if not stubs(body):
-            raise PromptTooLong("The prompt has 9000 tokens, the context 4000")
-        return [Say("It fits.")]
-
-    answer_by(gateway, script)
-    response = await gateway.post(CHAT, request())
-    assert response.json()["choices"][0]["message"]["content"] == "It fits."
-    before = [{"role": "user", "content": "recall " * 3000}]
-    response = await gateway.post(CHAT, request(messages=before))
-    assert response.json()["error"]["code"] == "context_length_exceeded"
-
-
-async def test_what_a_client_leaves_in_the_second_round_is_billed_for_both(
-    gateway: GatewayServer,
-) -> None:
-    def script(body: Mapping[str, Any]) -> Sequence[Any]:
-        if results(body):
-            return [Say("word " * 5), Hang()]
-        return [Call("retrieve", json.dumps({"reference": stubs(body)[0]}))]
-
-    answer_by(gateway, script)
-    url, headers = gateway.url + CHAT, {"authorization": f"Bearer {gateway.secret}"}
-    body = request(stream=True)
-    async with gateway.client.stream("POST", url, json=body, headers=headers) as response:
-        async for line in response.aiter_lines():
-            if "word" in line:
-                break
-    async with asyncio.timeout(20):
-        while not (rows := await rows_of(gateway)) or not rows[0].outcome:
-            await asyncio.sleep(0.05)
-    assert rows[0].outcome == "cancelled"
-    first, second = gateway.engine.requests
-    assert gateway.engine.running == 0
-    words = sum(len(text_of(message).split()) for message in first["messages"])
-    assert rows[0].input_tokens > words + len(json.dumps(second["messages"])) // 6
-
-
-async def test_a_prompt_that_can_not_be_made_to_fit_is_too_long(tmp_path: Path) -> None:
-    async with serving(tmp_path, context_tokens=300) as gateway:
-        rows = [{"role": "user", "content": "word " * 4000}]
-        response = await gateway.post(CHAT, request(messages=rows))
-        assert response.status_code == 400
-        assert response.json()["error"]["code"] == "context_length_exceeded"
-        assert gateway.engine.requests == []
-
-
-async def test_a_prompt_above_the_model_s_context_is_compressed_even_if_it_was_just_sent(
-    tmp_path: Path,
-) -> None:
-    async with serving(tmp_path, context_tokens=1500) as gateway:
-        short, rows = conversation()[:3], conversation()
-        await gateway.post(CHAT, request(messages=short))
-        assert stubs(gateway.engine.requests[-1]) == []
-        await gateway.post(CHAT, request(messages=rows))
-        assert len(stubs(gateway.engine.requests[-1])) == 3
-
-
-async def test_a_turn_after_turn_the_prefix_stays_the_same_until_it_is_cold(
-    gateway: GatewayServer,
-) -> None:
-    now = 1000.0
-    assert gateway.app.serving.compression is not None
-    gateway.app.serving.compression.clock = lambda: now
-    rows = conversation()
-    await gateway.post(CHAT, request(messages=rows))
-    for number in range(3):
-        now += WARM_S if number else 1.0
-        before = gateway.engine.requests[-1]
-        rows += [
-            {"role": "assistant", "content": f"Answer {number}."},
-            {"role": "user", "content": f"{NEEDLES['date']}? " + "filler " * 600},
-        ]
-        await gateway.post(CHAT, request(messages=rows))
-        after = gateway.engine.requests[-1]
-        same = len(before["messages"])
-        assert json.dumps(after["messages"][:same]) == json.dumps(before["messages"])
-        assert after["tools"] == before["tools"]
-    now += 2 * WARM_S
-    before = gateway.engine.requests[-1]
-    await gateway.post(CHAT, request(messages=rows))
-    after = gateway.engine.requests[-1]
-    assert stubs(after) == stubs(before)
-    assert after["messages"] != before["messages"]
-
-
-async def test_a_budget_holds_for_two_readings_and_no_more_are_made(gateway: GatewayServer) -> None:
-    _, secret = await gateway.new_key("tight", budget_tokens=30_000)
-    rows = conversation()
-    # The question itself is long, so that nearly all of the prompt stays.
-    rows[-1] = {"role": "user", "content": "recall " * 4000}
-
-    def script(body: Mapping[str, Any]) -> Sequence[Any]:
-        return [
-            Call("retrieve", json.dumps({"reference": stubs(body)[0], "start": len(results(body))}))
-        ]
-
-    answer_by(gateway, script)
-    response = await gateway.post(CHAT, request(messages=rows, max_tokens=50), secret)
-    assert response.status_code == 200, response.text
-    assert 2 <= len(gateway.engine.requests) <= 3
-    (row,) = [row for row in await rows_of(gateway) if row.outcome == "ok"]
-    assert row.input_tokens + row.output_tokens <= row.held_tokens
-
-
-async def test_two_rounds_share_the_bound_of_the_answer(gateway: GatewayServer) -> None:
-    retrieves_all(gateway, text="one two three")
-    response = await gateway.post(CHAT, request(max_tokens=50))
-    assert response.status_code == 200
-    first, second = gateway.engine.requests
-    assert first["max_tokens"] == 50
-    assert second["max_tokens"] < 50

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from roost_platform.gateway.compression.bm25 import relevance
 from roost_platform.gateway.compression.planning import Bounds, Plan, plan
+from roost_platform.gateway.compression.rounds import first_request
 from roost_platform.gateway.compression.rows import text_of
 from roost_platform.gateway.compression.sent_rows import ROWS_MAX, WARM_S, SentRows, chain
 from roost_platform.gateway.compression.stubs import cut, reference_of, stub
@@ -126,6 +127,15 @@ def test_a_breakpoint_in_the_native_body_covers_its_rows() -> None:
     assert [index for index, row in enumerate(after) if row != OLD[index]] == [3, 4]
     native.append({"role": "user", "content": [marked]})
     assert plan(request, "key", TIGHT, SentRows(), 0.0).rows == OLD
+
+
+def test_a_compressed_call_does_not_go_out_in_its_native_form() -> None:
+    native = NativeCall("anthropic", {"messages": [{"role": "user", "content": lines("x")}]})
+    request = asked(OLD, native)
+    sent = first_request(request, plan(request, "key", TIGHT, SentRows(), 0.0), "retrieve")
+    assert sent.native is None
+    assert sent.body["messages"] != OLD
+    assert sent.prompt_bytes == text_bytes(sent.body["messages"]) + text_bytes(sent.body["tools"])
 
 
 def test_pictures_and_odd_contents_are_left_alone() -> None:
