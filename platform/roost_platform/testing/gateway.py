@@ -13,7 +13,7 @@ from roost_inference.testing.scripted import ScriptedEngine
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.key_admin import KeyAdmin, NewKey
 from roost_platform.gateway.door import Gateway
-from roost_platform.model_wiring import open_gateway
+from roost_platform.provisioning.models import open_gateway
 from roost_platform.settings.config import Settings, load_settings
 
 ENGINE_KEY = "engine-key-of-the-test"

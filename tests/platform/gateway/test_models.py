@@ -10,7 +10,7 @@ from sqlalchemy import select
 from roost_inference.errors import QueueFull
 from roost_platform.db import models
 from roost_platform.errors import ConfigError
-from roost_platform.model_wiring import open_catalogue
+from roost_platform.provisioning.models import open_catalogue
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.gateway import gateway_server
 from roost_platform.testing.upstreams.upstream import refused, upstream

@@ -33,10 +33,10 @@ async def gateway_findings(settings: Settings) -> list[Finding]:
     gateway = settings.gateway
     if not (settings.models or settings.providers or gateway.default_model):
         return []
-    from roost_platform.model_wiring import open_catalogue
+    from roost_platform.provisioning.models import open_catalogue
 
     try:
-        catalogue = open_catalogue(settings)
+        catalogue = open_catalogue(settings, makes_key=False)
     except ConfigError as error:
         return [Finding("models", "broken", str(error))]
     try:
@@ -54,10 +54,10 @@ async def gateway_findings(settings: Settings) -> list[Finding]:
 
 def agent_findings(settings: Settings, registry: "AgentRegistry") -> list[Finding]:
     """Check that every model which an agent names is there."""
-    from roost_platform.model_wiring import check_models, open_catalogue
+    from roost_platform.provisioning.models import check_models, open_catalogue
 
     try:
-        catalogue = open_catalogue(settings)
+        catalogue = open_catalogue(settings, makes_key=False)
     except ConfigError:
         return []  # gateway_findings tells it
     try:

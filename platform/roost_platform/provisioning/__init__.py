@@ -1,0 +1,1 @@
+"""Opens what several processes work with, from the settings."""
