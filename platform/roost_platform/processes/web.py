@@ -15,8 +15,8 @@ from roost_inference.http.listener import RestingServer
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
-from roost_platform.provisioning.models import open_gateway
 from roost_platform.processes.beating import beating
+from roost_platform.provisioning.models import open_gateway
 from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
 from roost_platform.stack.local_ports import in_use, is_free

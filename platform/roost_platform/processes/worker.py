@@ -15,8 +15,8 @@ def run(settings: Settings) -> int:
 async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
     from roost_platform.intake import TemporalDoorbell, ringing
-    from roost_platform.provisioning.models import routed_models
     from roost_platform.processes.beating import beating
+    from roost_platform.provisioning.models import routed_models
     from roost_platform.telemetry.measuring import measured
     from roost_platform.wiring import (
         engine_client,

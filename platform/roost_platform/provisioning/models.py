@@ -62,8 +62,9 @@ async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[
 
 def _engine_in_use(settings: Settings) -> ProviderConfig:
     """The engine of this installation, as a provider. It may read a long prompt on few cores."""
-    return ProviderConfig(
-        base_url=settings.engine_url,
+    # Not checked again: an address that the engine's own settings accept stops no process here.
+    return ProviderConfig.model_construct(
+        base_url=settings.engine_url.rstrip("/"),
         api_key=settings.engine.api_key,
         first_byte_timeout_s=ENGINE_FIRST_BYTE_S,
         read_timeout_s=READ_TIMEOUT_S,
