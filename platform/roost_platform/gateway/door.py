@@ -5,7 +5,13 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.types import Receive, Scope, Send
 
-from roost_inference.errors import BodyTooLarge, EngineError, EngineFailed, QueueFull
+from roost_inference.errors import (
+    BodyTooLarge,
+    EngineError,
+    EngineFailed,
+    EngineUnavailable,
+    QueueFull,
+)
 from roost_platform.gateway.errors import NotFoundHere, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
@@ -77,7 +83,9 @@ class Gateway:
 
 def _headers(error: EngineError) -> Mapping[str, str]:
     headers: dict[str, str] = {}
-    retry_after_s = error.retry_after_s if isinstance(error, Waiting | QueueFull) else None
+    retry_after_s: float | None = None
+    if isinstance(error, Waiting | QueueFull | EngineUnavailable):
+        retry_after_s = error.retry_after_s
     if retry_after_s is not None:
         headers["retry-after"] = str(max(1, round(retry_after_s)))
     elif error.http_status == 503:
