@@ -120,11 +120,15 @@ class QueueFull(EngineError):
 
 
 class EngineUnavailable(EngineError):
-    """The engine can't be reached or is not ready."""
+    """The engine can't be reached or is not ready.
+
+    retry_after_s: when it wants to be asked again; None where it does not say.
+    """
 
     http_status = 503
     code = "engine_unavailable"
     retryable = True
+    retry_after_s: float | None = None
 
 
 class EngineSilent(EngineUnavailable):

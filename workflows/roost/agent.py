@@ -78,6 +78,7 @@ class Agent:
     instructions: the system prompt. What changes by the hour, such as the time, does not belong in
         it: nothing behind the change stays cached.
     tools: shown to the model by name, in every call the same.
+    model: how the model is asked, or the name of a model of the gateway.
     max_steps: model calls in one turn; the last one is asked to answer without tools.
     max_calls: tool calls in one turn; further ones are not run. max_repeats: how often one turn
         runs a tool with the same arguments. max_turn_tokens: what the model calls of one turn may
@@ -93,7 +94,7 @@ class Agent:
     name: str
     instructions: str
     tools: Sequence[Tool] = ()
-    model: ModelSettings = field(default_factory=ModelSettings)
+    model: ModelSettings | str = field(default_factory=ModelSettings)
     max_steps: int = MAX_STEPS_DEFAULT
     queue: QueueMode | None = None
     max_calls: int = MAX_CALLS_DEFAULT
@@ -115,8 +116,7 @@ class Agent:
                 f'{where} needs instructions. Write what it is for, such as "You book tables."'
             )
         require_type(where, "model", self.model, (ModelSettings, str), "ModelSettings or a name")
-        if isinstance(self.model, str):
-            object.__setattr__(self, "model", ModelSettings(name=self.model))
+        object.__setattr__(self, "model", self.settings)
         self._check_limits(where)
         if self.queue is not None and self.queue not in QUEUE_MODES:
             modes = ", ".join(QUEUE_MODES)
@@ -164,6 +164,13 @@ class Agent:
                 raise DefinitionError(
                     f"{where} has two tools named {name!r}. Write @tool(name=…) for one of them."
                 )
+
+    @property
+    def settings(self) -> ModelSettings:
+        """How the model is asked."""
+        return (
+            self.model if isinstance(self.model, ModelSettings) else ModelSettings(name=self.model)
+        )
 
     def tool(self, name: str) -> Tool | None:
         """The tool of that name, None when the model made one up."""

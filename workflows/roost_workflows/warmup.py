@@ -27,7 +27,7 @@ async def warm(engine: EngineClient, agent: Agent, cache_salts: Sequence[str]) -
     Best effort and behind all other work. An engine that keeps no sessions is not asked: it may be
     hosted, and bill this. An agent that names a model may be answered by another engine.
     """
-    if agent.model.name:
+    if agent.settings.name:
         return 0
     try:
         if not await _keeps_sessions(engine):

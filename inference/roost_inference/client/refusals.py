@@ -246,6 +246,8 @@ def _made(problem: _Problem, status: int, headers: Mapping[str, str]) -> EngineE
         error = kind(message, retry_after_s=_retry_after_s(headers))
     else:
         error = kind(message, param=problem.param)
+        if isinstance(error, EngineUnavailable) and headers.get("retry-after"):
+            error.retry_after_s = _retry_after_s(headers)
     if isinstance(error, PromptTooLong):  # it has one code, whatever each engine calls it
         error.prompt_tokens, error.limit_tokens = token_counts(problem.message, problem.fields)
     elif problem.code:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from starlette.types import Receive, Scope, Send
 
-from roost_inference.errors import EngineError, EngineFailed, QueueFull
+from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, QueueFull
 from roost_inference.http.origin import host_name
 from roost_platform.gateway.counting import TokenCounting
 from roost_platform.gateway.errors import EncodedBody, NotFoundHere, UnknownHost, Waiting
@@ -178,7 +178,9 @@ async def _is_alive(exchange: Exchange) -> None:
 
 def _headers(error: EngineError) -> Mapping[str, str]:
     headers: dict[str, str] = {}
-    retry_after_s = error.retry_after_s if isinstance(error, Waiting | QueueFull) else None
+    retry_after_s: float | None = None
+    if isinstance(error, Waiting | QueueFull | EngineUnavailable):
+        retry_after_s = error.retry_after_s
     if retry_after_s is not None:
         headers["retry-after"] = str(max(1, round(retry_after_s)))
     elif error.http_status == 503:

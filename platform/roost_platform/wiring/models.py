@@ -5,8 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from roost_inference.client.engine_client import READ_TIMEOUT_S, EngineClient
 from roost_inference.errors import UnknownModel
 from roost_platform.data_folder.engine_key import with_engine_key
@@ -40,8 +38,12 @@ PROVIDERS: dict[Wire, Callable[[str, ProviderConfig], Provider]] = {
 }
 
 
-def open_catalogue(settings: Settings) -> Catalogue:
-    """The providers and models of these settings. Raises ConfigError for one that does not fit."""
+def open_catalogue(settings: Settings, *, makes_key: bool = True) -> Catalogue:
+    """The providers and models of these settings. Raises ConfigError for one that does not fit.
+
+    makes_key: whether the engine's key is made where there is none; who only looks makes nothing.
+    """
+    settings = with_engine_key(settings) if makes_key else settings
     configs = {BUNDLED: _engine_in_use(settings), **settings.providers}
     providers: dict[str, Provider] = {
         name: PROVIDERS[config.wire](name, config) for name, config in configs.items()
@@ -114,10 +116,10 @@ def needs_known_prices(settings: Settings) -> bool:
 
 def _engine_in_use(settings: Settings) -> ProviderConfig:
     """The engine of this installation, as a provider. It may read a long prompt on few cores."""
-    engine = with_engine_key(settings).engine
-    return ProviderConfig(
-        base_url=settings.engine_url,
-        api_key=SecretStr(engine.api_key.get_secret_value()),
+    # Not checked again: an address that the engine's own settings accept stops no process here.
+    return ProviderConfig.model_construct(
+        base_url=settings.engine_url.rstrip("/"),
+        api_key=settings.engine.api_key,
         first_byte_timeout_s=ENGINE_FIRST_BYTE_S,
         read_timeout_s=READ_TIMEOUT_S,
     )
@@ -154,7 +156,7 @@ def check_models(registry: AgentRegistry, catalogue: Catalogue) -> None:
     """Raise ConfigError for an agent that asks for a model which is not there."""
     for name in registry.names:
         agent = registry.agent(name)
-        model = agent.model.name if agent is not None else ""
+        model = agent.settings.name if agent is not None else ""
         if not model:
             continue
         try:

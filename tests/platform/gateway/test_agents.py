@@ -36,7 +36,7 @@ CONCIERGE = Agent("concierge", instructions="Help.")
 class Office:
     """What a worker asks models with: the engine in use, one other provider, and their rows."""
 
-    models: RoutedModels
+    routed: RoutedModels
     engine: ScriptedEngine
     provider: Upstream
     database: Database
@@ -54,7 +54,7 @@ class Office:
     async def ask(self, **given: Any) -> tuple[str, Completed]:
         """What was streamed, and the whole answer."""
         shown, done = "", None
-        async with contextlib.aclosing(self.models.stream(asking(**given))) as items:
+        async with contextlib.aclosing(self.routed.stream(asking(**given))) as items:
             async for item in items:
                 if isinstance(item, Completed):
                     done = item
@@ -151,7 +151,7 @@ async def test_a_model_that_says_no_word_for_long_is_not_silent(office: Office) 
     thinks = {"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}
     thinking = {"id": "x", "model": "upstream", "choices": [thinks]}
     office.provider.acts = [Act(events=[thinking], then="hang")]
-    items = office.models.stream(asking(model="fast"))
+    items = office.routed.stream(asking(model="fast"))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1.0), contextlib.aclosing(items):
             await anext(items)
@@ -162,7 +162,7 @@ async def test_nothing_is_said_twice_when_an_answer_breaks(office: Office) -> No
     office.provider.acts = [Act(events=[delta("Hel")], then="drop")]
     shown = []
     with pytest.raises(EngineError) as broken:
-        async for item in office.models.stream(asking(model="fast")):
+        async for item in office.routed.stream(asking(model="fast")):
             assert isinstance(item, Delta)
             shown.append(item.text)
     assert shown == ["Hel"] and broken.value.retryable
@@ -186,7 +186,7 @@ async def test_a_stop_closes_the_provider_s_connection_at_once(office: Office) -
     office.provider.acts = [Act(events=[delta("four more words here")], then="hang")]
 
     async def turn() -> None:
-        async with contextlib.aclosing(office.models.stream(asking(model="fast"))) as items:
+        async with contextlib.aclosing(office.routed.stream(asking(model="fast"))) as items:
             async for _ in items:
                 pass
 
@@ -279,7 +279,7 @@ async def test_a_turn_of_an_agent_with_an_alias_is_answered_and_stopped(
 ) -> None:
     guide = Agent("guide", instructions="Lead.", model=ModelSettings(name="fast"))
     office.provider.acts = [Act(events=said("This way")), Act(events=[delta("Wait")], then="hang")]
-    async with lab.worker(guide, engine=office.models):
+    async with lab.worker(guide, engine=office.routed):
         await lab.say("chat", "Where to?")
         turn = await lab.turn("chat")
         assert turn.state == "done"

@@ -54,9 +54,9 @@ async def ended_row(gateway: GatewayServer) -> models.GatewayCall:
     async with asyncio.timeout(20):
         while True:
             async with gateway.database.read() as session:
-                row = await session.scalar(select(models.GatewayCall))
-            if row is not None and row.outcome:
-                return row
+                found = list(await session.scalars(select(models.GatewayCall)))
+            if found and found[0].outcome:
+                return found[0]
             await asyncio.sleep(0.02)
 
 

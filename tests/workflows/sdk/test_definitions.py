@@ -36,7 +36,8 @@ def look(place: str) -> str:
         ("tools", [look, "look"]),
         ("tools", None),
         ("model", {"temperature": 1}),
-        ("model", "gpt"),
+        ("model", 5),
+        ("model", None),
         ("max_steps", "8"),
         ("max_steps", 8.0),
         ("max_steps", True),
@@ -129,7 +130,7 @@ def test_each_wrong_field_of_an_agent_is_named_with_the_type_it_has() -> None:
         ({"name": None}, "name must be a text, not None (NoneType)"),
         ({"instructions": None}, "instructions must be a text, not None (NoneType)"),
         ({"instructions": "\ud83d"}, "instructions can't be sent to a model"),
-        ({"model": "gpt-5"}, "model must be ModelSettings, not 'gpt-5' (str)"),
+        ({"model": 5}, "model must be ModelSettings or a name, not 5 (int)"),
         ({"tools": [str]}, "tools[0] must be a tool, which is declared with @tool"),
         ({"tools": "book"}, "tools must be a list or tuple of tools, not 'book' (str)"),
         ({"tools": [tool_named("one"), tool_named("one")]}, "two tools named 'one'"),
@@ -145,6 +146,12 @@ def test_each_wrong_field_of_an_agent_is_named_with_the_type_it_has() -> None:
         with pytest.raises(DefinitionError) as raised:
             Agent(**{**good, **fields_given})
         assert message in str(raised.value), fields_given
+
+
+def test_a_text_as_model_is_the_name_of_one() -> None:
+    agent = Agent("a", "Be kind.", model="fast")
+    assert agent.model == agent.settings == ModelSettings(name="fast")
+    assert Agent("a", "Be kind.").settings.name == ""
 
 
 def test_what_json_cant_hold_is_refused_where_it_is_declared() -> None:

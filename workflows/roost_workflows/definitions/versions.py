@@ -52,7 +52,7 @@ def definition_of(agent: Agent | Flow) -> dict[str, Any]:
     return {
         "instructions": agent.instructions,
         "tools": [_tool(tool) for tool in sorted(agent.tools, key=lambda tool: tool.name)],
-        "model": _model(agent.model),
+        "model": _model(agent.settings),
         "limits": {name: getattr(agent, name) for name in LIMITS},
         "queue": agent.queue,
     }

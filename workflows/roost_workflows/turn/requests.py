@@ -37,7 +37,7 @@ def build_request(
     the beginning of the prompt and lose the session's cache. pictures: see `build_messages`.
     forces: whether the engine is asked to hold an answer to its schema.
     """
-    settings = agent.model
+    settings = agent.settings
     messages = window(context.messages, shorter)
     return ChatRequest(
         messages=build_messages(
@@ -109,8 +109,8 @@ def _extra(
         extra["response_format"] = {"type": "json_schema", "json_schema": answer}
     if last and agent.tools:
         extra["tool_choice"] = "none"
-    if agent.model.repetition_penalty is not None:
-        extra["repetition_penalty"] = agent.model.repetition_penalty
+    if agent.settings.repetition_penalty is not None:
+        extra["repetition_penalty"] = agent.settings.repetition_penalty
     return extra
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from roost_inference.errors import (
     EngineError,
     EngineRefused,
+    EngineUnavailable,
     InvalidRequest,
     QueueFull,
     UnknownModel,
@@ -112,6 +113,9 @@ class Attempt:
         elif isinstance(error, EngineRefused | UnknownModel):
             health.is_suspect = True
             health.cool(REFUSED_COOLDOWN_S)
+        elif isinstance(error, EngineUnavailable) and error.retry_after_s is not None:
+            health.failures += 1
+            health.cool(min(error.retry_after_s, RETRY_AFTER_S_MAX))
         elif not self._is_late:
             health.failures += 1
             is_probe = health.probe is self

@@ -157,7 +157,7 @@ def view(stored: StoredStep, find_agent: FindAgent) -> PromptView:
         request = json.dumps(
             {"messages": body.messages, "tools": body.tools}, ensure_ascii=False, indent=2
         )
-    settings = agent.model if agent is not None and row is None else None
+    settings = agent.settings if agent is not None and row is None else None
     return PromptView(
         conversation_id=stored.conversation.id,
         key=stored.conversation.key,

@@ -36,7 +36,7 @@ async def gateway_findings(settings: Settings) -> list[Finding]:
     from roost_platform.wiring.models import open_catalogue
 
     try:
-        catalogue = open_catalogue(settings)
+        catalogue = open_catalogue(settings, makes_key=False)
     except ConfigError as error:
         return [Finding("models", "broken", str(error))]
     try:
@@ -57,7 +57,7 @@ def agent_findings(settings: Settings, registry: "AgentRegistry") -> list[Findin
     from roost_platform.wiring.models import check_models, open_catalogue
 
     try:
-        catalogue = open_catalogue(settings)
+        catalogue = open_catalogue(settings, makes_key=False)
     except ConfigError:
         return []  # gateway_findings tells it
     try:

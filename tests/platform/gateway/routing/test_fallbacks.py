@@ -185,11 +185,13 @@ async def test_a_request_s_own_fault_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "least", "most"),
+    ("status", "headers", "least", "most"),
     [
-        ({"retry-after": "90"}, 89, 90),
-        ({"retry-after-ms": "60000"}, 59, 60),
+        (429, {"retry-after": "90"}, 89, 90),
+        (503, {"retry-after": "90"}, 89, 90),
+        (429, {"retry-after-ms": "60000"}, 59, 60),
         (
+            429,
             {"retry-after": format_datetime(datetime.now(UTC) + timedelta(days=9), usegmt=True)},
             299,
             300,
@@ -197,13 +199,13 @@ async def test_a_request_s_own_fault_is_told_at_once(tmp_path: Path) -> None:
     ],
 )
 async def test_retry_after_is_obeyed_and_passed_on(
-    tmp_path: Path, headers: Mapping[str, str], least: int, most: int
+    tmp_path: Path, status: int, headers: Mapping[str, str], least: int, most: int
 ) -> None:
     async with (
-        upstream(refused(429, "slow down", headers)) as provider,
+        upstream(refused(status, "slow down", headers)) as provider,
         serving(tmp_path, provider, gateway={"retries": 2}) as gateway,
     ):
-        for expected in (429, 503):  # the second one is not even sent
+        for expected in (status, 503):  # the second one is not even sent
             response = await gateway.post(CHAT, asking())
             assert response.status_code == expected
             assert least <= int(response.headers["retry-after"]) <= most

@@ -80,7 +80,7 @@ async def test_a_call_waits_for_a_place_and_is_told_when_there_is_none(
                 response = await gateway.post("/v1/chat/completions", ASKING)
                 return response.status_code, response.headers.get("retry-after", "")
 
-            assert await asyncio.gather(call(), call()) == [(200, ""), (200, "")]
+            assert {*await asyncio.gather(call(), call())} == {(200, "")}
             monkeypatch.setattr(slots_module, "WAITING_MAX", 0)
             told = sorted(await asyncio.gather(call(), call()))
             assert told == [(200, ""), (503, "1")]

@@ -174,7 +174,7 @@ def _request(
     record: FlowRecord,
     schema: Mapping[str, Any] | None,
 ) -> ChatRequest:
-    settings = agent.model if agent is not None else ModelSettings()
+    settings = agent.settings if agent is not None else ModelSettings()
     extra: dict[str, object] = {}
     if settings.repetition_penalty is not None:
         extra["repetition_penalty"] = settings.repetition_penalty
