@@ -58,7 +58,7 @@ def asked(**more: Any) -> ModelRequest:
 
 
 def held(
-    model: RoutedModel, prices: Prices, request: ModelRequest, **key: int
+    model: RoutedModel, prices: Prices, request: ModelRequest, **key: Any
 ) -> tuple[ModelRequest, Reservation]:
     holder = GatewayKey("k", "k", has_budget=bool(key), **key)
     bounded = prices.bounded(request, model, holder)
