@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +12,8 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.expiry import delete_expired
 from roost_platform.db.locks import OPEN_STATES
+from roost_platform.gateway.config import GatewayConfig
+from roost_platform.settings.sections import RetentionConfig
 
 FIRST_S: Final = 600.0  # after the start, when there is other work
 EVERY_S: Final = 86_400.0
@@ -42,6 +44,11 @@ class Retention:
         self._database = database
         self._days = days
         self._usage_days = usage_days
+
+    @classmethod
+    def of(cls, database: Database, kept: RetentionConfig, gateway: GatewayConfig) -> Self:
+        """As the settings say."""
+        return cls(database, kept.conversations_days, gateway.usage_days)
 
     async def run(self) -> None:
         """Sweep for ever; a sweep that fails is logged and tried again a day later."""

@@ -48,7 +48,8 @@ class Belongings:
     conversations: private chats, and before them the conversations of agents that worked for the
     person, also out of chats of others. chats: their (channel, account, chat). addresses: (channel,
     address). names: display names and usernames. groups: conversations of others, in which the
-    person wrote. engine_sessions: of the private chats, for the engine to forget.
+    person wrote. sessions: of the private chats. engine_sessions: those that the engine has to
+    forget.
     """
 
     identity_id: str
@@ -57,6 +58,7 @@ class Belongings:
     addresses: frozenset[tuple[str, str]]
     names: frozenset[str]
     groups: tuple[str, ...]
+    sessions: tuple[str, ...]
     engine_sessions: tuple[EngineSession, ...]
 
 
@@ -95,6 +97,9 @@ async def belongings_of(session: AsyncSession, identity_id: str) -> Belongings:
         )
         .order_by(models.Conversation.key)
     )
+    sessions = await session.scalars(
+        select(models.Session.id).where(models.Session.conversation_id.in_(own_ids))
+    )
     names = {identity.display_name, *(alias.username for alias in aliases)}
     return Belongings(
         identity_id=identity_id,
@@ -103,6 +108,7 @@ async def belongings_of(session: AsyncSession, identity_id: str) -> Belongings:
         addresses=frozenset((alias.channel, alias.address) for alias in aliases),
         names=frozenset(name for name in names if name),
         groups=tuple(groups),
+        sessions=tuple(sessions),
         engine_sessions=await engine_sessions_of(session, [*below, *own]),
     )
 
@@ -192,9 +198,8 @@ def by_address(table: Table, owner: Belongings) -> ColumnElement[bool]:
     if table.name == "tool_policies":
         return table.c.person_id == owner.identity_id
     if table.name == "gateway_calls":
-        sessions = [one.session_id for one in owner.engine_sessions]
         names = (owner.identity_id, *(address for _, address in owner.addresses))
-        return or_(table.c.person.in_(names), table.c.session.in_(sessions))
+        return or_(table.c.person.in_(names), table.c.session.in_(owner.sessions))
     if table.name == "grants":
         theirs = models.Schedule.owner_id == owner.identity_id
         schedules = select(literal(SCHEDULE) + models.Schedule.id).where(theirs)

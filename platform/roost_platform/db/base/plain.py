@@ -5,6 +5,8 @@ A plain statement takes and gives values as the driver knows them: texts, number
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, Executable
@@ -20,21 +22,37 @@ class PlainStatement:
 
     def __init__(self, statement: Executable) -> None:
         self._statement: Any = statement
-        self._compiled: dict[str, tuple[str, Mapping[str, Any], tuple[str, ...] | None]] = {}
+        self._compiled: dict[str, _Compiled] = {}
 
     def run(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
         """Execute it with these values of its parameters."""
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
-            made = self._statement.compile(dialect=dialect)
-            order = tuple(made.positiontup) if made.positional else None
-            compiled = self._compiled[dialect.name] = (str(made), dict(made.params), order)
-        sql, given, order = compiled
-        named = {**given, **values}
-        if order is None:
-            return connection.exec_driver_sql(sql, {name: named[name] for name in given})
-        return connection.exec_driver_sql(sql, tuple(named[name] for name in order))
+            compiled = self._compiled[dialect.name] = _compiled(self._statement, dialect)
+        named = {**compiled.given, **values}
+        if compiled.in_order is not None:
+            return connection.exec_driver_sql(compiled.sql, compiled.in_order(named))
+        return connection.exec_driver_sql(compiled.sql, {one: named[one] for one in compiled.given})
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A statement for one kind of database. in_order: its values, where they have no names."""
+
+    sql: str
+    given: Mapping[str, Any]
+    in_order: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+
+
+def _compiled(statement: Any, dialect: Any) -> _Compiled:
+    made = statement.compile(dialect=dialect)
+    names = tuple(made.positiontup) if made.positional else ()
+    if not made.positional:
+        return _Compiled(str(made), dict(made.params), None)
+    if len(names) < 2:  # itemgetter gives a tuple for several names alone
+        return _Compiled(str(made), dict(made.params), lambda of: tuple(of[one] for one in names))
+    return _Compiled(str(made), dict(made.params), itemgetter(*names))
 
 
 async def write_plain(database: Database, work: Callable[[Connection], T]) -> T:

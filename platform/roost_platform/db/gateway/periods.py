@@ -1,6 +1,8 @@
 """The periods of a budget: days and months in UTC."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 
 Period = Literal["", "day", "month"]
@@ -18,13 +20,19 @@ def period_end(period: str, now: float) -> float | None:
     return None
 
 
-def period_bounds(now: float) -> dict[str, float]:
+def period_bounds(now: float) -> Mapping[str, float]:
     """The values of the statements that begin a new period: ends of this one and of the next."""
-    day, month = period_end("day", now), period_end("month", now)
-    assert day is not None and month is not None
+    return _bounds_of_day(int(now // DAY_S))
+
+
+@lru_cache(maxsize=8)  # every call asks, and a day has one answer
+def _bounds_of_day(day: int) -> Mapping[str, float]:
+    end = (day + 1) * DAY_S
+    month = period_end("month", day * DAY_S)
+    assert month is not None
     return {
-        "day_end": day,
+        "day_end": end,
         "month_end": month,
-        "next_day_end": day + DAY_S,
+        "next_day_end": end + DAY_S,
         "next_month_end": period_end("month", month) or month,
     }

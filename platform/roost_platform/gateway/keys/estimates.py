@@ -70,12 +70,15 @@ class PromptEstimates:
         answers, as far as nothing of the kind was counted.
         """
         counted = self._targets.get(target)
-        near = counted.nearest(size) if counted is not None else []
+        if counted is None:
+            return at_first(size) * prompts
+        same = counted.by_class.get((_kind(size), _size_class(size.bytes)))
+        if same is not None and same[0] == size:
+            return max(1, same[1])
+        near = counted.nearest(size)
         if not near:
             return at_first(size) * prompts
         of, tokens = near[0]
-        if of == size:
-            return max(1, tokens)
         more = _per_byte(near) * (size.bytes - of.bytes)
         more += MESSAGE_TOKENS * (size.messages - of.messages)
         least = 1 if _size_class(of.bytes) == _size_class(size.bytes) else at_first(size) // 2

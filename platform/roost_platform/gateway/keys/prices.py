@@ -163,8 +163,8 @@ class Prices:
             if trace.target is not None and usage.input_tokens > 0 and trace.size.messages > 0:
                 self.estimates.learn(trace.target.name, trace.size, usage.input_tokens)
             return usage
-        if trace.first is None:
-            return Usage()
+        if trace.produced_bytes == 0:
+            return Usage()  # providers send the head of an answer before they have read the prompt
         read = estimated_tokens(trace.prompt_bytes)
         if trace.target is not None and trace.size.messages > 0:
             read = self.estimates.tokens(trace.target.name, trace.size)

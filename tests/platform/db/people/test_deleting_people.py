@@ -15,10 +15,12 @@ from roost_channels.message import Address, Attachment, Quote, Sender
 from roost_inference.client.sessions import EngineSession
 from roost_platform.db import models
 from roost_platform.db.due.schedules import DueSchedules
+from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.models import Base
 from roost_platform.db.people.notes import PersonNoteStore
 from roost_platform.db.stores import Stores
 from roost_platform.errors import NotFound
+from roost_platform.gateway.keys.ports import Reservation, Spent
 from roost_platform.intake import PlatformIntake
 from roost_platform.privacy import deletion
 from roost_platform.privacy.belongings import (
@@ -285,6 +287,33 @@ async def test_others_are_left_as_they_were(ada: Person, tmp_path: Path) -> None
     turn = await bob.turn()
     context = await bob.stores.turns.context(turn.turn_id, 1)
     assert [message.content for message in context.messages] == [OTHERS]
+
+
+async def test_what_was_used_is_told_to_the_person_and_stays_without_them(
+    ada: Person, tmp_path: Path
+) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    async with ada.stores.database.read() as session:
+        person = str(await session.scalar(select(models.Alias.identity_id)))
+        session_id = str(await session.scalar(select(models.Session.id)))
+    keys = GatewayKeys(ada.stores.database)
+    for id, named, chat in (("a", person, ""), ("b", "", session_id), ("c", "bob", "else")):
+        wanted = Reservation(id, "", "chat", "fast", 0, 0, person=named, session=chat)
+        await keys.record(wanted, Spent(id, "ok", 200, input_tokens=5, cost_microusd=3))
+    await ada.agent_says(turn, 1, "done")
+    file = io.BytesIO()
+    await export_person(ada.stores, person, file)
+    told = zipfile.ZipFile(file).read("tables/gateway_calls.jsonl").decode().splitlines()
+    assert {json.loads(line)["id"] for line in told} == {"a", "b"}
+    await delete_person(ada.stores, ada.intake, person, "Grace")
+    async with ada.stores.database.read() as session:
+        rows = await session.scalars(select(models.GatewayCall).order_by(models.GatewayCall.id))
+        assert [(row.person, row.session, row.cost_microusd) for row in rows] == [
+            ("", "", 3),
+            ("", "", 3),
+            ("bob", "else", 3),
+        ]
 
 
 def test_every_table_is_known_to_hold_people_or_nobody() -> None:

@@ -58,7 +58,7 @@ def asked(**more: Any) -> ModelRequest:
 
 
 def held(
-    model: RoutedModel, prices: Prices, request: ModelRequest, **key: int
+    model: RoutedModel, prices: Prices, request: ModelRequest, **key: Any
 ) -> tuple[ModelRequest, Reservation]:
     holder = GatewayKey("k", "k", has_budget=bool(key), **key)
     bounded = prices.bounded(request, model, holder)
@@ -194,7 +194,7 @@ def test_what_a_provider_counted_is_held_for_the_next_prompt_of_that_size() -> N
 def test_a_call_that_was_cut_off_pays_for_what_came_of_it() -> None:
     model = catalogue(fast=priced("a", input=1, output=1)).find("fast")
     size = PromptSize(400, 1)
-    before = CallTrace(prompt_bytes=400, size=size)
+    before = CallTrace(target=model.targets[0], first=1.0, prompt_bytes=400, size=size)
     assert Prices().spent("c", before, "cancelled", 499, "client_gone").cost_microusd == 0
     begun = CallTrace(
         target=model.targets[0], first=1.0, prompt_bytes=400, produced_bytes=40, size=size
