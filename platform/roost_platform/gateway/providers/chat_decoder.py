@@ -86,7 +86,7 @@ class ChatDecoder:
             if isinstance(choice, dict):
                 events += self._choice(choice)
         usage = chunk.get("usage")
-        if isinstance(usage, dict):
+        if isinstance(usage, dict) and self._has_started:
             events.append(_usage(usage, chunk.get("metrics")))
             self._was_ended = self._was_ended or choices == []
         return events
