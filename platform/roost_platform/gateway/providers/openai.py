@@ -15,10 +15,12 @@ from roost_platform.gateway.errors import UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.chat_body import chat_body, habits_of
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
+from roost_platform.gateway.providers.llama_server import TemplateProbe
 from roost_platform.gateway.request import ModelRequest, Wire
 
 ERROR_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 64 * 2**20  # of embeddings
+PROPERTIES_BYTES_MAX = 2**20
 IDLE_CONNECTION_S = 2.0  # below the 5 s after which servers close idle connections
 CONNECTIONS_MAX = 512
 KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
@@ -53,6 +55,8 @@ class OpenAIProvider:
             trust_env=not is_loopback(url.host),
         )
 
+        self._template = TemplateProbe(self._properties)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._http.aclose()
@@ -72,6 +76,8 @@ class OpenAIProvider:
                     if chunk.is_end:
                         decoder.end_mark()
                         break
+                    if not decoder.has_started:
+                        decoder.opening = await self._template.opening(chunk.value, body)
                     events = decoder.feed(chunk.value, is_event_error=chunk.is_error)
                     if events:
                         yield events
@@ -107,6 +113,14 @@ class OpenAIProvider:
         if not isinstance(entries, list):
             raise UnreadableAnswer("The provider's list of models is not in OpenAI's form")
         return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
+
+    async def _properties(self) -> Any:
+        """What llama-server tells of itself; None from any other engine."""
+        address = f"{self._api.removesuffix('/v1')}/props"
+        with network_errors():
+            async with self._http.stream("GET", address) as response:
+                body = await self._read(response, PROPERTIES_BYTES_MAX)
+        return json_of(body) if response.status_code == 200 else None
 
     @contextlib.asynccontextmanager
     async def _accepted(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
