@@ -91,10 +91,10 @@ class OpenAIProvider:
                 async with self._accepted("/embeddings", {**body, "model": model}) as response:
                     value = json_of(await self._read(response, ANSWER_BYTES_MAX))
         except UnknownModel as error:
-            if "model" in error.message.lower():
-                raise
-            # The address is unknown, not the model, which may be fine for other calls.
-            refused = InvalidRequest(f"{self.name} gives no embeddings", param="model")
+            # It may know the model and have no such address: its chats are as good as before.
+            refused = InvalidRequest(
+                f"{self.name} gives no embeddings of {model!r}: {error.message}", param="model"
+            )
             refused.code = "embeddings_not_supported"
             raise refused from None
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
