@@ -153,11 +153,11 @@ class ChatDecoder:
                 yield ReasoningDelta(part, state.index)
             else:
                 text += part
-        entries = logprobs.get("content") if isinstance(logprobs, dict) else None
+        entries = _entries(logprobs.get("content")) if isinstance(logprobs, dict) else []
         if text or entries:
             self._grow(len(text))
             state.has_text = state.has_text or bool(text)
-            yield from self._shown(state, state.filter.feed(text), entries or ())
+            yield from self._shown(state, state.filter.feed(text), entries)
         if message.get("tool_calls") or message.get("function_call"):
             self._grow(state.calls.add_all(message))
             yield from self._calls(state)
@@ -201,6 +201,25 @@ class ChatDecoder:
         self._size += characters
         if self._size > ANSWER_CHARACTERS_MAX:
             raise EngineFailed(f"The answer is longer than {ANSWER_CHARACTERS_MAX} characters")
+
+
+def _entries(logprobs: Any) -> list[Mapping[str, Any]]:
+    """The entries that name a token and its logprob, without alternatives that do not."""
+    entries: list[Mapping[str, Any]] = []
+    for entry in logprobs if isinstance(logprobs, list) else ():
+        if _is_entry(entry):
+            tops = entry.get("top_logprobs")
+            kept = [top for top in tops if _is_entry(top)] if isinstance(tops, list) else []
+            entries.append(entry if kept == tops else {**entry, "top_logprobs": kept})
+    return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, Mapping)
+        and isinstance(entry.get("token"), str)
+        and type(entry.get("logprob")) in (int, float)
+    )
 
 
 def _usage(usage: Mapping[str, Any], metrics: Any) -> Usage:
