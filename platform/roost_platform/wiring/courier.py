@@ -110,11 +110,7 @@ async def open_courier(
             ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
             "watch due times": due_clock(stores.database, intake.ring, settings.schedules).run(),
-            "delete": Retention(
-                stores.database,
-                settings.retention.conversations_days,
-                settings.gateway.usage_days,
-            ).run(),
+            "delete": Retention.of(stores.database, settings.retention, settings.gateway).run(),
             "watch turns": Watchdog(
                 stores,
                 doorbell,

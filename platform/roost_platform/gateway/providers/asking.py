@@ -90,7 +90,8 @@ class _Choices:
             try:
                 await self._ask(first, count, finished)
             except InvalidRequest as error:
-                if count == 1 or finished or not _is_about_n(error):
+                # It may refuse to give several; if not, single calls are refused in the same way.
+                if count == 1 or finished or type(error) is not InvalidRequest:
                     raise
             for index in range(first, first + count):
                 if count > 1 and index not in finished:
@@ -133,11 +134,6 @@ class _Choices:
                     finished.add(index)
                 placed.append(dataclasses.replace(event, choice=index) if first else event)
         return placed
-
-
-def _is_about_n(error: InvalidRequest) -> bool:
-    """Whether a provider refuses to give several choices."""
-    return error.param == "n" or "'n'" in error.message
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

@@ -10,7 +10,7 @@ from roost_platform.gateway.request import ModelRequest
 # The API that names the bound of the output max_completion_tokens, and refuses the older name.
 NEWER_NAMES: Final = (".openai.com", ".openai.azure.com")
 BOUNDS: Final = ("max_tokens", "max_completion_tokens")
-REASONING: Final = ("reasoning", "reasoning_content")
+REASONING: Final = ("reasoning", "reasoning_content", "reasoning_details")
 TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
 
 

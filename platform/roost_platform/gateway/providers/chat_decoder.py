@@ -51,14 +51,17 @@ class _Choice:
 
 
 class ChatDecoder:
-    """The events of one streamed answer, or of a whole one sent as a single chunk."""
+    """The events of one streamed answer, or of a whole one sent as a single chunk.
+
+    opening: the tag of a reasoning block that the prompt has opened; the bundled core tells it.
+    """
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
-        self._has_started = False
+        self.has_started = False
         self._was_ended = False
         self._has_chunks = False
-        self._opening = ""
+        self.opening = ""
         self._size = 0
 
     def end_mark(self) -> None:
@@ -79,21 +82,21 @@ class ChatDecoder:
         events: list[Event] = []
         choices = chunk.get("choices")
         self._has_chunks = True
-        if not self._has_started and isinstance(choices, list):
-            self._has_started = True
+        if not self.has_started and isinstance(choices, list):
+            self.has_started = True
             events.append(self._start(chunk))
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 events += self._choice(choice)
         usage = chunk.get("usage")
-        if isinstance(usage, dict):
+        if isinstance(usage, dict) and self.has_started:
             events.append(_usage(usage, chunk.get("metrics")))
             self._was_ended = self._was_ended or choices == []
         return events
 
     def _start(self, chunk: Mapping[str, Any]) -> Started:
         fingerprint, opening = chunk.get("system_fingerprint"), chunk.get("opens_reasoning")
-        self._opening = opening if isinstance(opening, str) else ""
+        self.opening = opening if isinstance(opening, str) else self.opening
         return Started(
             id=str(chunk.get("id") or ""),
             model=str(chunk.get("model") or ""),
@@ -109,7 +112,7 @@ class ChatDecoder:
                     raise StreamBroken("The provider's answer ended without an end")
                 reason = "tool_calls" if any(True for _ in choice.calls.so_far()) else "stop"
                 events += self._finish(choice, reason)
-        if self._has_chunks and not self._has_started:
+        if self._has_chunks and not self.has_started:
             raise UnreadableAnswer("The provider's answer has another form than OpenAI's")
         if not self._choices and not self._was_ended:
             raise StreamBroken("The provider's answer has no content and no end")
@@ -120,7 +123,7 @@ class ChatDecoder:
         index = number if isinstance(number, int) and 0 <= number < CHOICES_MAX else 0
         state = self._choices.get(index)
         if state is None:
-            filter = ReasoningFilter(self._opening)
+            filter = ReasoningFilter(self.opening)
             state = self._choices[index] = _Choice(index, filter)
         message = choice.get("delta") or choice.get("message") or {}
         if not isinstance(message, dict):
@@ -152,11 +155,11 @@ class ChatDecoder:
                 yield ReasoningDelta(part, state.index)
             else:
                 text += part
-        entries = logprobs.get("content") if isinstance(logprobs, dict) else None
+        entries = _entries(logprobs.get("content")) if isinstance(logprobs, dict) else []
         if text or entries:
             self._grow(len(text))
             state.has_text = state.has_text or bool(text)
-            yield from self._shown(state, state.filter.feed(text), entries or ())
+            yield from self._shown(state, state.filter.feed(text), entries)
         if message.get("tool_calls") or message.get("function_call"):
             self._grow(state.calls.add_all(message))
             yield from self._calls(state)
@@ -201,6 +204,25 @@ class ChatDecoder:
         self._size += characters
         if self._size > ANSWER_CHARACTERS_MAX:
             raise EngineFailed(f"The answer is longer than {ANSWER_CHARACTERS_MAX} characters")
+
+
+def _entries(logprobs: Any) -> list[Mapping[str, Any]]:
+    """The entries that name a token and its logprob, without alternatives that do not."""
+    entries: list[Mapping[str, Any]] = []
+    for entry in logprobs if isinstance(logprobs, list) else ():
+        if _is_entry(entry):
+            tops = entry.get("top_logprobs")
+            kept = [top for top in tops if _is_entry(top)] if isinstance(tops, list) else []
+            entries.append(entry if kept == tops else {**entry, "top_logprobs": kept})
+    return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, Mapping)
+        and isinstance(entry.get("token"), str)
+        and type(entry.get("logprob")) in (int, float)
+    )
 
 
 def _usage(usage: Mapping[str, Any], metrics: Any) -> Usage:

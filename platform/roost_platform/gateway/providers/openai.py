@@ -22,11 +22,13 @@ from roost_platform.gateway.providers.failures import (
     RefusedFields,
     provider_errors,
 )
+from roost_platform.gateway.providers.llama_server import TemplateProbe
 from roost_platform.gateway.request import ModelRequest, Wire
 
 ERROR_BYTES_MAX = 64 * 1024
 ERROR_S = 10.0  # of an error's body that comes drop by drop
 ANSWER_BYTES_MAX = 64 * 2**20  # of embeddings
+PROPERTIES_BYTES_MAX = 2**20
 IDLE_CONNECTION_S = 2.0  # below the 5 s after which servers close idle connections
 CONNECTIONS_MAX = 512
 KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
@@ -62,6 +64,8 @@ class OpenAIProvider:
             trust_env=not is_loopback(url.host),
         )
 
+        self._template = TemplateProbe(self._properties)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._http.aclose()
@@ -87,6 +91,8 @@ class OpenAIProvider:
                         if chunk.is_end:
                             decoder.end_mark()
                             break
+                        if not decoder.has_started:
+                            decoder.opening = await self._template.opening(chunk.value, body)
                         events = decoder.feed(chunk.value, is_event_error=chunk.is_error)
                         if events:
                             yield events
@@ -106,10 +112,10 @@ class OpenAIProvider:
                 async with self._accepted("/embeddings", named) as response:
                     value = json_of(await self._read(response, ANSWER_BYTES_MAX))
         except UnknownModel as error:
-            if "model" in error.message.lower():
-                raise
-            # The address is unknown, not the model, which may be fine for other calls.
-            refused = InvalidRequest(f"{self.name} gives no embeddings", param="model")
+            # It may know the model and have no such address: its chats are as good as before.
+            refused = InvalidRequest(
+                f"{self.name} gives no embeddings of {model!r}: {error.message}", param="model"
+            )
             refused.code = "embeddings_not_supported"
             raise refused from None
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
@@ -137,6 +143,14 @@ class OpenAIProvider:
                 raise EngineUnavailable("The engine serves no model")
             self._served = str(entries[0]["id"])
         return self._served
+
+    async def _properties(self) -> Any:
+        """What llama-server tells of itself; None from any other engine."""
+        address = f"{self._api.removesuffix('/v1')}/props"
+        with provider_errors():
+            async with self._http.stream("GET", address) as response:
+                body = await self._read(response, PROPERTIES_BYTES_MAX)
+        return json_of(body) if response.status_code == 200 else None
 
     @contextlib.asynccontextmanager
     async def _accepted(

@@ -205,7 +205,8 @@ def test_functions_of_the_older_api_become_tools() -> None:
 
 def test_an_answer_that_was_only_reasoning_comes_back_as_an_empty_text() -> None:
     message = {"role": "assistant", "content": None, "reasoning_content": "hm"}
-    read = read_chat({"messages": [USER, message]}, {}).messages[1]
+    whole: dict[str, Any] = {**message, "refusal": None, "annotations": [], "tool_calls": []}
+    read = read_chat({"messages": [USER, whole]}, {}).messages[1]
     assert read == {"role": "assistant", "content": "", "reasoning_content": "hm"}
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import struct
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,10 @@ def floats(body: Any, vector: Any = None) -> Reply:
     return json_reply({"data": entries, "usage": {"prompt_tokens": 7, "total_tokens": 7}})
 
 
+def _always(answer: Any, body: Any) -> Reply:
+    return json_reply(answer)
+
+
 async def test_vectors_come_in_either_form_through_the_router_and_are_counted(
     gateway: GatewayServer, provider: FakeProvider
 ) -> None:
@@ -128,7 +133,7 @@ async def test_what_is_no_vector_is_not_passed_on(
     broken: list[Any] = [None, [], ["x"], [True], "!!", "AAA=", {"a": 1}]
     answers: list[Any] = [{"data": [{"index": 0, "embedding": one}]} for one in broken]
     for answer in [*answers, {"data": []}, {"data": [{"index": 1, "embedding": VECTOR}]}, {}]:
-        provider.answers["/v1/embeddings"] = lambda body, answer=answer: json_reply(answer)
+        provider.answers["/v1/embeddings"] = partial(_always, answer)
         response = await gateway.post("/v1/embeddings", {"model": "other/m", "input": "hi"})
         code = response.json()["error"]["code"]
         assert (response.status_code, code) == (502, "unreadable_answer"), answer

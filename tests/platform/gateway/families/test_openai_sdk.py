@@ -208,7 +208,9 @@ async def test_the_older_completions_are_answered(
         last = chunk
     assert text == "Once upon a time"
     assert last is not None and last.usage is not None and last.choices == []
-    for field, value in {"suffix": "x", "prompt": [1, 2], "best_of": 1}.items():
+    faults: dict[str, Any] = {"suffix": "x", "prompt": [1, 2], "best_of": 1}
+    for field, value in faults.items():
         with pytest.raises(openai.BadRequestError) as refused:
-            await ask(**{"model": "fast", "prompt": "a", "n": 2, field: value})
+            fields: dict[str, Any] = {"model": "fast", "prompt": "a", "n": 2, field: value}
+            await ask(**fields)
         assert refused.value.param == field

@@ -44,8 +44,9 @@ def _message(message: Any, where: str) -> dict[str, Any]:
     """A checked message, without fields that are null."""
     check_message(message, where)
     kept = {name: value for name, value in message.items() if value is not None}
-    if not kept.get("tool_calls", True):
-        del kept["tool_calls"]  # an empty list, which some providers refuse
+    for name in ("tool_calls", "annotations"):
+        if not kept.get(name, True):
+            del kept[name]  # an empty list, which some providers refuse
     if "content" in kept:
         return kept
     if kept["role"] != "assistant":
