@@ -41,7 +41,8 @@ class Labels:
         self._codes: set[str] = set()
 
     def model(self, name: str) -> str:
-        """A model's label."""
+        """A model's label; every name of the engine's own model is one."""
+        name = BUNDLED if name.startswith(f"{BUNDLED}/") else name
         return name if name in self._models else OTHER
 
     def target(self, name: str) -> str:

@@ -140,6 +140,7 @@ async def test_a_scrape_shows_what_the_usage_rows_hold(server: GatewayServer) ->
 async def test_codes_and_targets_that_providers_make_up_become_one_label() -> None:
     labels = Labels({"fast": ModelConfig.model_validate({"targets": ["openai/gpt-5"]})})
     assert labels.model("fast") == "fast" and labels.model("anything") == OTHER
+    assert labels.model("roost/any-name-that-a-client-gives") == "roost"
     assert labels.target("openai/gpt-5") == "openai/gpt-5"
     assert labels.target("openai/made-up") == f"openai/{OTHER}"
     assert labels.target("made-up") == OTHER and labels.target("") == ""
