@@ -1,4 +1,4 @@
-"""What the gateway adds to a call: key, budget and streaming on, against asking the upstream itself.
+"""What the gateway adds to a call with key, budget and streaming, against asking its upstream.
 
 LITELLM=1 measures LiteLLM's proxy beside it, in the same run; it is installed into an environment
 of its own (LITELLM_DIR), at a version that was not compromised. GATEWAY_ROUNDS=n measures longer.
@@ -152,7 +152,7 @@ def test_measure_gateway_first_byte(
 
 
 def test_measure_gateway_streams(targets: Targets, record: report.BenchmarkRun) -> None:
-    """Tokens a second that 32 streams lose at the pace of an engine, and the most that go through."""
+    """Tokens a second that 32 streams lose at an engine's pace, and the most that go through."""
     for name, pause_ms in (("50 tokens a second each", PAUSE_MS), ("as fast as they come", 0)):
         rates = measure(
             targets,

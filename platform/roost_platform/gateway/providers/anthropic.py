@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from roost_inference.client.engine_client import network_errors
-from roost_inference.client.events import events_of
+from roost_inference.client.events import events_of, read_out
 from roost_inference.client.refusals import json_of
 from roost_inference.errors import EngineFailed, InvalidRequest
 from roost_platform.gateway.config import ProviderConfig
@@ -75,6 +75,7 @@ class AnthropicProvider:
                     if events:
                         yield events
                     if decoder.has_ended:
+                        await read_out(chunks)
                         break
         if events := decoder.end():
             yield events
