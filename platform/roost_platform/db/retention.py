@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.gateway.expiry import delete_expired
 from roost_platform.db.locks import OPEN_STATES
 
 FIRST_S: Final = 600.0  # after the start, when there is other work
@@ -28,7 +29,7 @@ class Retention:
 
     A turn goes as a whole: its transcript, model calls, tool calls and deliveries. What is under
     way stays, and so do conversations, people, the audit trail, and files, which have a time of
-    their own.
+    their own. Stored responses of the gateway go at the time that each of them names.
     """
 
     def __init__(self, database: Database, days: float | None) -> None:
@@ -37,8 +38,6 @@ class Retention:
 
     async def run(self) -> None:
         """Sweep for ever; a sweep that fails is logged and tried again a day later."""
-        if self._days is None:
-            await asyncio.Event().wait()
         await asyncio.sleep(FIRST_S)
         while True:
             try:
@@ -49,6 +48,7 @@ class Retention:
 
     async def sweep(self) -> int:
         """Delete what is due, at most BATCHES_MAX batches; how many turns and messages went."""
+        await delete_expired(self._database)
         if self._days is None:
             return 0
         before = self._database.now() - self._days * DAY_S

@@ -1,6 +1,7 @@
 """The door of the gateway: the addresses under /v1, as one small ASGI app without middleware."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,8 @@ from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.families.messages.family import MessagesFamily
+from roost_platform.gateway.families.responses.store import ResponseStore
+from roost_platform.gateway.responses.endpoints import Responses
 from roost_platform.gateway.serving import Serving
 
 log = logging.getLogger(__name__)
@@ -19,6 +22,7 @@ log = logging.getLogger(__name__)
 PREFIX = "/v1/"
 # Clients look there whether the gateway lives: Claude Code sends HEAD /.
 BASES = ("/", "/v1", "/v1/")
+_SEGMENT = re.compile(r"\{(\w+)\}")
 Handler = Callable[[Exchange], Awaitable[None]]
 ErrorBody = Callable[[EngineError, str], Mapping[str, object]]
 
@@ -26,10 +30,11 @@ ErrorBody = Callable[[EngineError, str], Mapping[str, object]]
 class Gateway:
     """Serves every address under /v1. Errors go out in the form of the family that was asked."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, responses: ResponseStore | None = None) -> None:
         self._serving = serving
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._errors: dict[str, ErrorBody] = {}
+        self._patterns: list[tuple[re.Pattern[str], str]] = []
         self._default_error: ErrorBody = ChatFamily().error
         self.add_generation("/v1/chat/completions", ChatFamily())
         messages = MessagesFamily()
@@ -39,6 +44,9 @@ class Gateway:
         for path in BASES:
             for method in ("GET", "HEAD"):
                 self.add(method, path, _is_alive, self._default_error)
+        self._responses: Responses | None = None
+        if responses is not None:
+            self.add_responses(Responses(serving, responses))
 
     def add_generation(self, path: str, family: GenerationFamily) -> None:
         """Serve POST on this address by a family."""
@@ -48,37 +56,69 @@ class Gateway:
 
         self.add("POST", path, generate, family.error)
 
+    def add_responses(self, responses: Responses) -> None:
+        """Serve responses, and close them with the gateway."""
+        self._responses = responses
+        one = "/v1/responses/{id}"
+        for method, path, handler in (
+            ("POST", "/v1/responses", responses.create),
+            ("POST", "/v1/responses/input_tokens", responses.count),
+            ("POST", "/v1/responses/compact", responses.compact),
+            ("GET", one, responses.retrieve),
+            ("DELETE", one, responses.delete),
+            ("GET", f"{one}/input_items", responses.items),
+            ("POST", f"{one}/cancel", responses.cancel),
+        ):
+            self.add(method, path, handler, responses.error)
+
+    async def close(self) -> None:
+        """End what runs without a client."""
+        if self._responses is not None:
+            await self._responses.close()
+
     def add(self, method: str, path: str, handler: Handler, error: ErrorBody) -> None:
-        """Serve an address."""
+        """Serve an address; `{name}` in it stands for a segment, which is a parameter then."""
+        if "{" in path and path not in self._errors:
+            self._patterns.append((re.compile(_SEGMENT.sub(r"(?P<\1>[^/]+)", path)), path))
         self._handlers[method, path] = handler
         self._errors[path] = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = Exchange(scope, receive, send)
-        handler = self._handlers.get((exchange.method, exchange.path))
+        path = self._address(exchange)
+        handler = self._handlers.get((exchange.method, path))
         try:
             if handler is None:
-                raise self._unknown(exchange)
+                raise self._unknown(exchange, path)
             await handler(exchange)
         except ClientGone:
             pass
         except EngineError as error:
-            await self._refuse(exchange, error)
+            await self._refuse(exchange, path, error)
         except Exception:
             log.exception("request %s failed", exchange.request_id)
-            await self._refuse(exchange, EngineFailed("The gateway has failed; see its log"))
+            await self._refuse(exchange, path, EngineFailed("The gateway has failed; see its log"))
 
-    async def _refuse(self, exchange: Exchange, error: EngineError) -> None:
+    async def _refuse(self, exchange: Exchange, path: str, error: EngineError) -> None:
         """Answer with an error, unless the answer has begun: then it was its last event."""
         if exchange.has_begun:
             return
-        error_body = self._errors.get(exchange.path, self._default_error)
+        error_body = self._errors.get(path, self._default_error)
         body = error_body(error, exchange.request_id)
         await exchange.answer(body, status=error.http_status, headers=_headers(error))
 
-    def _unknown(self, exchange: Exchange) -> EngineError:
-        methods = sorted(method for method, path in self._handlers if path == exchange.path)
+    def _address(self, exchange: Exchange) -> str:
+        """The path as it was added."""
+        if exchange.path not in self._errors:
+            for pattern, path in self._patterns:
+                if match := pattern.fullmatch(exchange.path):
+                    exchange.parameters = match.groupdict()
+                    return path
+        return exchange.path
+
+    def _unknown(self, exchange: Exchange, path: str) -> EngineError:
+        methods = sorted(method for method, added in self._handlers if added == path)
         if methods:
             error = NotFoundHere(f"{exchange.path} takes {', '.join(methods)}")
             error.http_status, error.code = 405, "method_not_allowed"

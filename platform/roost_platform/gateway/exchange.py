@@ -6,12 +6,13 @@ Plain ASGI: a request costs one task beside its own, which waits for the client'
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pydantic_core
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge, InvalidRequest
 from roost_platform.gateway.ids import new_call_id
@@ -44,7 +45,11 @@ class ClientGone(Exception):
 
 
 class Exchange:
-    """A request and its response. request_id: the client's, if it sent a plain one, else ours."""
+    """A request and its response. request_id: the client's, if it sent a plain one, else ours.
+
+    parameters: what the path has in the place of `{name}`. before_end: runs before the last part of
+    an answer goes out, once, so that what the answer tells is true by then.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -55,6 +60,8 @@ class Exchange:
         self._send = send
         self._body_is_read = False
         self.has_begun = False
+        self.parameters: dict[str, str] = {}
+        self.before_end: Callable[[], Awaitable[None]] | None = None
         given = self.headers.get("x-request-id", "")
         is_plain = given.isascii() and given.isprintable() and " " not in given
         is_usable = is_plain and 0 < len(given) <= REQUEST_ID_CHARACTERS_MAX
@@ -68,6 +75,11 @@ class Exchange:
         if scheme.lower() == "bearer" and credentials.strip():
             return credentials.strip()
         return self.headers.get("x-api-key", "").strip()
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters after `?`; the last one counts of those with one name."""
+        return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1")))
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises BodyTooLarge before more than `limit` bytes are kept."""
@@ -156,14 +168,21 @@ class Exchange:
         """Send a part of a stream."""
         await self._send({"type": "http.response.body", "body": part, "more_body": True})
 
+    async def pass_on(self, message: Message) -> None:
+        """Send a message of another exchange, whose answer is this one's as well."""
+        self.has_begun = True
+        await self._send(message)
+
     async def end_stream(self, part: bytes = b"") -> None:
         """Send the last part of a stream."""
+        await self._prepare_end()
         await self._send({"type": "http.response.body", "body": part, "more_body": False})
 
     async def answer(
         self, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
         """Send a whole answer as JSON."""
+        await self._prepare_end()
         self.has_begun = True
         body = encode(value)
         await self._send(
@@ -179,6 +198,11 @@ class Exchange:
         )
         sent = b"" if self.method == "HEAD" else body
         await self._send({"type": "http.response.body", "body": sent, "more_body": False})
+
+    async def _prepare_end(self) -> None:
+        prepare, self.before_end = self.before_end, None
+        if prepare is not None:
+            await prepare()
 
     def _own_headers(self, headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
         id = self.request_id.encode()

@@ -36,6 +36,7 @@ class ModelRequest:
     prompt_bytes: UTF-8 bytes of messages and tools, from which tokens are estimated.
     session: the client's own name of its conversation, empty where it names none.
     person: OpenAI's `user` or Anthropic's `metadata.user_id`.
+    truncates: drop the oldest turns of a prompt that is too long, rather than refuse it.
     """
 
     family: Family
@@ -48,6 +49,7 @@ class ModelRequest:
     session: str = ""
     person: str = ""
     native: NativeCall | None = None
+    truncates: bool = False
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spe
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.router import CallTrace, Router
+from roost_platform.gateway.routing.truncation import truncating
 from roost_platform.gateway.sessions import hints_for
 
 log = logging.getLogger(__name__)
@@ -36,18 +37,31 @@ class Serving:
 
     async def generate(self, exchange: Exchange, family: GenerationFamily) -> None:
         """Serve one request of this family."""
+        async with self.opened(exchange) as (key, body):
+            request = family.read(body, exchange.headers)
+            await self.call(exchange, family, body, request, key)
+
+    @contextlib.asynccontextmanager
+    async def opened(self, exchange: Exchange) -> AsyncIterator[tuple[GatewayKey, dict[str, Any]]]:
+        """Let a request in: its key, which is found before a byte of its body is read, and its
+        body. It has a place until the block ends.
+        """
         key = await self.keys.find(exchange.secret)
+        with self.place(key):
+            yield key, await exchange.json(self.config.max_body_bytes)
+
+    @contextlib.contextmanager
+    def place(self, key: GatewayKey) -> Iterator[None]:
+        """Hold one of the places for calls. Raises Overloaded."""
         if self.in_flight >= self.config.calls_max:
             raise Overloaded(f"{self.config.calls_max} calls run already")
         self.in_flight += 1
         try:
-            body = await exchange.json(self.config.max_body_bytes)
-            request = family.read(body, exchange.headers)
-            await self._call(exchange, family, body, request, key)
+            yield
         finally:
             self.in_flight -= 1
 
-    async def _call(
+    async def call(
         self,
         exchange: Exchange,
         family: GenerationFamily,
@@ -55,6 +69,7 @@ class Serving:
         request: ModelRequest,
         key: GatewayKey,
     ) -> None:
+        """Serve a request that has been read: reserve, route, write, settle."""
         if not key.may_use(request.model):
             raise ModelNotAllowed(f"This key may not use the model {request.model!r}")
         model = self.router.catalogue.find(request.model)
@@ -88,7 +103,9 @@ class Serving:
         key: GatewayKey,
         trace: CallTrace,
     ) -> None:
-        events = self.router.stream(request, trace, hints_for(request, key))
+        route = self.router.stream
+        stream = truncating(route) if request.truncates else route
+        events = stream(request, trace, hints_for(request, key))
         async with contextlib.aclosing(events) as batches:
             if not request.stream:
                 answer = Answer()

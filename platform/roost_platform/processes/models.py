@@ -10,6 +10,7 @@ from roost_inference.errors import UnknownModel
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.keys import GatewayKeys
+from roost_platform.db.gateway.responses import GatewayResponses
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.agents import RoutedModels
 from roost_platform.gateway.config import BUNDLED, ProviderConfig
@@ -24,7 +25,6 @@ from roost_platform.gateway.routing.router import Router
 from roost_platform.gateway.serving import Serving
 from roost_platform.settings.config import Settings
 from roost_workflows.agents import AgentRegistry
-
 
 PROVIDERS: dict[Wire, Callable[[str, ProviderConfig], Provider]] = {
     "openai": EngineProvider,
@@ -51,9 +51,14 @@ def open_catalogue(settings: Settings) -> Catalogue:
 async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[Gateway]:
     """The gateway, as an ASGI app for the addresses under /v1."""
     catalogue = open_catalogue(settings)
+    gateway = Gateway(
+        Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()),
+        GatewayResponses(database, settings.gateway.responses_days),
+    )
     try:
-        yield Gateway(Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()))
+        yield gateway
     finally:
+        await gateway.close()
         for provider in catalogue.providers.values():
             await provider.close()
 

@@ -1,0 +1,1 @@
+"""OpenAI responses: items in and out, kept on request, told as events while they are written."""
