@@ -65,9 +65,7 @@ async def drive(
     own = {"HOME": str(home), "PWD": str(work), "PYTHONPATH": ""}
     code, output = await run(
         [str(program), *profile.arguments, *arguments],
-        environment_of(
-            profile, {**os.environ, "HOME": str(home), "PYTHONPATH": "", "PWD": str(work)}
-        ),
+        environment_of(profile, {**os.environ, **own}),
         work,
     )
     return Turn(code, output, told(server), sorted(str(p.relative_to(home)) for p in files(home)))
