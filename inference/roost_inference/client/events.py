@@ -1,5 +1,7 @@
 """Reads the events of a streamed answer, or the whole answer that some engines send instead."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -12,6 +14,7 @@ from roost_inference.errors import EngineFailed, EngineUnavailable
 EVENT_BYTES_MAX: Final = 2**20
 WHOLE_CHARACTERS_MAX: Final = 8 * 2**20  # of an answer that is not streamed
 PAGE_CHARACTERS_MAX: Final = 4096
+READ_OUT_S: Final = 0.1  # for servers that keep a connection open behind the last event
 BYTE_ORDER_MARK: Final = "\ufeff"
 
 
@@ -86,13 +89,25 @@ async def events_of(response: httpx2.Response) -> AsyncGenerator[Event, None]:
     if first == "<":
         raise web_page(await body.whole(PAGE_CHARACTERS_MAX))
     source = httpx2.EventSource(cast(httpx2.Response, body), max_event_size=EVENT_BYTES_MAX)
-    async for event in source:
+    events = aiter(source)
+    async for event in events:
         data = event.data.strip()
         if data == "[DONE]":
+            await read_out(events)
             yield Event(is_end=True)
             return
         if data:
             yield Event(_json(data), is_error=event.event == "error")
+
+
+async def read_out(events: AsyncIterator[Any]) -> None:
+    """Read the end of the body, which mostly came with the last event: a connection whose answer
+    was not read to its end is closed instead of kept for the next call.
+    """
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+        async with asyncio.timeout(READ_OUT_S):
+            async for _ in events:
+                pass
 
 
 def _json(text: str) -> Any:

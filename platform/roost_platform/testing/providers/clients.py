@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,11 @@ def script(server: GatewayServer, tools: Mapping[str, Mapping[str, Any]]) -> Non
     def offered(body: Mapping[str, Any]) -> set[str]:
         return {tool["function"]["name"] for tool in body.get("tools") or ()}
 
+    def calls(name: str) -> Callable[[Mapping[str, Any]], bool]:
+        return lambda body: name in offered(body) and not results(body)
+
     for name, arguments in tools.items():
-        server.engine.when(
-            lambda body, name=name: name in offered(body) and not results(body),
-            Call(name, json.dumps(arguments)),
-        )
+        server.engine.when(calls(name), Call(name, json.dumps(arguments)))
     # Without this rule it would begin again where a client adds a message behind the result.
     server.engine.when(lambda body: bool(results(body)), Say(FINISHED))
 
@@ -62,11 +62,10 @@ async def drive(
     home, work = folder / "home", folder / "work"
     home.mkdir()
     work.mkdir()
+    own = {"HOME": str(home), "PWD": str(work), "PYTHONPATH": ""}
     code, output = await run(
         [str(program), *profile.arguments, *arguments],
-        environment_of(
-            profile, {**os.environ, "HOME": str(home), "PYTHONPATH": "", "PWD": str(work)}
-        ),
+        environment_of(profile, {**os.environ, **own}),
         work,
     )
     return Turn(code, output, told(server), sorted(str(p.relative_to(home)) for p in files(home)))

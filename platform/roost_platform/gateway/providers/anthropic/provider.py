@@ -5,8 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from roost_inference.client.events import events_of
-from roost_inference.client.network import network_errors
+from roost_inference.client.events import events_of, read_out
 from roost_inference.client.refusals import json_of
 from roost_inference.errors import EngineFailed, InvalidRequest
 from roost_platform.gateway.config import ProviderConfig
@@ -14,6 +13,7 @@ from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.anthropic.body import anthropic_body, native_body
 from roost_platform.gateway.providers.anthropic.decoder import MessagesDecoder
 from roost_platform.gateway.providers.connection import Connection
+from roost_platform.gateway.providers.failures import provider_errors
 from roost_platform.gateway.request import ModelRequest, Wire
 
 API_VERSION: Final = "2023-06-01"
@@ -61,7 +61,7 @@ class AnthropicProvider:
         """The answer as batches of events; see Provider."""
         body, headers = _wire_request(request, model)
         decoder = MessagesDecoder()
-        with network_errors():
+        with provider_errors():
             async with (
                 self._connection.accepted(
                     "POST", "/messages", body={**body, "stream": True}, headers=headers
@@ -75,6 +75,7 @@ class AnthropicProvider:
                     if events:
                         yield events
                     if decoder.has_ended:
+                        await read_out(chunks)
                         break
         if events := decoder.end():
             yield events
@@ -110,7 +111,7 @@ class AnthropicProvider:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
-        with network_errors():
+        with provider_errors():
             async with self._connection.accepted(
                 method, path, body=body, headers=headers
             ) as response:
