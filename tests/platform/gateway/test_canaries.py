@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from roost_platform.testing.gateway import gateway_server
 from sqlalchemy import select
 
 from roost_inference.http.listener import listening
@@ -17,6 +16,7 @@ from roost_platform.db.stores import Stores
 from roost_platform.settings.config import load_settings
 from roost_platform.settings.rows import setting_rows
 from roost_platform.testing.api_server import api_server
+from roost_platform.testing.providers.gateway import gateway_server
 
 PROVIDER_KEY = "canary-of-a-provider-93ac"
 
@@ -48,7 +48,7 @@ async def test_neither_key_is_in_errors_rows_logs_settings_or_files(
             found = {
                 "answers": " ".join(one.text + str(one.headers) for one in answers),
                 "settings": str(setting_rows(gateway.settings)) + repr(gateway.settings),
-                "key": repr(await gateway.app._serving.keys.find(gateway.secret)),
+                "key": repr(await gateway.app.serving.keys.find(gateway.secret)),
                 "logs": caplog.text,
             }
             assert [one.status_code for one in answers][2] == 401

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from roost_platform.testing.gateway import GatewayServer, gateway_server
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
@@ -25,6 +24,7 @@ from roost_platform.gateway.launch.client import LaunchModel, Offer
 from roost_platform.gateway.launch.clients import CLIENTS
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.processes import ROOT
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8420"

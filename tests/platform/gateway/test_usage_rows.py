@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from roost_platform.testing.gateway import GatewayServer, gateway_server
 from sqlalchemy import select
 
 from roost_inference.testing.scripts import Drop, Hang, Say
@@ -15,6 +14,7 @@ from roost_platform.db import models
 from roost_platform.db.gateway.refusals import KINDS_MAX, Refusals
 from roost_platform.gateway.errors import BudgetExhausted, RateLimited
 from roost_platform.gateway.keys.ports import Reservation, Spent
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 CHAT = "/v1/chat/completions"
 WORD = "unmistakable"
@@ -52,7 +52,8 @@ async def settled(gateway: GatewayServer, count: int) -> list[models.GatewayCall
 
 async def key_row(gateway: GatewayServer, id: str) -> models.GatewayKeyRow:
     async with gateway.database.read() as session:
-        return await session.get_one(models.GatewayKeyRow, id)
+        row: models.GatewayKeyRow = await session.get_one(models.GatewayKeyRow, id)
+        return row
 
 
 async def test_a_served_call_is_billed_what_it_used(gateway: GatewayServer) -> None:

@@ -150,3 +150,26 @@ async def test_each_model_call_of_a_flow_keeps_a_manifest_of_what_the_engine_got
     assert first["sampling"] == {"temperature": 0.3, "max_tokens": 90}
     assert "response_format" in second["sampling"]
     assert [one.manifest for one in hidden.entries] == [None, None]
+
+
+async def test_a_flow_s_model_call_says_whose_it_is_and_which_model_it_wants(
+    world: FlowWorld,
+) -> None:
+    guide = Agent("guide", "You lead.", model="fast")
+
+    @flow
+    async def tour(ctx: FlowContext, message: str) -> str:
+        """Lead a tour."""
+        first = await ctx.generate("Begin.", agent=guide)
+        return f"{first} {await ctx.generate('End.')}"
+
+    world.installs(tour)
+    world.engine.texts = ["Here", "there"]
+    await world.says("a tour")
+    await world.goes_on()
+    assert await world.last_text() == "Here there"
+    begin, end = world.engine.asked
+    assert [(one.model, one.agent) for one in (begin, end)] == [("fast", "guide"), ("", "tour")]
+    turn = await world.turn()
+    assert begin.session == end.session and begin.session_id is None
+    assert begin.person == end.person != "" and turn.agent == "tour"

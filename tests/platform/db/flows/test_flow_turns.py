@@ -383,26 +383,3 @@ async def test_messages_during_a_flow_wait_for_its_end(world: FlowWorld) -> None
         await world.goes_on()
     texts = [text for kind, text in await world.ada.outbox() if kind == "answer"]
     assert texts == ["heard one", "heard two"]
-
-
-async def test_a_flow_s_model_call_says_whose_it_is_and_which_model_it_wants(
-    world: FlowWorld,
-) -> None:
-    guide = Agent("guide", "You lead.", model="fast")
-
-    @flow
-    async def tour(ctx: FlowContext, message: str) -> str:
-        """Lead a tour."""
-        first = await ctx.generate("Begin.", agent=guide)
-        return f"{first} {await ctx.generate('End.')}"
-
-    world.installs(tour)
-    world.engine.texts = ["Here", "there"]
-    await world.says("a tour")
-    await world.goes_on()
-    assert await world.last_text() == "Here there"
-    begin, end = world.engine.requests
-    assert [(one.model, one.agent) for one in (begin, end)] == [("fast", "guide"), ("", "tour")]
-    turn = await world.turn()
-    assert begin.session == end.session and begin.session_id is None
-    assert begin.person == end.person != "" and turn.agent == "tour"

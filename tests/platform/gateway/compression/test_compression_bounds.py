@@ -63,8 +63,8 @@ async def test_a_model_that_refuses_the_tool_gets_the_prompt_as_it_came(
 async def test_a_prompt_that_the_provider_calls_too_long_is_compressed_below_the_threshold(
     gateway: GatewayServer,
 ) -> None:
-    assert gateway.app._serving.compression is not None
-    gateway.app._serving.compression.above_tokens = 10**6
+    assert gateway.app.serving.compression is not None
+    gateway.app.serving.compression.above_tokens = 10**6
 
     def script(body: Mapping[str, Any]) -> Sequence[Any]:
         if not stubs(body):
@@ -128,8 +128,8 @@ async def test_a_turn_after_turn_the_prefix_stays_the_same_until_it_is_cold(
     gateway: GatewayServer,
 ) -> None:
     now = 1000.0
-    assert gateway.app._serving.compression is not None
-    gateway.app._serving.compression.clock = lambda: now
+    assert gateway.app.serving.compression is not None
+    gateway.app.serving.compression.clock = lambda: now
     rows = conversation()
     await gateway.post(CHAT, request(messages=rows))
     for number in range(3):

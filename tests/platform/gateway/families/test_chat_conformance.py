@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from roost_platform.testing.gateway import gateway_server
 
 from roost_inference.testing.scripts import Call
+from roost_platform.testing.providers.gateway import gateway_server
 
 # The suite has no types.
 config: Any = import_module("llm_comply.config")

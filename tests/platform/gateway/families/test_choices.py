@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from roost_platform.testing.gateway import gateway_server
 
 from roost_inference.errors import InvalidRequest
 from roost_inference.testing.scripts import Say
@@ -22,6 +21,7 @@ from roost_platform.gateway.families.completions.reading import (
 )
 from roost_platform.gateway.providers.asking import BATCHES_WAITING_MAX, asked
 from roost_platform.gateway.request import ModelRequest, Wire
+from roost_platform.testing.providers.gateway import gateway_server
 
 
 class Endless:

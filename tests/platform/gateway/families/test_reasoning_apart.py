@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from roost_platform.testing.gateway import gateway_server
 
 from roost_inference.testing.scripts import Call, Say
 from roost_platform.gateway.answer import Answer
@@ -17,6 +16,7 @@ from roost_platform.gateway.events import Event
 from roost_platform.gateway.families.chat.reading import read_chat
 from roost_platform.gateway.families.chat.writing import ChatWriter, completion
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
+from roost_platform.testing.providers.gateway import gateway_server
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 MENTIONS = "Models write `<think>` and `</think>`.\n```xml\n<think>\n</think>\n```\nThat is all."

@@ -6,7 +6,6 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from roost_platform.testing.gateway import gateway_server
 
 from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer
@@ -16,6 +15,7 @@ from roost_platform.gateway.families.completions.reading import read_completion
 from roost_platform.gateway.families.completions.writing import CompletionWriter
 from roost_platform.gateway.families.completions.writing import completion as older_completion
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
+from roost_platform.testing.providers.gateway import gateway_server
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "logprobs": True}
 OLDER = {"model": "m", "prompt": "hi", "logprobs": 2, "n": 2, "best_of": 3}
@@ -83,7 +83,7 @@ async def test_every_refusal_is_in_the_form_of_the_family_and_has_an_id(tmp_path
             )
             if response.status_code != 200:
                 assert set(response.json()["error"]) == {"message", "type", "param", "code"}
-            return response.status_code
+            return int(response.status_code)
 
         ours = {"authorization": f"Bearer {gateway.secret}", "x-request-id": "mine"}
         chat = "/v1/chat/completions"
