@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from roost import Agent
 from roost_inference.errors import QueueFull
 from roost_platform.db import models
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.providers.gateway import gateway_server
 from roost_platform.testing.providers.upstream import refused, upstream
-from roost_platform.views.gateway.findings import gateway_findings
+from roost_platform.views.gateway.findings import agent_findings, gateway_findings
 from roost_platform.views.gateway.targets import target_views
 from roost_platform.wiring.models import open_catalogue
+from roost_workflows.agents import AgentRegistry
 
 HELLO = {"messages": [{"role": "user", "content": "say Hello"}]}
 OPENAI = {"openai": {"base_url": "http://127.0.0.1:1/v1"}}
@@ -181,3 +183,15 @@ def test_the_environment_names_models_as_well(tmp_path: Path) -> None:
     }
     catalogue = open_catalogue(load_settings({"data_dir": tmp_path}, environ=environ))
     assert [target.name for target in catalogue.find("fast").targets] == ["openai/gpt", "roost"]
+
+
+def test_doctor_names_an_agent_whose_model_is_not_there_and_makes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    settings = load_settings(
+        {"data_dir": folder, "models": {"a": {"targets": ["roost"]}}}, environ={}
+    )
+    lost = AgentRegistry.of(Agent("guide", "Lead.", model="fast"), Agent("other", "Help."))
+    (finding,) = agent_findings(settings, lost)
+    assert (finding.level, "'guide'" in finding.detail) == ("broken", True)
+    assert agent_findings(settings, AgentRegistry.of(Agent("guide", "Lead.", model="a"))) == []
+    assert not folder.exists()
