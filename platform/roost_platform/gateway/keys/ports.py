@@ -46,7 +46,8 @@ class Reservation:
 class Spent:
     """What a call has used, and what became of it. ttft_ms: until the first byte, None for none.
 
-    tries: each target that was asked, with the code of its error.
+    tries: each target that was asked, with the code of its error. saved_tokens: of the prompt, by
+    compressing it.
     """
 
     call_id: str
@@ -58,6 +59,7 @@ class Spent:
     cached_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    saved_tokens: int = 0
     cost_microusd: int = 0
     ttft_ms: float | None = None
     duration_ms: float = 0.0

@@ -19,7 +19,7 @@ from roost_platform.console.rendering import number
 from roost_platform.db.base.long_reads import read_long
 from roost_platform.identity.roles import Role
 from roost_platform.views.gateway.money import dollars, exact_dollars
-from roost_platform.views.gateway.usage import (
+from roost_platform.views.gateway.usage_table import (
     DAYS,
     DIMENSIONS,
     OUTCOMES,
