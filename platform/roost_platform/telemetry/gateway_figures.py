@@ -13,7 +13,6 @@ from roost_platform.gateway.observing.facts import (
     CallEnded,
     Fact,
     LiveFigures,
-    PromptCompressed,
     RequestRefused,
 )
 
@@ -107,6 +106,7 @@ class GatewayFigures:
         self._prompt.labels(*labels).inc(spent.input_tokens)
         self._output.labels(*labels).inc(spent.output_tokens)
         self._cached.labels(*labels).inc(spent.cached_tokens)
+        self._saved.labels(model).inc(spent.saved_tokens)
         self._cost.labels(model, target).inc(spent.cost_microusd / 1e6)
         asked = [(name, code) for name, code in spent.tries if code not in PASSED_OVER]
         for name, code in asked:
@@ -117,10 +117,6 @@ class GatewayFigures:
     @take.register
     def _(self, fact: RequestRefused) -> None:
         self._refused.labels(self._labels.code(fact.code)).inc()
-
-    @take.register
-    def _(self, fact: PromptCompressed) -> None:
-        self._saved.labels(self._labels.model(fact.model)).inc(max(0, fact.saved_tokens))
 
 
 class _LiveCollector(Collector):

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,10 +17,11 @@ from starlette.routing import Route
 from roost_inference.http.listener import listening
 from roost_platform.db import models
 from roost_platform.gateway.config import ModelConfig
+from roost_platform.gateway.keys.ports import Spent
 from roost_platform.gateway.observing import facts
 from roost_platform.processes.web import live_of
 from roost_platform.settings.config import Settings, load_settings
-from roost_platform.telemetry.gateway_figures import CODES_MAX, OTHER, Labels
+from roost_platform.telemetry.gateway_figures import CODES_MAX, OTHER, GatewayFigures, Labels
 from roost_platform.telemetry.measuring import measured
 from roost_platform.testing import free_port
 from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
@@ -135,6 +137,16 @@ async def test_a_scrape_shows_what_the_usage_rows_hold(server: GatewayServer) ->
     assert "made-up" not in text and SECRET not in text and "poor" not in text
     assert not facts._listeners
     assert Families.parse(text)
+
+
+async def test_tokens_that_compression_saved_are_counted_by_model() -> None:
+    registry = CollectorRegistry()
+    models_of = {"fast": ModelConfig.model_validate({"targets": ["openai/gpt-5"]})}
+    figures = GatewayFigures(registry, models_of, None)
+    for saved in (1000, 234):
+        spent = Spent(f"call-{saved}", "ok", 200, target="openai/gpt-5", saved_tokens=saved)
+        figures.take(facts.CallEnded("chat", "fast", spent, 1.0))
+    assert registry.get_sample_value("roost_gateway_saved_tokens_total", {"model": "fast"}) == 1234
 
 
 async def test_codes_and_targets_that_providers_make_up_become_one_label() -> None:

@@ -35,14 +35,6 @@ class RequestRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptCompressed:
-    """Parts of a prompt were replaced by stubs, which saved about so many tokens."""
-
-    model: str
-    saved_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class LiveFigures:
     """running: calls that each provider answers now. waiting: calls that were taken in and that no
     provider answers yet. cooling_s: how long each target of the settings is still passed over, 0
@@ -55,7 +47,7 @@ class LiveFigures:
     cooldowns: Mapping[str, int]
 
 
-Fact = CallEnded | RequestRefused | PromptCompressed
+Fact = CallEnded | RequestRefused
 Listener = Callable[[Fact], None]
 
 _listeners: list[Listener] = []

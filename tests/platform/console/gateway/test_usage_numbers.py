@@ -13,7 +13,7 @@ import pytest
 from roost_platform.db import models
 from roost_platform.testing.console.gateway import call_rows, key_rows
 from roost_platform.testing.console.reader import Reader
-from roost_platform.views.gateway.usage_page import NOBODY, ROWS_MAX
+from roost_platform.views.gateway.usage_table import NOBODY, ROWS_MAX
 
 DAY_S = 86_400
 VALUES: dict[str, Callable[[models.GatewayCall], str]] = {

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -15,9 +16,10 @@ from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import ConsoleRoute, Page
 from roost_platform.console.pages.overview import Tile, milliseconds
 from roost_platform.console.rendering import number
+from roost_platform.db.base.long_reads import read_long
 from roost_platform.identity.roles import Role
 from roost_platform.views.gateway.money import dollars, exact_dollars
-from roost_platform.views.gateway.usage_page import (
+from roost_platform.views.gateway.usage_table import (
     DAYS,
     DIMENSIONS,
     OUTCOMES,
@@ -27,7 +29,7 @@ from roost_platform.views.gateway.usage_page import (
     usage,
 )
 
-LOOK_S = 10.0  # sums over many rows
+LOOK_S = 30.0  # it sums over many rows
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 COLUMNS = (
     *("calls", "ok", "cancelled", "failed", "refused", "lost", "running"),
@@ -97,8 +99,8 @@ def query_of(by: str, chosen: UsageFilter, change: Mapping[str, str] | None = No
 async def load(visit: Visit) -> UsageContext:
     """The sums of the address's filter."""
     by, chosen = filter_of(visit)
-    async with visit.deps.stores.database.read() as session:
-        found = await usage(session, by, chosen, visit.now)
+    reading = partial(usage, by=by, chosen=chosen, now=visit.now)
+    found = await read_long(visit.deps.stores.database, reading)
     most = max((_tokens(row) for row in found.rows), default=0)
     rows = tuple(
         ShownRow(row, _narrowing(by, chosen, row), _tokens(row) / most if most else 0.0)

@@ -12,12 +12,10 @@ from sqlalchemy import (
     and_,
     case,
     func,
-    literal,
     select,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from roost_platform.db import models
@@ -37,7 +35,12 @@ COLUMNS: Final[Mapping[str, InstrumentedAttribute[str]]] = {
     "key": C.key_id,
     "person": C.person,
 }
-P50, P95 = 50, 95
+SUMMED: Final = (
+    *("calls", *OUTCOMES),
+    *("input_tokens", "cached_tokens", "output_tokens", "cost_microusd"),
+)
+PERCENTS: Final = (50, 95)
+Ranks = tuple[float | None, float | None]
 
 
 class epoch_day(FunctionElement[int]):
@@ -118,27 +121,26 @@ class Usage:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-async def usage(session: AsyncSession, by: str, chosen: UsageFilter, now: float) -> Usage:
+def usage(session: Session, by: str, chosen: UsageFilter, now: float) -> Usage:
     """The calls that fit the filter, by one of DIMENSIONS: days from the newest, the others from
-    those with the most tokens.
+    those with the most tokens. It reads every call of these days: see read_long.
     """
-    fits = _conditions(chosen, now)
-    value = _dimension(by)
-    count = await session.scalar(select(func.count(value.distinct())).where(*fits)) or 0
-    tokens = func.sum(C.input_tokens + C.output_tokens)
-    order = (value.desc(),) if by == "day" else (tokens.desc(), value)
-    grouped = _sums(value).where(*fits).group_by(value).order_by(*order).limit(ROWS_MAX)
-    rows = (await session.execute(grouped)).all()
-    (whole,) = (await session.execute(_sums(literal("all")).where(*fits))).all()
-    ranks = await _ranks(session, value, fits)
-    of_all = await _ranks(session, literal("all"), fits)
-    names = await _names(session, by, [str(row.value) for row in rows])
+    fits, value = _conditions(chosen, now), _dimension(by)
+    sums = _sums(value).where(*fits).group_by(value).subquery()
+    tokens = sums.c.input_tokens + sums.c.output_tokens
+    order = (sums.c.value.desc(),) if by == "day" else (tokens.desc(), sums.c.value)
+    of_all = (func.sum(sums.c[name]).over().label(f"all_{name}") for name in SUMMED)
+    counted = func.count().over().label("values")
+    rows = session.execute(select(sums, counted, *of_all).order_by(*order).limit(ROWS_MAX)).all()
+    ranks, overall = _ranks(session, value, fits)
+    names = _names(session, by, [str(row.value) for row in rows])
     if chosen.key and chosen.key != NOBODY:
-        names = {**names, **await _names(session, "key", [chosen.key])}
+        names = {**names, **_names(session, "key", [chosen.key])}
+    totals = {name: int(getattr(rows[0], f"all_{name}")) if rows else 0 for name in SUMMED}
     return Usage(
         rows=tuple(_row(by, row, ranks, names) for row in rows),
-        totals=_row("", whole, of_all, {}),
-        count=count,
+        totals=UsageRow("all", "All", **totals, ttft_p50_ms=overall[0], ttft_p95_ms=overall[1]),
+        count=rows[0].values if rows else 0,
         names=names,
     )
 
@@ -163,14 +165,14 @@ def _dimension(by: str) -> ColumnElement[Any]:
 
 def _sums(value: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
     def ended(outcome: str) -> ColumnElement[int]:
-        return func.coalesce(func.sum(case((C.outcome == outcome, 1), else_=0)), 0)
+        return func.coalesce(func.sum(case((C.outcome == outcome, C.calls), else_=0)), 0)
 
     def total(column: InstrumentedAttribute[int]) -> ColumnElement[int]:
         return func.coalesce(func.sum(column), 0)
 
     return select(
         value.label("value"),
-        func.count(C.id).label("calls"),
+        func.coalesce(func.sum(C.calls), 0).label("calls"),
         *(ended("" if name == RUNNING else name).label(name) for name in OUTCOMES),
         total(C.input_tokens).label("input_tokens"),
         total(C.cached_tokens).label("cached_tokens"),
@@ -179,40 +181,56 @@ def _sums(value: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
     )
 
 
-async def _ranks(
-    session: AsyncSession, value: ColumnElement[Any], fits: list[ColumnElement[bool]]
-) -> dict[str, tuple[float | None, float | None]]:
-    """The median and the 95th percentile of the times to first byte, by value."""
+def _ranks(
+    session: Session, value: ColumnElement[Any], fits: list[ColumnElement[bool]]
+) -> tuple[dict[str, Ranks], Ranks]:
+    """The median and the 95th percentile of the times to first byte, by value and of all."""
     inner = (
         select(
             value.label("value"),
             C.ttft_ms.label("ttft"),
             func.row_number().over(partition_by=value, order_by=C.ttft_ms).label("rank"),
             func.count().over(partition_by=value).label("count"),
+            func.row_number().over(order_by=C.ttft_ms).label("rank_of_all"),
+            func.count().over().label("count_of_all"),
         )
         .where(*fits, C.ttft_ms.is_not(None))
         .subquery()
     )
-    rank, count = inner.c.rank, inner.c.count
+    columns = inner.c
 
-    def at(percent: int) -> ColumnElement[float | None]:
+    def at(percent: int, rank: ColumnElement[int], count: ColumnElement[int]) -> Any:
         # The value at index floor(percent / 100 * count), counted from 0.
         here = and_((rank - 1) * 100 <= count * percent, count * percent < rank * 100)
-        return func.max(case((here, inner.c.ttft)))
+        return func.max(case((here, columns.ttft)))
 
-    query = select(inner.c.value, at(P50), at(P95)).group_by(inner.c.value)
-    return {str(value): (p50, p95) for value, p50, p95 in (await session.execute(query)).all()}
+    query = select(
+        columns.value,
+        *(at(percent, columns.rank, columns.count) for percent in PERCENTS),
+        *(at(percent, columns.rank_of_all, columns.count_of_all) for percent in PERCENTS),
+    ).group_by(columns.value)
+    found: dict[str, Ranks] = {}
+    overall: Ranks = (None, None)
+    for key, p50, p95, all_p50, all_p95 in session.execute(query).all():
+        found[str(key)] = p50, p95
+        # Only the group that holds the value has it.
+        overall = _either(all_p50, overall[0]), _either(all_p95, overall[1])
+    return found, overall
 
 
-async def _names(session: AsyncSession, by: str, values: list[str]) -> dict[str, str]:
+def _either(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one
+
+
+def _names(session: Session, by: str, values: list[str]) -> dict[str, str]:
     """How keys and people are called, by their ids."""
     if by == "key":
         key = models.GatewayKeyRow
-        found = await session.execute(select(key.id, key.name).where(key.id.in_(values)))
+        found = session.execute(select(key.id, key.name).where(key.id.in_(values)))
     elif by == "person":
         person = models.Identity
         named = select(person.id, person.display_name).where(person.id.in_(values))
-        found = await session.execute(named.where(person.display_name != ""))
+        found = session.execute(named.where(person.display_name != ""))
     else:
         return {}
     return {id: name for id, name in found.all()}
@@ -221,7 +239,7 @@ async def _names(session: AsyncSession, by: str, values: list[str]) -> dict[str,
 def _row(
     by: str,
     row: Any,
-    ranks: Mapping[str, tuple[float | None, float | None]],
+    ranks: Mapping[str, Ranks],
     names: Mapping[str, str],
 ) -> UsageRow:
     value = str(row.value)
@@ -229,12 +247,7 @@ def _row(
     return UsageRow(
         value=_day(int(row.value)) if by == "day" else value or NOBODY,
         label=_day(int(row.value)) if by == "day" else label_of(by, value, names),
-        calls=row.calls,
-        **{name: int(getattr(row, name)) for name in OUTCOMES},
-        input_tokens=int(row.input_tokens),
-        cached_tokens=int(row.cached_tokens),
-        output_tokens=int(row.output_tokens),
-        cost_microusd=int(row.cost_microusd),
+        **{name: int(getattr(row, name)) for name in SUMMED},
         ttft_p50_ms=p50,
         ttft_p95_ms=p95,
     )
