@@ -22,7 +22,8 @@ from roost_platform.gateway.keys.ports import GatewayKey, Outcome, Reservation, 
 
 CALLS: Final = 50
 PROCESSES: Final = 3
-PAUSES_MAX: Final = 6  # turns of the event loop that a call takes
+TURNS_MAX: Final = 12  # of the event loop, before a call begins and between two disturbances
+HELD_TURNS_MAX: Final = 100  # while a call runs
 
 
 @dataclass(slots=True)
@@ -98,7 +99,7 @@ async def _call(process: _Process, key: GatewayKey, chance: random.Random, seen:
     seen.admitted += 1
     used, outcome = chance.randrange(most + 1), "ok"
     try:
-        await _pause(chance)
+        await _pause(chance, HELD_TURNS_MAX)
     except asyncio.CancelledError:
         used, outcome = used // 2, "cancelled"
         raise
@@ -166,8 +167,8 @@ class _Clock:
         return self.now
 
 
-async def _pause(chance: random.Random) -> None:
-    for _ in range(chance.randrange(PAUSES_MAX)):
+async def _pause(chance: random.Random, most: int = TURNS_MAX) -> None:
+    for _ in range(chance.randrange(most)):
         await asyncio.sleep(0)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import event, text
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -231,10 +231,10 @@ class Database:
                 await session.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
 
     @asynccontextmanager
-    async def quiet_connection(self) -> AsyncIterator[AsyncConnection]:
-        """A bare connection for writes that are no news; see plain.py."""
-        async with self._turn, self._quiet_writer.connect() as connection:
-            yield connection
+    async def quiet_turn(self) -> AsyncIterator[Engine]:
+        """The engine of writes that are no news, in this writer's turn; see plain.py."""
+        async with self._turn:
+            yield self._quiet_writer.sync_engine
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
