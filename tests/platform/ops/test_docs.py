@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from typer.main import get_command
 
 from roost_platform.cli.main import app
@@ -18,7 +19,10 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 FOLDERS = ("platform", "channels", "workflows", "inference", "migrations", "tests", "docs")
-MEMBERS = {"ROOST_PROVIDERS": ProviderConfig, "ROOST_MODELS": ModelConfig}
+MEMBERS: dict[str, type[BaseModel]] = {
+    "ROOST_PROVIDERS": ProviderConfig,
+    "ROOST_MODELS": ModelConfig,
+}
 NOT_OURS = {"my_agents.py"}
 NOT_SETTINGS = {"ROOST_CONFIG", "ROOST_URL", "ROOST_API_TOKEN", "ROOST_TEST_PG_URL"}
 
