@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from roost_inference.benchmarking import report
@@ -44,7 +45,7 @@ def part(*arguments: str) -> Iterator[dict[str, str]]:
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
-            yield json.loads(process.stdout.readline())
+            yield {**json.loads(process.stdout.readline()), "pid": str(process.pid)}
         finally:
             process.stdin.close()
             try:
@@ -87,7 +88,7 @@ def litellm(folder: Path, upstream: str) -> Iterator[dict[str, str]]:
                 assert process.poll() is None, (folder / "litellm.log").read_text()
                 assert time.monotonic() < deadline, "LiteLLM does not start"
                 time.sleep(0.5)
-            yield {"url": url, "key": "sk-bench", "model": "fast"}
+            yield {"url": url, "key": "sk-bench", "model": "fast", "pid": str(process.pid)}
         finally:
             process.terminate()
             process.wait(30)
@@ -117,10 +118,24 @@ def record() -> Iterator[report.BenchmarkRun]:
 
 
 def measure(targets: Targets, **plan: int) -> Any:
-    """Run the clients as a process of their own."""
+    """Run the clients as a process of their own. cpu_ms: what a call took of each processor."""
     text = json.dumps({"targets": dict(targets), **plan})
     command = [sys.executable, str(FOLDER / "gateway_parts.py"), "clients", text]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    before = {name: processor_s(target) for name, target in targets.items()}
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    calls = (plan["rounds"] + 1) * plan["clients"] * plan["each"]
+    found["cpu_ms"] = {
+        name: 1000 * (processor_s(target) - before[name]) / calls
+        for name, target in targets.items()
+    }
+    return found
+
+
+def processor_s(target: Mapping[str, str]) -> float:
+    """Seconds of the processor that the target's processes have used."""
+    process = psutil.Process(int(target["pid"]))
+    every = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(times.user + times.system for times in every)
 
 
 @pytest.mark.parametrize("clients", [1, CLIENTS])
@@ -129,9 +144,17 @@ def test_measure_gateway_first_byte(
 ) -> None:
     """Added time until the first token, at p50 and p99."""
     each = 10 if clients == 1 else 3
-    first = measure(
+    measured = measure(
         targets, clients=clients, each=each, rounds=ROUNDS, tokens=TTFB_TOKENS, pause_ms=0
-    )["first_ms"]
+    )
+    first, cpu_ms = measured["first_ms"], measured["cpu_ms"]
+    record.add(
+        Figure(
+            *("gateway", f"processor time of a call, {clients} clients", cpu_ms["gateway"], "ms"),
+            against="LiteLLM" if "litellm" in cpu_ms else "",
+            other=cpu_ms.get("litellm"),
+        )
+    )
     for percent, goal in ((50, Goal(1.0, 0.5)), (99, Goal(5.0, 2.0))):
         direct = percentile(first["direct"], percent)
         added = percentile(first["gateway"], percent) - direct

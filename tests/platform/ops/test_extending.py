@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
+from roost_platform.processes.models import PROVIDERS
+from roost_platform.testing.gateway import gateway_server
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
@@ -43,6 +46,23 @@ async def test_the_tool_of_the_docs_runs_and_is_found_again_after_a_crash() -> N
     found = await verify(made["order"], "turn:1:call")
     assert found is not None and (found.status, found.text) == ("ok", "2 x Bread")
     assert await verify(made["order"], "turn:2:call") is None
+
+
+async def test_the_provider_of_the_docs_answers_every_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROVIDERS, "openai", example("Add a provider's wire")["EchoProvider"])
+    ask = {
+        "model": "fast",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "good morning"}],
+    }
+    async with gateway_server(tmp_path) as gateway:
+        chat = (await gateway.post("/v1/chat/completions", ask)).json()
+        message = (await gateway.post("/v1/messages", ask)).json()
+    assert chat["choices"][0]["message"]["content"] == "good morning"
+    assert message["content"][0]["text"] == "good morning"
+    assert message["usage"]["output_tokens"] == 2
 
 
 async def test_the_migration_of_the_docs_carries_old_rows_over(empty_database_url: str) -> None:
