@@ -15,11 +15,13 @@ from roost_platform.gateway.compression.retrieval import Retrieval, tool_name
 from roost_platform.gateway.compression.rounds import Round, add_round, first_request, next_request
 from roost_platform.gateway.compression.sent_rows import SentRows
 from roost_platform.gateway.events import Event, Usage
+from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey
 from roost_platform.gateway.keys.prices import BYTES_PER_TOKEN, estimated_tokens
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import RoutedModel
 from roost_platform.gateway.routing.router import CallTrace, Router
+from roost_platform.gateway.sizes import PromptSize
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Compression:
         return (
             (key.compress or model.config.compress)
             and request.n == 1
+            and not request.more_bodies
             and bool(request.messages)
             and body.get("tool_choice") in RETRIEVING_CHOICES
             and not body.get("functions")
@@ -101,6 +104,7 @@ class Compression:
             log.warning("a compressed prompt was refused: %s", error.code)
             again = Plan(request.messages, {}, request.prompt_bytes)
         trace.saved_tokens, trace.prompt_bytes = 0, request.prompt_bytes
+        trace.size = prompt_size(request)
         async with contextlib.aclosing(self._answer(request, again, key, trace, hints)) as batches:
             async for batch in batches:
                 yield batch
@@ -155,6 +159,7 @@ class Compression:
         asked = first_request(request, planned, name)
         trace.saved_tokens = estimated_tokens(max(0, request.prompt_bytes - asked.prompt_bytes))
         trace.prompt_bytes = asked.prompt_bytes
+        trace.size = PromptSize()  # nothing is learnt of a prompt that was read in several rounds
         retrieval = Retrieval(key.id, planned.originals, self.originals)
         answered = Round(name)
         for left in range(ROUNDS_MAX, -1, -1):
