@@ -56,7 +56,6 @@ class Compression:
             and not request.more_bodies
             and bool(request.messages)
             and body.get("tool_choice") in RETRIEVING_CHOICES
-            and not body.get("functions")
         )
 
     def held(self, request: ModelRequest, model: RoutedModel, key: GatewayKey) -> ModelRequest:
@@ -176,7 +175,9 @@ class Compression:
                 break
             is_last = left == 1 or self._is_spent(request, asked, used, key, asks=2)
             answers = await retrieval.answer(answered.retrieves, is_last=is_last)
-            asked = next_request(asked, answered, answers, used.output_tokens)
+            bound = request.max_tokens
+            rest = None if bound is None else max(1, bound - used.output_tokens)
+            asked = next_request(asked, answered, answers, rest)
             answered = Round(name, is_first=False, follows=answered.text or answered.follows)
         yield answered.ending(trace.usage or Usage())
 
