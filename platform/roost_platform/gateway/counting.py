@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from functools import partial
 from typing import Final, Protocol, runtime_checkable
 
 from roost_inference.errors import EngineError
 from roost_platform.gateway.errors import ModelNotAllowed
 from roost_platform.gateway.exchange import Exchange
 from roost_platform.gateway.families.messages.reading import read_messages
+from roost_platform.gateway.guards.bodies import work_on
 from roost_platform.gateway.keys.prices import estimated_tokens
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import RoutedModel
@@ -38,15 +40,16 @@ class TokenCounting:
     async def answer(self, exchange: Exchange) -> None:
         """Serve one request."""
         serving = self._serving
-        key = await serving.keys.find(exchange.secret)
-        body = await exchange.json(serving.config.max_body_bytes)
-        request = read_messages(body, exchange.headers, is_count=True)
-        if not key.may_use(request.model):
-            raise ModelNotAllowed(f"This key may not use the model {request.model!r}")
-        model = serving.router.catalogue.find(request.model)
-        async with exchange.until_gone():
-            tokens = await counted(request, model)
-        await exchange.answer({"input_tokens": tokens})
+        async with serving.opened(exchange) as (key, body):
+            read = partial(read_messages, is_count=True)
+            request = await work_on(exchange.body_bytes, read, body, exchange.headers)
+            catalogue = serving.router.catalogue
+            if not key.may_use(catalogue.named(request.model)):
+                raise ModelNotAllowed(f"This key may not use the model {request.model[:200]!r}")
+            model = await catalogue.resolve(request.model)
+            async with exchange.until_gone():
+                tokens = await counted(request, model)
+            await exchange.answer({"input_tokens": tokens})
 
 
 async def counted(request: ModelRequest, model: RoutedModel) -> int:

@@ -16,7 +16,7 @@ from roost_platform.gateway.events import Event
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.guards.admission import Admission
-from roost_platform.gateway.guards.bodies import HEAVY_BYTES
+from roost_platform.gateway.guards.bodies import work_on
 from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
 from roost_platform.gateway.keys.prices import Prices, unpriced
@@ -49,10 +49,7 @@ class Serving:
     async def generate(self, exchange: Exchange, family: GenerationFamily) -> None:
         """Serve one request of this family."""
         async with self.opened(exchange) as (key, body):
-            if exchange.body_bytes > HEAVY_BYTES:
-                request = await asyncio.to_thread(family.read, body, exchange.headers)
-            else:
-                request = family.read(body, exchange.headers)
+            request = await work_on(exchange.body_bytes, family.read, body, exchange.headers)
             await self.call(exchange, family, body, request, key)
 
     @contextlib.asynccontextmanager

@@ -15,11 +15,13 @@ from roost_platform.gateway.compression.retrieval import Retrieval, tool_name
 from roost_platform.gateway.compression.rounds import Round, add_round, first_request, next_request
 from roost_platform.gateway.compression.sent_rows import SentRows
 from roost_platform.gateway.events import Event, Usage
+from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey
 from roost_platform.gateway.keys.prices import BYTES_PER_TOKEN, estimated_tokens
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import RoutedModel
 from roost_platform.gateway.routing.router import CallTrace, Router
+from roost_platform.gateway.sizes import PromptSize
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +53,9 @@ class Compression:
         return (
             (key.compress or model.config.compress)
             and request.n == 1
+            and not request.more_bodies
             and bool(request.messages)
             and body.get("tool_choice") in RETRIEVING_CHOICES
-            and not body.get("functions")
         )
 
     def held(self, request: ModelRequest, model: RoutedModel, key: GatewayKey) -> ModelRequest:
@@ -101,6 +103,7 @@ class Compression:
             log.warning("a compressed prompt was refused: %s", error.code)
             again = Plan(request.messages, {}, request.prompt_bytes)
         trace.saved_tokens, trace.prompt_bytes = 0, request.prompt_bytes
+        trace.size = prompt_size(request)
         async with contextlib.aclosing(self._answer(request, again, key, trace, hints)) as batches:
             async for batch in batches:
                 yield batch
@@ -155,8 +158,10 @@ class Compression:
         asked = first_request(request, planned, name)
         trace.saved_tokens = estimated_tokens(max(0, request.prompt_bytes - asked.prompt_bytes))
         trace.prompt_bytes = asked.prompt_bytes
+        trace.size = PromptSize()  # nothing is learnt of a prompt that was read in several rounds
         retrieval = Retrieval(key.id, planned.originals, self.originals)
         answered = Round(name)
+        read_bytes = 0
         for left in range(ROUNDS_MAX, -1, -1):
             step = CallTrace(prompt_bytes=asked.prompt_bytes)
             try:
@@ -166,27 +171,31 @@ class Compression:
                             yield shown
             finally:
                 add_round(trace, step)
-            used = trace.usage or Usage()
-            if left == 0 or not answered.retrieves or self._is_spent(request, asked, used, key):
+            used, bound = trace.usage or Usage(), request.max_tokens
+            rest = None if bound is None else bound - used.output_tokens
+            if left == 0 or not answered.retrieves or (rest is not None and rest <= 0):
                 break
-            is_last = left == 1 or self._is_spent(request, asked, used, key, asks=2)
+            read_bytes += asked.prompt_bytes
+            further = asked.prompt_bytes if key.has_budget else 0
+            if further and _is_spent(request, used, read_bytes, further):
+                break
+            is_last = left == 1 or bool(
+                further and _is_spent(request, used, read_bytes, 2 * further)
+            )
             answers = await retrieval.answer(answered.retrieves, is_last=is_last)
-            asked = next_request(asked, answered, answers, used.output_tokens)
+            asked = next_request(asked, answered, answers, rest)
             answered = Round(name, is_first=False, follows=answered.text or answered.follows)
         yield answered.ending(trace.usage or Usage())
 
-    def _is_spent(
-        self,
-        request: ModelRequest,
-        asked: ModelRequest,
-        used: Usage,
-        key: GatewayKey,
-        asks: int = 1,
-    ) -> bool:
-        """Whether so many further readings of the prompt would pass what a budget holds for it."""
-        held = estimated_tokens(request.prompt_bytes) * HELD_PROMPTS
-        further = estimated_tokens(asked.prompt_bytes) * asks
-        return key.has_budget and used.input_tokens + further > held
+
+def _is_spent(request: ModelRequest, used: Usage, read_bytes: int, further_bytes: int) -> bool:
+    """Whether reading so much more would pass what a budget holds for the prompt.
+
+    Where a target is known to have few tokens for its bytes, less is held than by the estimate.
+    """
+    held_bytes = request.prompt_bytes * HELD_PROMPTS
+    tokens = used.input_tokens + estimated_tokens(further_bytes)
+    return read_bytes + further_bytes > held_bytes or tokens > estimated_tokens(held_bytes)
 
 
 def _is_too_long(prompt_bytes: int, request: ModelRequest, model: RoutedModel) -> bool:

@@ -103,9 +103,9 @@ def first_request(request: ModelRequest, plan: Plan, tool_name: str) -> ModelReq
 
 
 def next_request(
-    asked: ModelRequest, done: Round, answers: Sequence[str], output_tokens: int
+    asked: ModelRequest, done: Round, answers: Sequence[str], left: int | None
 ) -> ModelRequest:
-    """The request with what was retrieved. output_tokens: of all rounds, which count together."""
+    """The request with what was retrieved. left: tokens of output, which all rounds share."""
     calls = [
         {
             "id": call.id or f"call_{number}",
@@ -121,10 +121,10 @@ def next_request(
         for call, answer in zip(calls, answers, strict=True)
     ]
     body = {**asked.body, "messages": [*asked.messages, *rows]}
-    if asked.max_tokens is not None:
-        left = max(1, asked.max_tokens - output_tokens)
+    if left is not None:
         body |= {name: left for name in BOUNDS if name in asked.body}
-    return replace(asked, body=body, prompt_bytes=asked.prompt_bytes + text_bytes(rows))
+    size = asked.prompt_bytes + text_bytes(rows)
+    return replace(asked, body=body, prompt_bytes=size, max_tokens=left)
 
 
 def add_round(trace: CallTrace, step: CallTrace) -> None:

@@ -6,7 +6,8 @@ makes that call long, many small values, is counted before it.
 
 import asyncio
 import math
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar
 
 import pydantic_core
 
@@ -18,12 +19,19 @@ JSON_VALUES_MAX: Final = 120_000
 HEAVY_BYTES: Final = 128 * 1024  # bodies above it are read in a thread
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
+T = TypeVar("T")
+
+
+async def work_on(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """What this work on a body of so many bytes gives. It is done in a thread for a large body."""
+    if size > HEAVY_BYTES:
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)
+
 
 async def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object of this body. Raises InvalidRequest, which says what is wrong."""
-    if len(body) > HEAVY_BYTES:
-        return await asyncio.to_thread(parse_object, body)
-    return parse_object(body)
+    return await work_on(len(body), parse_object, body)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

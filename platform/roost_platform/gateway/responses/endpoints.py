@@ -16,6 +16,7 @@ from roost_platform.gateway.families.responses.items import input_items
 from roost_platform.gateway.families.responses.reading import read_response
 from roost_platform.gateway.families.responses.resource import failure
 from roost_platform.gateway.families.responses.store import ResponseStore, StoredResponse
+from roost_platform.gateway.guards.bodies import work_on
 from roost_platform.gateway.keys.ports import GatewayKey
 from roost_platform.gateway.keys.prices import estimated_tokens
 from roost_platform.gateway.responses.background import BackgroundRuns
@@ -49,7 +50,7 @@ class Responses:
         """POST /v1/responses."""
         async with self._serving.opened(exchange) as (key, body):
             call = await self._call(exchange, body, key)
-            request = call.read(body, exchange.headers)
+            request = await work_on(exchange.body_bytes, call.read, body, exchange.headers)
             if call.asked.background:
 
                 async def serve(detached: Exchange) -> None:
@@ -70,7 +71,8 @@ class Responses:
             call = await self._call(
                 exchange, {**body, "model": body.get("model") or "any", "store": False}, key
             )
-            tokens = estimated_tokens(call.read(body, exchange.headers).prompt_bytes)
+            request = await work_on(exchange.body_bytes, call.read, body, exchange.headers)
+            tokens = estimated_tokens(request.prompt_bytes)
             await exchange.answer({"object": "response.input_tokens", "input_tokens": tokens})
 
     async def compact(self, exchange: Exchange) -> None:
@@ -78,7 +80,7 @@ class Responses:
         async with self._serving.opened(exchange) as (key, body):
             call = await self._call(exchange, {**body, "store": False, "background": False}, key)
             family = CompactCall(call)
-            request = family.read(body, exchange.headers)
+            request = await work_on(exchange.body_bytes, family.read, body, exchange.headers)
             await self._serving.call(exchange, family, body, request, key)
 
     async def retrieve(self, exchange: Exchange) -> None:
@@ -134,8 +136,9 @@ class Responses:
         self, exchange: Exchange, body: Mapping[str, Any], key: GatewayKey
     ) -> ResponseCall:
         """The call that this body asks for, with the history that it names."""
-        asked = read_response(body, self._serving.config.default_model)
-        items = input_items(asked.input, response_id(exchange.call_id))
+        size = exchange.body_bytes
+        asked = await work_on(size, read_response, body, self._serving.config.default_model)
+        items = await work_on(size, input_items, asked.input, response_id(exchange.call_id))
         before = await self._history.before(key.id, asked.previous_id)
         return ResponseCall(
             asked,

@@ -37,7 +37,7 @@ def conversation() -> list[Row]:
         {"id": name, "type": "function", "function": {"name": "read", "arguments": "{}"}}
         for name in NEEDLES
     ]
-    rows.append({"role": "assistant", "content": None, "tool_calls": functions})
+    rows.append({"role": "assistant", "tool_calls": functions})
     for name, needle in NEEDLES.items():
         filler = "\n".join(f"{name} line {number} of no interest" for number in range(200))
         rows.append({"role": "tool", "tool_call_id": name, "content": f"{filler}\n{needle}\n"})

@@ -86,6 +86,18 @@ async def test_it_is_off_unless_the_model_or_the_key_has_it_on(gateway: GatewayS
     assert [row.saved_tokens > 0 for row in await rows_of(gateway)].count(True) == 1
 
 
+async def test_prompts_with_functions_of_the_older_api_are_compressed_as_well(
+    gateway: GatewayServer,
+) -> None:
+    retrieves_all(gateway)
+    response = await gateway.post(CHAT, request(functions=[TOOL["function"]]))
+    first, _ = gateway.engine.requests
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["f", "retrieve"]
+    message = response.json()["choices"][0]["message"]
+    assert message["content"] == "Found " + ", ".join(NEEDLES.values())
+    assert "function_call" not in message
+
+
 async def test_a_short_prompt_is_not_touched(gateway: GatewayServer) -> None:
     short = [{"role": "user", "content": "say Hello there"}]
     await gateway.post(CHAT, request(messages=short))
@@ -97,9 +109,8 @@ async def test_a_short_prompt_is_not_touched(gateway: GatewayServer) -> None:
     "fields",
     [
         {"n": 2},
-        {"tool_choice": "none"},
+        {"tool_choice": "none", "tools": [TOOL]},
         {"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": [TOOL]},
-        {"functions": [{"name": "f", "parameters": {}}]},
     ],
 )
 async def test_where_the_model_can_not_retrieve_nothing_is_left_out(

@@ -12,6 +12,7 @@ from roost_inference.errors import PromptTooLong
 from roost_inference.testing.scripts import Call, Fail, Hang, Say, text_of
 from roost_platform.gateway.compression import compression
 from roost_platform.gateway.compression.sent_rows import WARM_S
+from roost_platform.gateway.keys.estimates import PromptEstimates
 from roost_platform.testing.providers.gateway import GatewayServer
 from roost_platform.testing.providers.long_prompts import (
     NEEDLES,
@@ -95,11 +96,10 @@ async def test_what_a_client_leaves_in_the_second_round_is_billed_for_both(
             if "word" in line:
                 break
     async with asyncio.timeout(20):
-        while not (rows := await rows_of(gateway)) or not rows[0].outcome:
+        while not (rows := await rows_of(gateway)) or not rows[0].outcome or gateway.engine.running:
             await asyncio.sleep(0.05)
     assert rows[0].outcome == "cancelled"
     first, second = gateway.engine.requests
-    assert gateway.engine.running == 0
     words = sum(len(text_of(message).split()) for message in first["messages"])
     assert rows[0].input_tokens > words + len(json.dumps(second["messages"])) // 6
 
@@ -172,9 +172,51 @@ async def test_a_budget_holds_for_two_readings_and_no_more_are_made(gateway: Gat
 
 
 async def test_two_rounds_share_the_bound_of_the_answer(gateway: GatewayServer) -> None:
-    retrieves_all(gateway, text="one two three")
+    def script(body: Mapping[str, Any]) -> Sequence[Any]:
+        if len(results(body)) == 2:
+            return [Say("Found.")]
+        reference = stubs(body)[len(results(body))]
+        return [Say("one two three"), Call("retrieve", json.dumps({"reference": reference}))]
+
+    answer_by(gateway, script)
     response = await gateway.post(CHAT, request(max_tokens=50))
     assert response.status_code == 200
-    first, second = gateway.engine.requests
-    assert first["max_tokens"] == 50
-    assert second["max_tokens"] < 50
+    first, second, third = (body["max_tokens"] for body in gateway.engine.requests)
+    assert first == 50
+    assert first - second == second - third >= 3
+
+
+async def test_nothing_is_learnt_of_prompts_that_were_read_in_rounds(
+    gateway: GatewayServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[int] = []
+    monkeypatch.setattr(
+        PromptEstimates, "learn", lambda self, target, size, tokens: learnt.append(tokens)
+    )
+    retrieves_all(gateway)
+    assert (await gateway.post(CHAT, request())).status_code == 200
+    assert learnt == []
+    assert (await gateway.post(CHAT, request(model="plain"))).status_code == 200
+    assert len(learnt) == 1
+
+
+async def test_a_budget_holds_for_a_target_that_has_few_tokens_for_its_bytes(
+    gateway: GatewayServer,
+) -> None:
+    _, secret = await gateway.new_key("tight", budget_tokens=30_000)
+    rows = conversation()
+    rows[-1] = {"role": "user", "content": "unquestionably " * 2000}
+    # The scripted engine has a token for each word, so fewer are held from now on.
+    await gateway.post(CHAT, request(messages=rows, model="plain", max_tokens=50), secret)
+
+    def script(body: Mapping[str, Any]) -> Sequence[Any]:
+        return [
+            Call("retrieve", json.dumps({"reference": stubs(body)[0], "start": len(results(body))}))
+        ]
+
+    answer_by(gateway, script)
+    response = await gateway.post(CHAT, request(messages=rows, max_tokens=50), secret)
+    assert response.status_code == 200, response.text
+    assert len(gateway.engine.requests) > 2
+    for row in await rows_of(gateway):
+        assert row.input_tokens + row.output_tokens <= row.held_tokens

@@ -36,6 +36,7 @@ async def claude() -> AsyncIterator[ScriptedAnthropic]:
 @pytest.fixture
 async def gateway(tmp_path: Path, claude: ScriptedAnthropic) -> AsyncIterator[GatewayServer]:
     settings: dict[str, Any] = {
+        "gateway": {"retries": 0},
         "providers": {"far": {"base_url": claude.base_url, "api_key": KEY, "wire": "anthropic"}},
         "models": {
             "claude": {"targets": [f"far/{MODEL}"]},

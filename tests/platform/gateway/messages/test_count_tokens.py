@@ -74,3 +74,23 @@ async def test_a_count_is_no_call_and_needs_a_key(gateway: GatewayServer) -> Non
     assert response.json()["error"]["type"] == "authentication_error"
     assert (await gateway.post("/v1/messages/count_tokens", body)).status_code == 200
     assert gateway.engine.requests == []
+
+
+async def test_a_count_holds_a_place_and_its_bytes_like_a_call(gateway: GatewayServer) -> None:
+    admission = gateway.app.serving.admission
+    admission.calls_max = 0
+    body = {"model": "fast", "messages": HELLO}
+    for path in ("/v1/messages/count_tokens", "/v1/responses/input_tokens"):
+        response = await gateway.post(path, {**body, "input": "Hello"})
+        assert response.status_code in (429, 503, 529)
+    admission.calls_max = 8
+    assert (await gateway.post("/v1/messages/count_tokens", body)).status_code == 200
+    assert (admission.calls, admission.bytes) == (0, 0)
+
+
+async def test_a_key_of_some_models_counts_for_these_alone(gateway: GatewayServer) -> None:
+    _, secret = await gateway.new_key("some", models=("claude",))
+    for model, status in (("fast", 403), ("claude", 200)):
+        body = {"model": model, "messages": HELLO}
+        response = await gateway.post("/v1/messages/count_tokens", body, secret)
+        assert response.status_code == status

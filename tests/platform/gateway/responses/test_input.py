@@ -135,7 +135,7 @@ async def test_settings_go_to_the_provider_and_come_back(
     }
     response = await ask(gateway, "go", **settings)
     body = provider.requests[-1]
-    assert (body["max_completion_tokens"], body["reasoning_effort"]) == (50, "high")
+    assert (body["max_tokens"], body["reasoning_effort"]) == (50, "high")
     assert (body["logprobs"], body["top_logprobs"]) == (True, 2)
     assert body["response_format"] == {"type": "json_object"} and body["verbosity"] == "low"
     assert not {"metadata", "safety_identifier", "prompt_cache_key", "store"} & set(body)
