@@ -151,6 +151,14 @@ def test_answers_and_pictures_and_kept_prefixes_are_held_for() -> None:
     assert held(models.find("fast"), Prices(), keeps)[1].cost_microusd == 134 + 20
 
 
+def test_an_embedding_of_the_own_engine_is_held_though_it_has_no_answer() -> None:
+    models = catalogue(own={"targets": [f"{BUNDLED}/m"]}, other={"targets": ["a/m"]})
+    nothing = asked(max_tokens=0, n=0)
+    own, _ = held(models.find("own"), Prices(), nothing)
+    other, _ = held(models.find("other"), Prices(), nothing)
+    assert own == other > 100
+
+
 def test_a_request_without_a_bound_gets_the_models_under_a_budget_alone() -> None:
     models = catalogue(
         fast={**priced("a", output=1), "max_output_tokens": 500},
