@@ -197,7 +197,8 @@ async def test_both_clients_list_the_models_that_their_key_may_use(
         assert (kept.type, kept.display_name, kept.max_input_tokens) == ("model", "sized", 2048)
         with pytest.raises(anthropic.NotFoundError) as gone:
             await claude.models.retrieve("nobody")
-        assert gone.value.body is not None and gone.value.request_id is None
+        assert isinstance(gone.value.body, dict)
+        assert gone.value.body["request_id"] == gone.value.request_id
         with pytest.raises(anthropic.AuthenticationError):
             await claude.with_options(api_key="sk-roost-no").models.list()
 
