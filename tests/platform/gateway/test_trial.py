@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from roost_platform.testing.gateway import GatewayServer, gateway_server
 from sqlalchemy import select
 
 from roost_inference.client.engine_client import ChatRequest, Completed, Delta
 from roost_inference.errors import EngineUnavailable
 from roost_platform.db import models
 from roost_platform.db.gateway.keys import GatewayKeys
-from roost_platform.gateway.agents import RoutedModels
+from roost_platform.gateway.agents.recording import recording
+from roost_platform.gateway.agents.routed import RoutedModels
 from roost_platform.gateway.observing import facts
 from roost_platform.gateway.observing.trial import OUTPUT_TOKENS_MAX, QUESTION, Trials
 from roost_platform.testing import free_port
+from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 from roost_platform.views.gateway.models import find_target, model_views
 
 
@@ -103,13 +104,12 @@ async def test_agents_calls_are_told_with_their_agent(server: GatewayServer, fai
     told: list[facts.Fact] = []
     error = EngineUnavailable("It is gone") if fails else None
     client: Any = OneAnswer(error)
-    routed = RoutedModels(
-        {"roost": client}, server.app.serving.router, GatewayKeys(server.database)
-    )
     end = facts.listen(told.append)
     try:
-        async for _ in routed.stream(ChatRequest(messages=[], agent="concierge")):
-            pass
+        async with recording(GatewayKeys(server.database)) as recorder:
+            routed = RoutedModels({"roost": client}, server.app.serving.router, recorder)
+            async for _ in routed.stream(ChatRequest(messages=[], agent="concierge")):
+                pass
     except EngineUnavailable:
         assert fails
     finally:

@@ -110,10 +110,11 @@ class Prices:
 
     def _prompt_tokens(self, target: Target, size: PromptSize) -> int:
         """A provider with OpenAI's wire reads a prompt once for all answers; others once for each,
-        and so does the bundled core.
+        and so does the bundled core. Embeddings have no answers, and are read once as well.
         """
         reads_once = target.provider.wire == "openai" and target.provider.name != BUNDLED
-        return self.estimates.tokens(target.name, size, prompts=1 if reads_once else size.n)
+        prompts = 1 if reads_once else max(size.n, 1)
+        return self.estimates.tokens(target.name, size, prompts=prompts)
 
     def _may_answer(self, model: RoutedModel) -> Iterator[Target]:
         """The targets of the model and of those that stand in for it."""

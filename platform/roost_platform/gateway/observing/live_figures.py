@@ -6,13 +6,11 @@ from roost_platform.gateway.routing.catalogue import Catalogue
 
 def live_figures(catalogue: Catalogue, in_flight: int) -> LiveFigures:
     """The figures now. in_flight: calls that were taken in and have not ended."""
-    running = dict.fromkeys(catalogue.providers, 0)
+    running = catalogue.running()
     cooling_s: dict[str, float] = {}
     cooldowns: dict[str, int] = {}
-    for model in catalogue.models.values():
-        for target in model.targets:
-            running[target.provider.name] += target.health.in_flight
-            cooling_s[target.name] = target.health.cooling_s
-            cooldowns[target.name] = target.health.cooldowns
+    for target, _ in catalogue.targets():
+        cooling_s[target.name] = target.health.cooling_s
+        cooldowns[target.name] = target.health.cooldowns
     waiting = max(0, in_flight - sum(running.values()))
     return LiveFigures(running, waiting, cooling_s, cooldowns)

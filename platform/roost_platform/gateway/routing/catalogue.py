@@ -138,6 +138,18 @@ class Catalogue:
             await self._learn()
             return self.find(name)
 
+    def own_names(self) -> Sequence[str]:
+        """The names, beside aliases, that every client may use: of the default, of the engine."""
+        if BUNDLED not in self.providers:
+            return [DEFAULT] if self.config.default_model and DEFAULT not in self.models else []
+        names = dict.fromkeys((DEFAULT, BUNDLED, self.engine_model))
+        return [name for name in names if name and name not in self.models]
+
+    def running(self) -> Mapping[str, int]:
+        """Calls that each provider answers now, by its name, whatever their model."""
+        running = dict.fromkeys(self.providers, 0)
+        return running | {name: slots.in_flight for name, slots in self._slots.items()}
+
     def targets(self) -> Iterator[tuple[Target, Sequence[str]]]:
         """Every target that an alias has, once, with the names of these aliases."""
         by_name: dict[str, tuple[Target, list[str]]] = {}

@@ -100,7 +100,9 @@ def quiet_serving() -> Serving:
     catalogue.add({name: ModelConfig.model_validate(one) for name, one in MODELS.items()})
     targets = {one.name: one for model in catalogue.models.values() for one in model.targets}
     _fail(targets["hosted/mini"], EngineUnavailable("It can't be reached"))
-    targets["hosted/mini"].health.in_flight = 2
+    for _ in range(2):
+        targets["hosted/mini"].slots.take()
+        targets["hosted/mini"].health.begin()
     _fail(targets["other/gone"], EngineRefused("The key is `not` good"))
     _fail(targets["other/large"], QueueFull("Too many requests", retry_after_s=120.0))
     prices = Prices({"hosted/mini": PriceConfig(input=0.25, cached=0.025, output=2.0)})

@@ -1,6 +1,6 @@
 """The models of the gateway as people see them: their targets, in order, and how these are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from roost_platform.gateway.config import BUNDLED
@@ -105,18 +105,6 @@ def unusable_models(catalogue: Catalogue) -> tuple[str, ...]:
 def without_errors(model: ModelView) -> ModelView:
     """The model for viewers, who don't read what providers say."""
     return replace(model, targets=tuple(replace(one, last_error="") for one in model.targets))
-
-
-def running_calls(catalogue: Catalogue) -> Mapping[str, int]:
-    """Calls that each provider answers now, by its name."""
-    running = dict.fromkeys(catalogue.providers, 0)
-    seen: set[int] = set()
-    for model in shown_models(catalogue):
-        for target in model.targets:
-            if id(target) not in seen:
-                seen.add(id(target))
-                running[target.provider.name] += target.health.in_flight
-    return running
 
 
 def _model_view(catalogue: Catalogue, model: RoutedModel, prices: Prices, now: float) -> ModelView:

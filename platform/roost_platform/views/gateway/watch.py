@@ -14,7 +14,6 @@ from roost_platform.gateway.serving import Serving
 from roost_platform.views.gateway.models import (
     ModelView,
     model_views,
-    running_calls,
     unusable_models,
 )
 
@@ -91,7 +90,7 @@ class GatewayWatch:
         """Every provider, with its last answer; asks them again where that is old."""
         await self._ask()
         catalogue = self.serving.router.catalogue
-        running = running_calls(catalogue)
+        running = catalogue.running()
         views = []
         for name, provider in catalogue.providers.items():
             said = self._answers.get(name)

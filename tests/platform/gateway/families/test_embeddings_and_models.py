@@ -170,11 +170,15 @@ async def test_both_clients_list_the_models_that_their_key_may_use(
     async with client_of(gateway) as client:
         listed = {model.id: model.model_dump() async for model in client.models.list()}
         assert {"fast", "vectors", "sized", "other/m", "other/big/one"} <= set(listed)
+        assert {"default", "roost"} <= set(listed)
         assert listed["roost/scripted"]["owned_by"] == "roost"
         assert listed["other/big/one"]["context_length"] == 4096
         assert listed["sized"]["max_model_len"] == 2048  # of its smallest target
         one = await client.models.retrieve("other/big/one")
         assert (one.id, one.created, one.owned_by) == ("other/big/one", 5, "them")
+        for name in ("default", "roost", "scripted"):  # the last one only the engine knows
+            own = await client.models.retrieve(name)
+            assert (own.id, own.owned_by) == (name, "roost")
         for unknown in ("nobody", "other/nobody", "nowhere/m"):
             with pytest.raises(openai.NotFoundError) as refused:
                 await client.models.retrieve(unknown)
@@ -193,7 +197,8 @@ async def test_both_clients_list_the_models_that_their_key_may_use(
         assert (kept.type, kept.display_name, kept.max_input_tokens) == ("model", "sized", 2048)
         with pytest.raises(anthropic.NotFoundError) as gone:
             await claude.models.retrieve("nobody")
-        assert gone.value.body is not None and gone.value.request_id is None
+        assert isinstance(gone.value.body, dict)
+        assert gone.value.body["request_id"] == gone.value.request_id
         with pytest.raises(anthropic.AuthenticationError):
             await claude.with_options(api_key="sk-roost-no").models.list()
 

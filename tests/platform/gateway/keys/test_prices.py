@@ -126,9 +126,9 @@ def test_a_call_holds_the_dearest_target_that_may_answer_it() -> None:
     models = catalogue(
         fast={
             "targets": [{"provider": "a", "model": "m", "price": {"input": 1, "output": 1}}],
-            "fallbacks": ["dear", "gone"],
+            "fallbacks": ["dear"],
         },
-        dear={**priced("b", input=5, output=5), "fallbacks": ["fast"]},
+        dear={**priced("b", input=5, output=5), "longer": ["fast"]},
     )
     model, request = models.find("fast"), asked(max_tokens=100)
     _, alone = held(model, Prices(), request)
@@ -149,6 +149,14 @@ def test_answers_and_pictures_and_kept_prefixes_are_held_for() -> None:
     body = {"messages": [{"role": "user", "content": [part]}]}
     keeps = ModelRequest("chat", "fast", body, prompt_bytes=400, max_tokens=10)
     assert held(models.find("fast"), Prices(), keeps)[1].cost_microusd == 134 + 20
+
+
+def test_an_embedding_of_the_own_engine_is_held_though_it_has_no_answer() -> None:
+    models = catalogue(own={"targets": [f"{BUNDLED}/m"]}, other={"targets": ["a/m"]})
+    nothing = asked(max_tokens=0, n=0)
+    _, own = held(models.find("own"), Prices(), nothing)
+    _, other = held(models.find("other"), Prices(), nothing)
+    assert own.tokens == other.tokens == 107
 
 
 def test_a_request_without_a_bound_gets_the_models_under_a_budget_alone() -> None:

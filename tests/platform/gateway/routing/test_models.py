@@ -11,6 +11,7 @@ from roost import Agent
 from roost_inference.errors import QueueFull
 from roost_platform.db import models
 from roost_platform.errors import ConfigError
+from roost_platform.gateway.observing.live_figures import live_figures
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.providers.gateway import gateway_server
 from roost_platform.testing.providers.upstream import refused, upstream
@@ -142,6 +143,24 @@ async def test_the_console_sees_how_each_target_is(tmp_path: Path) -> None:
     assert 29 < first.cooling_s <= 30 and first.last_error == "queue_full: slow down"
     assert first.failed_s_ago is not None and first.failed_s_ago < 10
     assert (second.name, second.tries) == ("roost", 0)
+    await catalogue.close()
+
+
+async def test_a_running_call_is_counted_once_whatever_aliases_its_target_has(
+    tmp_path: Path,
+) -> None:
+    given = {
+        "data_dir": tmp_path,
+        "providers": OPENAI,
+        "models": {"a": {"targets": ["openai/x"]}, "b": {"targets": ["openai/x"]}},
+    }
+    catalogue = open_catalogue(load_settings(given, environ={}))
+    for name in ("a", "openai/y"):  # the second one has no alias
+        (target,) = catalogue.find(name).targets
+        assert target.slots.take() and target.health.begin()
+    figures = live_figures(catalogue, in_flight=3)
+    assert (figures.running, figures.waiting) == ({"roost": 0, "openai": 2}, 1)
+    assert figures.cooldowns == {"openai/x": 0}  # names that clients make up are not told
     await catalogue.close()
 
 

@@ -53,7 +53,9 @@ class ModelList:
     _known: dict[str, _Known] = field(default_factory=dict)
 
     async def all(self, key: GatewayKey) -> list[ListedModel]:
-        """The models that this key may use: aliases first, then each provider's own."""
+        """The models that this key may use: aliases first, then the names of the default and of
+        the engine in use, then each provider's own.
+        """
         providers = list(self.catalogue.providers.values())
         listed = dict(
             zip(
@@ -62,21 +64,25 @@ class ModelList:
                 strict=True,
             )
         )
-        models = [self._alias(model, listed) for model in self.catalogue.models.values()]
+        catalogue = self.catalogue
+        models = [
+            self._alias(name, catalogue.find(name), listed)
+            for name in (*catalogue.models, *catalogue.own_names())
+        ]
         for provider, entries in listed.items():
             models += [_direct(provider, id, entry) for id, entry in (entries or {}).items()]
-        return [model for model in models if key.may_use(model.name)]
+        return [model for model in models if key.may_use(catalogue.named(model.name))]
 
     async def one(self, name: str, key: GatewayKey) -> ListedModel:
         """The model of that name. Raises UnknownModel, also where the key may not use it."""
-        if not name or not key.may_use(name):
+        if not name or not key.may_use(self.catalogue.named(name)):
             raise UnknownModel(f"There is no model {name!r}", param="model")
-        found = self.catalogue.find(name)
+        found = await self.catalogue.resolve(name)
         listed = {
             target.provider.name: await self._entries(target.provider) for target in found.targets
         }
-        if name in self.catalogue.models or not found.targets:
-            return self._alias(found, listed)
+        if name in self.catalogue.models or name in self.catalogue.own_names():
+            return self._alias(name, found, listed)
         target = found.targets[0]
         entries = listed[target.provider.name]
         if entries and target.model and target.model not in entries:
@@ -113,7 +119,10 @@ class ModelList:
             known.asking = None
 
     def _alias(
-        self, model: RoutedModel, listed: Mapping[str, Mapping[str, Mapping[str, Any]] | None]
+        self,
+        name: str,
+        model: RoutedModel,
+        listed: Mapping[str, Mapping[str, Mapping[str, Any]] | None],
     ) -> ListedModel:
         """An alias holds as much as the smallest of its targets, where that is known."""
         windows = [
@@ -122,7 +131,7 @@ class ModelList:
             if (window := _window_of(listed.get(target.provider.name) or {}, target.model))
         ]
         context = model.config.context_tokens or (min(windows) if windows else None)
-        return ListedModel(model.name, "roost", context_tokens=context)
+        return ListedModel(name, "roost", context_tokens=context)
 
 
 def _window_of(entries: Mapping[str, Mapping[str, Any]], model: str) -> int | None:
