@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from roost_platform.processes.models import PROVIDERS
-from roost_platform.testing.gateway import gateway_server
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
@@ -18,6 +16,8 @@ from roost.execution.call import verify
 from roost.testing import MemoryNotes, ScriptedModel, call, run_agent
 from roost_platform.db.base import migrate
 from roost_platform.db.base.engine import create_engine, normalise
+from roost_platform.testing.providers.gateway import gateway_server
+from roost_platform.wiring.models import PROVIDERS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
 HEAD = max((Path(__file__).parents[3] / "migrations" / "versions").glob("0*.py")).name[:4]
