@@ -124,7 +124,10 @@ def extract(source: IO[bytes], folder: Path) -> Manifest:
     found: dict[str, Member] = {}
     manifest: Manifest | None = None
     try:
-        with tarfile.open(fileobj=source, mode="r|gz") as tar:
+        with (
+            gzip.GzipFile(fileobj=source, mode="rb") as packed,
+            tarfile.open(fileobj=packed, mode="r|") as tar,
+        ):
             for position, (info, content) in enumerate(_members(tar)):
                 if position == 0:
                     _check_mark(info, content)
@@ -135,12 +138,20 @@ def extract(source: IO[bytes], folder: Path) -> Manifest:
                 else:
                     _check_name(info.name, found)
                     found[info.name] = _write(content, folder / info.name)
+            _read_end(packed)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise BackupRefused(f"The backup can't be read: {error}.") from error
     if manifest is None:
         raise BackupRefused("The backup is cut short: its list of contents is missing.")
     _compare(manifest, found)
     return manifest
+
+
+def _read_end(packed: IO[bytes]) -> None:
+    """Read the padding behind the last member: only then is the checksum at the end compared."""
+    while chunk := packed.read(CHUNK_BYTES):
+        if chunk.strip(b"\0"):
+            raise BackupRefused("The backup goes on behind its list of contents.")
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:

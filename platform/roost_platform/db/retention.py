@@ -46,9 +46,9 @@ class Retention:
         self._usage_days = usage_days
 
     @classmethod
-    def of(cls, database: Database, kept: RetentionConfig, gateway: GatewayConfig) -> Self:
+    def of(cls, database: Database, retention: RetentionConfig, gateway: GatewayConfig) -> Self:
         """As the settings say."""
-        return cls(database, kept.conversations_days, gateway.usage_days)
+        return cls(database, retention.conversations_days, gateway.usage_days)
 
     async def run(self) -> None:
         """Sweep for ever; a sweep that fails is logged and tried again a day later."""

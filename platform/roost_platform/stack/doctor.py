@@ -17,10 +17,10 @@ from roost_platform.errors import ConfigError
 from roost_platform.masking import hide_secrets
 from roost_platform.settings.config import Settings
 from roost_platform.stack import local_ports, probes
+from roost_platform.stack.checks.gateway import Finding, agent_findings, gateway_findings
 from roost_platform.stack.health import check, heartbeat
 from roost_platform.stack.machine import Check, data_folder, machine
 from roost_platform.stack.probes import reach
-from roost_platform.views.gateway.findings import Finding, agent_findings, gateway_findings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

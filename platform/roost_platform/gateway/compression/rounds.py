@@ -78,12 +78,13 @@ class Round:
 
     def ending(self, usage: Usage) -> list[Event]:
         """The client's own calls, why it ended, and what all rounds have used."""
-        calls = [call for call in self._answer.choices[0].calls if call.name != self.tool_name]
+        choice = self._answer.choices[0]
+        calls = [call for call in choice.calls if call.name != self.tool_name]
         events: list[Event] = [
             CallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(calls)
         ]
         finish = self._finish or Finish("tool_calls" if calls else "stop")
-        if finish.reason == "tool_calls" and not calls:
+        if choice.finish == "tool_calls" and not calls:
             finish = Finish("stop")
         return [*events, finish, usage]
 

@@ -13,9 +13,9 @@ from roost_platform.db import models
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.observing.live_figures import live_figures
 from roost_platform.settings.config import load_settings
+from roost_platform.stack.checks.gateway import agent_findings, gateway_findings
 from roost_platform.testing.providers.gateway import gateway_server
 from roost_platform.testing.providers.upstream import refused, upstream
-from roost_platform.views.gateway.findings import agent_findings, gateway_findings
 from roost_platform.views.gateway.targets import target_views
 from roost_platform.wiring.models import open_catalogue
 from roost_workflows.agents import AgentRegistry

@@ -1,0 +1,1 @@
+"""What `roost doctor` checks in detail."""
