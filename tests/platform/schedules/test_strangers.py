@@ -45,7 +45,7 @@ async def test_others_of_a_group_neither_see_nor_touch_it(ada: Reminded) -> None
     for verb in ("pause", "delete", "run", "change"):
         (told,) = await there.says(f"/schedules {verb} {kept.id[-6:]} tomorrow 10:00")
         assert "No schedule here has the code" in told
-    assert await there.presses("Cancel", 1) == "Only the person whose schedule it is can do that."
+    assert await there.presses("Cancel") == "Only the person whose schedule it is can do that."
     await there.person.says("delete Ada's reminder")
     turn = await there.person.turn()
     assert not await there.person.stores.schedules.delete(turn.turn_id, kept.id)
