@@ -12,7 +12,6 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.gateway.lost_calls import sweeping
 from roost_platform.db.gateway.originals import StoredOriginals
-from roost_platform.db.gateway.responses import GatewayResponses
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.agents.recording import recording
 from roost_platform.gateway.agents.routed import RoutedModels
@@ -63,6 +62,7 @@ async def open_gateway(
 ) -> AsyncIterator["Gateway"]:
     """The gateway, as an ASGI app for /v1. hosts: names that Host headers may have."""
     # Loaded here: a worker routes and does not serve.
+    from roost_platform.db.gateway.responses import GatewayResponses
     from roost_platform.gateway.compression.compression import Compression
     from roost_platform.gateway.door import Gateway
     from roost_platform.gateway.serving import Serving

@@ -14,6 +14,7 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.key_admin import KeyAdmin, NewKey
 from roost_platform.gateway.door import Gateway
 from roost_platform.settings.config import Settings, load_settings
+from roost_platform.web.security import known_hosts
 from roost_platform.wiring.models import open_gateway
 
 ENGINE_KEY = "engine-key-of-the-test"
@@ -65,11 +66,12 @@ async def gateway_server(
         for section, values in (overrides or {}).items():
             given[section] = {**given.get(section, {}), **values}
         settings = load_settings(given, environ=dict(environ or {}))
+        hosts = known_hosts(settings.web.allowed_hosts, settings.public_base_url or "")
         database = Database(database_url or f"sqlite:///{folder / 'roost.db'}")
         await database.migrate()
         try:
             async with (
-                open_gateway(settings, database) as app,
+                open_gateway(settings, database, hosts) as app,
                 listening(app) as url,
                 httpx2.AsyncClient(timeout=30) as client,
             ):
