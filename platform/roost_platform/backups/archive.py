@@ -147,7 +147,7 @@ def extract(source: IO[bytes], folder: Path) -> Manifest:
     return manifest
 
 
-def _read_end(packed: IO[bytes]) -> None:
+def _read_end(packed: gzip.GzipFile) -> None:
     """Read the padding behind the last member: only then is the checksum at the end compared."""
     while chunk := packed.read(CHUNK_BYTES):
         if chunk.strip(b"\0"):

@@ -108,8 +108,9 @@ async def test_tasks_and_the_status_message_list_children(ada: Person) -> None:
     assert await ada.stores.outbox.orphans([("telegram", "42")]) == []
     await ada.says("/tasks")
     [(_, text)] = [one for one in await ada.outbox() if "Find owls" in one[1]]
+    name = f"researcher {owls.conversation_id[-6:]}"
     assert text.splitlines() == [
-        f"▸ researcher {owls.conversation_id[-6:]}: Find owls. (about to begin, less than a second)",
+        f"▸ {name}: Find owls. (about to begin, less than a second)",
         "/stop stops all of them.",
     ]
     await ada.gives(ada.message(await ada.stop_button(), kind="callback"))
