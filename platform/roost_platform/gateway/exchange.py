@@ -5,7 +5,6 @@ Plain ASGI: a request costs one task beside its own, which waits for the client'
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge
+from roost_platform.gateway.encoding import encode
 from roost_platform.gateway.errors import EncodedBody
 from roost_platform.gateway.guards.admission import Grow
 from roost_platform.gateway.guards.bodies import read_object
@@ -41,16 +41,6 @@ STREAM_HEADERS = (
     NOSNIFF,
     OWN_SITE,
 )
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def encode(value: Any) -> bytes:
-    """JSON as it goes over the wire."""
-    try:
-        return _encode(value).encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return json.dumps(value).encode()
 
 
 class ClientGone(Exception):

@@ -3,21 +3,23 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from roost_inference.http.listener import listening
 from roost_platform.db.base import facts
 from roost_platform.db.base.engine import Database
-from roost_platform.gateway.observing import facts as gateway_facts
-from roost_platform.gateway.observing.facts import LiveFigures
 from roost_platform.settings.config import Settings
 from roost_platform.settings.servers import provider_servers
 from roost_platform.stack import local_ports
 from roost_platform.version import VERSION
 
+if TYPE_CHECKING:
+    from roost_platform.gateway.observing.facts import LiveFigures
+
 GATEWAY_PARTS = frozenset({"web", "worker"})  # the parts with model calls
 QUEUES_OF = "courier"  # one part alone shows the queues, or sums would count them three times
 
-Live = Callable[[], LiveFigures]
+Live = Callable[[], "LiveFigures"]
 
 
 @contextlib.asynccontextmanager
@@ -52,7 +54,6 @@ async def _serve_metrics(
         return
     from roost_platform.telemetry.endpoint import metrics_app
     from roost_platform.telemetry.figures import Figures
-    from roost_platform.telemetry.gateway_figures import GatewayFigures
     from roost_platform.telemetry.queues import queue_depths
 
     if not local_ports.is_free(config.host, port):
@@ -60,6 +61,9 @@ async def _serve_metrics(
     figures = Figures(part)
     stack.callback(facts.listen(figures.take))
     if part in GATEWAY_PARTS:
+        from roost_platform.gateway.observing import facts as gateway_facts
+        from roost_platform.telemetry.gateway_figures import GatewayFigures
+
         of_calls = GatewayFigures(figures.registry, settings.models, live)
         stack.callback(gateway_facts.listen(of_calls.take))
     depths = (lambda: queue_depths(database)) if part == QUEUES_OF else None
@@ -71,7 +75,6 @@ def _export_spans(stack: contextlib.AsyncExitStack, settings: Settings, part: st
     config = settings.telemetry
     if not config.otlp_endpoint:
         return
-    from roost_platform.telemetry.call_spans import CallSpans
     from roost_platform.telemetry.spans import Spans, otlp_exporter
 
     headers = {name: value.get_secret_value() for name, value in config.otlp_headers.items()}
@@ -80,5 +83,8 @@ def _export_spans(stack: contextlib.AsyncExitStack, settings: Settings, part: st
     stack.push_async_callback(asyncio.to_thread, spans.close)
     stack.callback(facts.listen(spans.take))
     if part in GATEWAY_PARTS:
+        from roost_platform.gateway.observing import facts as gateway_facts
+        from roost_platform.telemetry.call_spans import CallSpans
+
         calls = CallSpans(spans, servers)
         stack.callback(gateway_facts.listen(calls.take))

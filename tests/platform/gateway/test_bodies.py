@@ -15,8 +15,9 @@ from starlette.types import Message
 
 from roost_inference.errors import BodyTooLarge, InvalidRequest
 from roost_platform.gateway import exchange
+from roost_platform.gateway.encoding import encode
 from roost_platform.gateway.errors import EncodedBody, Overloaded, RateLimited
-from roost_platform.gateway.exchange import Exchange, encode
+from roost_platform.gateway.exchange import Exchange
 from roost_platform.gateway.guards import bodies
 from roost_platform.gateway.guards.admission import BODIES, Admission
 from roost_platform.gateway.guards.bodies import (

@@ -8,7 +8,7 @@ from typing import Final
 
 from roost_platform.gateway.compression.rows import Row
 from roost_platform.gateway.compression.stubs import ORIGINAL
-from roost_platform.gateway.exchange import encode
+from roost_platform.gateway.encoding import encode
 
 WARM_S: Final = 300.0  # how long providers keep a prefix at the least
 ROWS_MAX: Final = 100_000

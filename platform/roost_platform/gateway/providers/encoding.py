@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from roost_platform.gateway.exchange import encode
+from roost_platform.gateway.encoding import encode
 
 LARGE_BYTES: Final = 128 * 1024
 LISTS: Final = frozenset({"messages", "tools", "input"})  # written entry by entry

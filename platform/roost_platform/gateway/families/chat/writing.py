@@ -6,6 +6,7 @@ from typing import Any
 
 from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer, AnswerChoice
+from roost_platform.gateway.encoding import encode
 from roost_platform.gateway.events import (
     CallDelta,
     Event,
@@ -16,7 +17,6 @@ from roost_platform.gateway.events import (
     TextDelta,
     Usage,
 )
-from roost_platform.gateway.exchange import encode
 from roost_platform.gateway.families.chat.legacy import uses_functions
 from roost_platform.gateway.families.chat.signatures import SignedReasoning, details_of
 from roost_platform.gateway.request import ModelRequest

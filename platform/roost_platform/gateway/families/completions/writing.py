@@ -6,6 +6,7 @@ from typing import Any
 
 from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer, AnswerChoice
+from roost_platform.gateway.encoding import encode
 from roost_platform.gateway.events import (
     Event,
     Finish,
@@ -14,7 +15,6 @@ from roost_platform.gateway.events import (
     TextDelta,
     Usage,
 )
-from roost_platform.gateway.exchange import encode
 from roost_platform.gateway.families.chat.writing import (
     DONE,
     error_object,

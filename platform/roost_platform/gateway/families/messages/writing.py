@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from roost_inference.errors import EngineError
+from roost_platform.gateway.encoding import encode
 from roost_platform.gateway.events import (
     CallDelta,
     Embedded,
@@ -19,7 +20,6 @@ from roost_platform.gateway.events import (
     TextWasReasoning,
     Usage,
 )
-from roost_platform.gateway.exchange import encode
 from roost_platform.gateway.families.messages.blocks import BlockWriter
 from roost_platform.gateway.families.messages.errors import error_object
 from roost_platform.gateway.families.messages.whole import (

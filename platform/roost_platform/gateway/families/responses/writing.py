@@ -5,6 +5,7 @@ from typing import Any
 
 from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer
+from roost_platform.gateway.encoding import encode
 from roost_platform.gateway.events import (
     CallDelta,
     Event,
@@ -13,7 +14,6 @@ from roost_platform.gateway.events import (
     RefusalDelta,
     TextDelta,
 )
-from roost_platform.gateway.exchange import encode
 from roost_platform.gateway.families.responses.building import ResponseBuilder
 
 
