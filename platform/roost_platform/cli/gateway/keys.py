@@ -4,16 +4,18 @@ import json
 import re
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from roost_platform.cli.api_client import ApiClient
 from roost_platform.cli.look import AsJson
 from roost_platform.cli.options import Data, connect
 from roost_platform.cli.tables import ago, show
 from roost_platform.errors import PlatformError
+
+if TYPE_CHECKING:
+    from roost_platform.cli.api_client import ApiClient
 
 keys = typer.Typer(no_args_is_help=True, help="Keys of the gateway: who may use which model.")
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="The key's id or name; see list.")]
@@ -121,7 +123,7 @@ def expiry(text: str, now: float) -> float:
     return at.timestamp()
 
 
-def _all_keys(api: ApiClient) -> list[dict[str, Any]]:
+def _all_keys(api: "ApiClient") -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while page := api.get("/api/keys", skip=len(rows))["keys"]:
         rows += page
