@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ async def terminal(sqlite_stores: Stores, tmp_path: Path) -> AsyncIterator[Termi
     DOWN.clear()
     bell = DoorbellLog()
     person = Person(sqlite_stores, PlatformIntake(sqlite_stores, bell), bell)
-    world = FlowWorld(person, HandClock())
+    world = FlowWorld(person, HandClock(time.time()))  # the stores have the real time
     world.installs(report, concierge)
     registry = AgentRegistry.of(concierge, report)
     async with api_server(sqlite_stores, tmp_path, registry=registry) as api:
