@@ -60,12 +60,19 @@ async def write_plain(database: Database, work: Callable[[Connection], T]) -> T:
     """Run `work` in one transaction of plain statements, which is no news to others.
 
     It is for what happens in every request: it costs a third of what a session does. A cancelled
-    task leaves a transaction on a server to its end, for one that is cut off there may have been
-    committed all the same, and takes its connection with it.
+    task waits for the end of a transaction on a server, for one that is cut off there may have
+    been committed all the same, and takes its connection with it.
     """
     if database.is_sqlite:
         return await _write(database, work)
-    return await asyncio.shield(_write(database, work))
+    writing = asyncio.ensure_future(_write(database, work))
+    try:
+        return await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait({writing})
+        if not writing.cancelled():
+            writing.exception()  # nobody else hears of it
+        raise
 
 
 async def _write(database: Database, work: Callable[[Connection], T]) -> T:
