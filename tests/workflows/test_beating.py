@@ -32,7 +32,7 @@ async def test_an_activity_beats_while_storage_lets_it_wait(
         await asyncio.sleep(60)
 
     monkeypatch.setattr(ports.turns, "step", slow)
-    monkeypatch.setattr(ports.turns, "get", slow)
+    monkeypatch.setattr(ports.turns, "call_context", slow)
     activities = Activities(ports, NoEngine(), load_agents(""))  # type: ignore[arg-type]
     beats: list[object] = []
     environment = ActivityEnvironment()

@@ -140,7 +140,7 @@ CASES = [
     (AGENT, '>Agent(\n    "waiter",\n    "Serve.",\n    max_steps=0,\n)', "1 to 100, not 0", ""),
     (AGENT, '>Agent("waiter", "Serve.", max_turn_tokens=0)', "1 or more, not 0", ""),
     (AGENT, '>Agent("waiter", "Serve.", max_turn_s=0)', "over 0 and at most", ""),
-    (AGENT, '>Agent("waiter", "Serve.", model="gpt")', "must be ModelSettings", ""),
+    (AGENT, '>Agent("waiter", "Serve.", model=5)', "must be ModelSettings or a name", ""),
     (AGENT, '>Agent("waiter", "Serve.", queue="later")', "queue must be one of steer", ""),
     (AGENT, '>Agent("waiter", "Serve.", [len])', "tools[0] must be a tool", "declared with @tool"),
     (AGENT, '>Agent("waiter", "Serve.", [look] * 2)', "two tools named", "@tool(name="),
