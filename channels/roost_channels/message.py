@@ -201,6 +201,15 @@ def choices_in_words(buttons: Sequence[Button]) -> str:
     return f"Reply {', '.join(listed)}." if listed else ""
 
 
+def with_choices(body: str, buttons: Sequence[Button]) -> str:
+    """The text with the words by which its choices can be made, if there are any.
+
+    Other buttons, such as Stop, have a command of their own.
+    """
+    words = choices_in_words(buttons)
+    return f"{body}\n\n{words}" if words else body
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyTarget:
     """The message an answer replies to; kept apart from quoted context.

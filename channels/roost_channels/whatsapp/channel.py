@@ -10,14 +10,14 @@ from roost_channels.channel import Outgoing
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Media, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Media, Receipt, ReplyTarget, with_choices
 from roost_channels.outbox import Receipts
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 from roost_channels.rendering.quote_line import needs_quote_line, quote_prefix
 from roost_channels.whatsapp import contents, network
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
-from roost_channels.whatsapp.contents import Contents, with_choices
+from roost_channels.whatsapp.contents import Contents
 from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.http import TIMEOUT_S
 from roost_channels.whatsapp.inbound.backfill import Backfill

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from roost_channels.message import Button, choices_in_words
+from roost_channels.message import Button
 from roost_channels.whatsapp.client import TwilioClient
 
 NAME_PREFIX = "roost_"
@@ -68,12 +68,3 @@ def _shape(name: str, count: int, is_list: bool) -> dict[str, Any]:
         actions = [{"type": "QUICK_REPLY", "title": title, "id": key} for title, key in choices]
         types = {"twilio/quick-reply": {"body": "{{1}}", "actions": actions}}
     return {"friendly_name": name, "language": "en", "variables": samples, "types": types}
-
-
-def with_choices(body: str, buttons: Sequence[Button]) -> str:
-    """The text with the words by which its choices can be made, if there are any.
-
-    Other buttons, such as Stop, have a command of their own.
-    """
-    words = choices_in_words(buttons)
-    return f"{body}\n\n{words}" if words else body

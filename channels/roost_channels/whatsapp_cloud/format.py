@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from roost_channels.channel import Outgoing
-from roost_channels.message import Button, Media
-from roost_channels.whatsapp.contents import with_choices
+from roost_channels.message import Button, Media, with_choices
 
 TEXT_MAX = 4096
 INTERACTIVE_TEXT_MAX = 1024
