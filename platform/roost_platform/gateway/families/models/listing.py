@@ -153,7 +153,7 @@ def _direct(provider: str, id: str, entry: Mapping[str, Any], *, name: str = "")
 
 def _context(entry: Mapping[str, Any]) -> int | None:
     """The context window that an entry tells."""
-    places: Sequence[Any] = (entry, entry.get("meta"), entry.get("top_provider"))
+    places: Sequence[Any] = (entry, entry.get("described"), entry.get("top_provider"))
     for place in places:
         for name in (*CONTEXT_FIELDS, "n_ctx_train"):
             value = place.get(name) if isinstance(place, Mapping) else None
