@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -152,11 +152,11 @@ def _direct(provider: str, id: str, entry: Mapping[str, Any], *, name: str = "")
 
 
 def _context(entry: Mapping[str, Any]) -> int | None:
-    """The context window that an entry tells."""
-    places: Sequence[Any] = (entry, entry.get("described"), entry.get("top_provider"))
-    for place in places:
+    """The context window that an entry tells, itself or in an object inside of it."""
+    inside = [value for value in entry.values() if isinstance(value, Mapping)]
+    for place in (entry, *inside):
         for name in (*CONTEXT_FIELDS, "n_ctx_train"):
-            value = place.get(name) if isinstance(place, Mapping) else None
+            value = place.get(name)
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value
     return None
