@@ -45,9 +45,7 @@ async def test_a_target_that_answers_nothing_for_long_is_told_until_it_answers(
     clock.advance(LASTS_S)
     await store(ada, call(9, clock(), tries=[["openai/gpt", "cooling"]]))
     [notice] = await watch.look()
-    assert notice.text == (
-        "Roost alert: openai/gpt: 4 calls in a row that the target did not answer."
-    )
+    assert notice.text == "Roost alert: openai/gpt: the target did not answer 4 calls in a row."
     clock.advance(LASTS_S)
     await store(ada, call(10, clock(), outcome="ok", target="openai/gpt", tries=[]))
     [over] = await watch.look()
