@@ -173,15 +173,15 @@ async def test_the_same_target_is_asked_again_before_its_first_byte(tmp_path: Pa
 
 
 async def test_a_request_s_own_fault_is_told_at_once(tmp_path: Path) -> None:
-    act = refused(400, "temperature has to be below 2", code="invalid_value", param="temperature")
+    act = refused(400, "temperature has to be below 1", code="invalid_value", param="temperature")
     async with (
         upstream(act) as bad,
         upstream() as good,
         serving(tmp_path, bad, good, gateway={"retries": 2}) as gateway,
     ):
-        response = await gateway.post(CHAT, asking(temperature=9))
+        response = await gateway.post(CHAT, asking(temperature=1.5))
         assert (response.status_code, len(bad.requests), good.requests) == (400, 1, [])
-        assert "below 2" in response.json()["error"]["message"]
+        assert "below 1" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
