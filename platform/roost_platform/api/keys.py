@@ -18,10 +18,10 @@ from roost_platform.db.gateway.key_admin import (
     clean_key_name,
 )
 from roost_platform.identity.roles import Principal
+from roost_platform.views.gateway.money import MICRO
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 Admin = Annotated[Principal, Depends(admin)]
-MICRO = 1_000_000
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
 Skip = Annotated[int, Query(ge=0, le=1_000_000)]
 Rate = Annotated[int, Field(ge=1, le=RATE_MAX)]

@@ -11,11 +11,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from roost_platform.api.routes import UsesApi, Viewer
+from roost_platform.views.gateway.money import MICRO
 from roost_platform.views.gateway.usage import By, UsageFilter, UsageRow, usage
 
 router = APIRouter(prefix="/usage", tags=["usage"])
 Name = Annotated[str | None, Query(max_length=256)]
-MICRO = 1_000_000
 DAYS = 30  # where no first day is named
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from roost_platform.gateway.providers import openai
+from roost_platform.gateway.providers import connection
 from roost_platform.testing.providers.gateway import gateway_server
 
 CHAT = "/v1/chat/completions"
@@ -69,7 +69,7 @@ async def test_an_error_without_end_is_read_to_its_bound(tmp_path: Path) -> None
 async def test_an_error_that_comes_drop_by_drop_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai, "ERROR_S", 0.2)
+    monkeypatch.setattr(connection, "ERROR_S", 0.2)
     head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 100000\r\n\r\n"
     upstream = Upstream(head, b"x", times=100_000, pause_s=0.05)
     response = await answer_of(upstream, tmp_path)

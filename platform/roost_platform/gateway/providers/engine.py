@@ -14,6 +14,7 @@ from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong, U
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.captions import has_pictures, with_captions
+from roost_platform.gateway.providers.connection import read_bounded
 from roost_platform.gateway.providers.failures import provider_errors
 from roost_platform.gateway.providers.openai import OpenAIProvider
 from roost_platform.gateway.request import ModelRequest
@@ -99,7 +100,7 @@ class EngineProvider(OpenAIProvider):
                 async with self._http.stream(
                     "POST", f"{self._root}/tokenize", json=body
                 ) as response:
-                    text = await self._read(response, COUNT_BYTES_MAX)
+                    text = await read_bounded(response, COUNT_BYTES_MAX, self._key)
             if response.status_code != 200:
                 raise refusal(response.status_code, response.headers, text)
         except PromptTooLong as error:

@@ -1,6 +1,5 @@
 """A provider with OpenAI's API: OpenAI, vLLM, Ollama, llama-server, the bundled core and others."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import httpx2
 
 from roost_inference.client.events import events_of
-from roost_inference.client.network import is_loopback
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineUnavailable, InvalidRequest, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
@@ -16,6 +14,12 @@ from roost_platform.gateway.errors import UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.chat_body import chat_body, habits_of
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
+from roost_platform.gateway.providers.connection import (
+    ANSWER_BYTES_MAX,
+    open_client,
+    read_bounded,
+    read_error,
+)
 from roost_platform.gateway.providers.encoding import encoded
 from roost_platform.gateway.providers.failures import (
     OPTIONAL_FIELDS,
@@ -25,13 +29,7 @@ from roost_platform.gateway.providers.failures import (
 from roost_platform.gateway.providers.llama_server import TemplateProbe
 from roost_platform.gateway.request import ModelRequest, Wire
 
-ERROR_BYTES_MAX = 64 * 1024
-ERROR_S = 10.0  # of an error's body that comes drop by drop
-ANSWER_BYTES_MAX = 64 * 2**20  # of embeddings
 PROPERTIES_BYTES_MAX = 2**20
-IDLE_CONNECTION_S = 2.0  # below the 5 s after which servers close idle connections
-CONNECTIONS_MAX = 512
-KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
 
 
 class OpenAIProvider:
@@ -47,23 +45,10 @@ class OpenAIProvider:
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
         self._habits = habits_of(name, url.host, keep_reasoning=config.keep_reasoning)
         self._key = config.api_key.get_secret_value().encode()
-        headers = {"accept-encoding": "identity", "content-type": "application/json"}
+        headers = {"content-type": "application/json"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key.decode()}"
-        self._http = httpx2.AsyncClient(
-            headers=headers,
-            timeout=httpx2.Timeout(
-                config.read_timeout_s,
-                connect=config.connect_timeout_s,
-                write=config.connect_timeout_s * 6,
-                pool=config.connect_timeout_s,
-            ),
-            limits=httpx2.Limits(
-                max_connections=CONNECTIONS_MAX, keepalive_expiry=IDLE_CONNECTION_S
-            ),
-            trust_env=not is_loopback(url.host),
-        )
-
+        self._http = open_client(config, headers)
         self._template = TemplateProbe(self._properties)
 
     async def close(self) -> None:
@@ -110,7 +95,7 @@ class OpenAIProvider:
         try:
             with provider_errors():
                 async with self._accepted("/embeddings", named) as response:
-                    value = json_of(await self._read(response, ANSWER_BYTES_MAX))
+                    value = json_of(await read_bounded(response, ANSWER_BYTES_MAX, self._key))
         except UnknownModel as error:
             # It may know the model and have no such address: its chats are as good as before.
             refused = InvalidRequest(
@@ -126,7 +111,7 @@ class OpenAIProvider:
         """The models it serves; see Provider."""
         with provider_errors():
             async with self._http.stream("GET", f"{self._api}/models") as response:
-                body = await self._read(response, ANSWER_BYTES_MAX)
+                body = await read_bounded(response, ANSWER_BYTES_MAX, self._key)
         if response.status_code != 200:
             raise refusal(response.status_code, response.headers, body)
         value = json_of(body)
@@ -149,7 +134,7 @@ class OpenAIProvider:
         address = f"{self._api.removesuffix('/v1')}/props"
         with provider_errors():
             async with self._http.stream("GET", address) as response:
-                body = await self._read(response, PROPERTIES_BYTES_MAX)
+                body = await read_bounded(response, PROPERTIES_BYTES_MAX, self._key)
         return json_of(body) if response.status_code == 200 else None
 
     @contextlib.asynccontextmanager
@@ -173,20 +158,7 @@ class OpenAIProvider:
                         self._refused.accepted()
                     yield response
                     return
-                text = b""
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ERROR_S):
-                        text = await self._read(response, ERROR_BYTES_MAX)
+                text = await read_error(response, self._key)
             if not self._refused.learn(response.status_code, text, body):
                 break
         raise refusal(response.status_code, response.headers, text)
-
-    async def _read(self, response: httpx2.Response, most: int) -> bytes:
-        """At most `most` bytes of the body, without our key, which some providers repeat."""
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) >= most:
-                break
-        text = bytes(body[:most])
-        return text.replace(self._key, b"[key]") if len(self._key) >= KEY_BYTES_MIN else text

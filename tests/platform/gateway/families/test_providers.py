@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from roost_platform.db import models
 from roost_platform.gateway.providers.chat_body import WireHabits, chat_body, habits_of
-from roost_platform.gateway.providers.openai import ERROR_BYTES_MAX
+from roost_platform.gateway.providers.connection import ERROR_BYTES_MAX
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.testing.providers.fake_provider import (
     FakeProvider,
