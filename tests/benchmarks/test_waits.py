@@ -261,7 +261,10 @@ def rows_of(wait: str) -> list[tuple[type[models.Base], Callable[[int], dict[str
         }
 
     rows = [
-        (models.Conversation, lambda n: {**talk(n), "id": key(n), "key": f"telegram:{wait}:{n}"}),
+        (
+            models.Conversation,
+            lambda n: {**talk(n), "id": key(n), "key": f"telegram:{key(n)}", "chat": key(n)},
+        ),
         (
             models.Session,
             lambda n: {
