@@ -83,6 +83,8 @@ class Sequence:
     awaits_prefill: bool = False
     # It was admitted before sequences of a higher class, so it is not preempted for them.
     is_promoted: bool = False
+    # Tokens of later sequences that were admitted before it because it did not fit.
+    overtaken: int = 0
     sequence_id: int | None = None
     computed: int = 0
     cached_tokens: int = 0

@@ -20,6 +20,10 @@ from roost_inference.sequence import Sequence
 
 # Cells kept free for each running sequence when another is admitted: fewer preemptions.
 DECODE_RESERVE_CELLS = 32
+# A sequence of more than this share of all cells is long. It joins others only if a smaller share
+# stays free, so that long ones never take the place of all short ones.
+LONG_SHARE = 1 / 4
+SPARE_SHARE = 1 / 16
 # Waiting sequences looked at in one step: matching prefixes takes time.
 ADMISSIONS_PER_STEP = 16
 
@@ -71,6 +75,8 @@ class Admission:
                 continue
             fitting = self._make_place(sequence, match)
             if fitting is None:
+                if self._let_pass(sequence, now):
+                    continue
                 self._is_full = not deferred
                 break
             self._start(sequence, fitting, now)
@@ -128,6 +134,21 @@ class Admission:
             sequence.cached_tokens = sequence.computed
         insort(self.running, sequence, key=_rank)
 
+    def _let_pass(self, first: Sequence, now: float) -> bool:
+        """Admit a short sequence of the same tenant while the first has no place."""
+        small = self.waiting.smallest_behind(first)
+        if small is None or len(self.running) >= self._max_running:
+            return False
+        match = self._match(small)
+        if self._cache.is_fetching(small) or self._is_being_computed(small, match):
+            return False
+        fitting = self._fitting(small, match)
+        if fitting is None:
+            return False
+        first.overtaken += small.pending
+        self._start(small, fitting, now)
+        return True
+
     def _make_place(self, sequence: Sequence, match: PrefixMatch) -> PrefixMatch | None:
         """What the sequence can be admitted with, those of a lower class preempted if need be;
         None if it has to wait."""
@@ -147,6 +168,9 @@ class Admission:
         """The match if the sequence fits with it, NO_MATCH if it fits only without; None if it has
         to wait."""
         reserved = sum(s.pending + DECODE_RESERVE_CELLS for s in self.running)
+        cells = self._cache.ledger.total
+        if self.running and len(sequence.tokens) > LONG_SHARE * cells:
+            reserved += int(SPARE_SHARE * cells)
         for option in (match, NO_MATCH):
             if self._cache.fits(option, len(sequence.tokens) - option.held + reserved):
                 return option

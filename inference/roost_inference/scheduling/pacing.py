@@ -60,16 +60,17 @@ class Pacer:
 
     def is_short(self, tokens: int, context: int) -> bool:
         """Whether a prompt of this many tokens to compute is one that is read whole."""
-        return self._prefill_ms(tokens, context) <= BEHIND_TARGETS_MAX * self.target_ms
+        return self.prefill_ms(tokens, context) <= BEHIND_TARGETS_MAX * self.target_ms
 
     def whole(self, left: int, context: int, *, decoding_ms: float, slack_ms: float) -> int | None:
         """How much of a short prompt to read now: all `left` tokens if the answers can wait for
         them, 0 if the answers catch up first, None if they never do: then it has to be cut."""
-        if self._prefill_ms(left, context) <= slack_ms:
+        if self.prefill_ms(left, context) <= slack_ms:
             return left
         return 0 if decoding_ms <= CATCH_UP_SHARE * self.target_ms else None
 
-    def _prefill_ms(self, tokens: int, context: int) -> float:
+    def prefill_ms(self, tokens: int, context: int) -> float:
+        """What it costs to read so many tokens after `context` others, alone."""
         return self.cost.ms(tokens, tokens * (context + tokens / 2))
 
     def chunk(

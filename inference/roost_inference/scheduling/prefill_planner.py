@@ -1,7 +1,8 @@
 """Which prompt is read next, and how much of it: short ones whole, long ones in pieces.
 
-The order is by class, with a floor for the lower ones; in a class by tenant; of a tenant short
-prompts first, then by arrival. What is read in a moment does not wait for what takes long.
+The order is by class, with a floor for the lower ones; in a class by tenant; of a tenant the prompt
+first that has waited longest for what it needs. So what is read in a moment does not wait for what
+takes long. A long prompt that has waited for PATIENCE_S takes turns with the short ones.
 """
 
 from collections.abc import Sequence as Many
@@ -16,8 +17,9 @@ from roost_inference.sequence import Account, Sequence
 # A prompt with this many rows in a step is alone in it: alone its attention covers its own context
 # only, and more rows would not make its products cheaper.
 SHARING_ROWS_MAX = 16
-# A long prompt that waits for longer than this lets no short one of its tenant go first.
 PATIENCE_S = 20.0
+# No prompt counts as shorter than this when what it has waited is compared with what it needs.
+NEEDS_S_MIN = 0.001
 
 
 class PrefillPlanner:
@@ -36,6 +38,7 @@ class PrefillPlanner:
         # Classes that wanted to read when the newest prompt was planned.
         self._services: set[ServiceClass] = set()
         self._background_was_last = False
+        self._long_was_last = False
 
     def next(
         self, step: Step, prompts: Many[Sequence], answers: Many[Sequence], now: float
@@ -74,6 +77,7 @@ class PrefillPlanner:
     def took(self, sequence: Sequence, rows: int, *, in_background: bool = False) -> None:
         """Note that `rows` rows of the planned prompt are being computed."""
         self._current = sequence.account
+        self._long_was_last = not self._is_short(sequence)
         if self._services:
             self._floors.take(sequence.service, rows, self._services)
         self._background_was_last = in_background
@@ -93,14 +97,18 @@ class PrefillPlanner:
             served, service = _served(sequence), sequence.service
             lowest[service] = min(lowest.get(service, served), served)
 
-        def turn(sequence: Sequence) -> tuple[int, float, bool, int]:
+        def turn(sequence: Sequence) -> tuple[int, float, bool, float, float, int]:
             service, served = sequence.service, _served(sequence)
             is_due = service is not min(lowest) and self._floors.is_due(service)
             if sequence.account is self._current and served <= lowest[service] + QUANTUM_TOKENS:
                 served = -1.0
-            waits_long = now - sequence.arrival_s >= PATIENCE_S
-            is_long = not waits_long and not self._is_short(sequence)
-            return (-service if is_due else service, served, is_long, sequence.order)
+            needs_s = self._pacer.prefill_ms(sequence.pending, sequence.computed) / 1000
+            waited_s = now - sequence.arrival_s
+            takes_turns = waited_s >= PATIENCE_S and not self._long_was_last
+            is_later = not takes_turns or self._is_short(sequence)
+            ratio = waited_s / max(needs_s, NEEDS_S_MIN)
+            first = -service if is_due else service
+            return (first, served, is_later, -ratio, needs_s, sequence.order)
 
         return sorted(prompts, key=turn)
 

@@ -79,6 +79,19 @@ class WaitingQueue:
             return queues[account][0][1]
         return None
 
+    def smallest_behind(self, first: Sequence) -> Sequence | None:
+        """The shortest sequence of the same tenant, class and priority, if it is shorter than what
+        `first` has not yet been overtaken by: who waits for a large place lets small ones pass,
+        together at most as many tokens as it has itself."""
+        assert first.account is not None
+        priority, left = first.request.priority, first.pending - first.overtaken
+        others = (
+            sequence
+            for (rank, _), sequence in self._queues[first.service][first.account]
+            if rank == priority and sequence is not first and sequence.pending <= left
+        )
+        return min(others, key=lambda other: (other.pending, other.order), default=None)
+
     def admit(self, sequence: Sequence) -> None:
         """Take a sequence out and reserve what it may cost; its KV is claimed already."""
         self.remove(sequence)
