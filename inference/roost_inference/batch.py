@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
+# Rows that llama.cpp's attention computes together, where there are as many of one sequence.
+TILE_ROWS = 64
 
 
 class Batch:
@@ -15,6 +17,10 @@ class Batch:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.size = 0
+        # Whether its rows are of the only sequence that runs.
+        self.is_alone = False
+        # Whether it is computed with all threads: another number of them sums in another order.
+        self.is_exact = False
         self.tokens: Tokens = np.zeros(capacity, np.int32)
         self.positions: Tokens = np.zeros(capacity, np.int32)
         self.sequence_ids: Tokens = np.zeros(capacity, np.int32)
@@ -28,6 +34,7 @@ class Batch:
     def clear(self) -> None:
         """Remove all rows."""
         self.size = 0
+        self.is_alone = self.is_exact = False
 
     def add(
         self,

@@ -95,11 +95,16 @@ class Sequence:
     abort_requested: bool = False
     kv_report: dict[str, object] = field(default_factory=dict)
     prompt_length: int = field(init=False)
+    # It has a seed and no session, so the same request shall give the same answer to the last bit:
+    # its prompt is computed in the same pieces, whatever is cached, and nothing is guessed.
+    repeats_exactly: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
         self.service = self.request.service
         self.fairness_key = self.request.fairness_key
+        has_session = self.request.session.session_id is not None
+        self.repeats_exactly = self.request.sampling.seed is not None and not has_session
 
     @property
     def id(self) -> str:

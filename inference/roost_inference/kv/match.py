@@ -1,11 +1,11 @@
 """The KV that a prompt can reuse: on the device, and in blocks that can follow."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from roost_inference.batch import Tokens
+from roost_inference.batch import TILE_ROWS, Tokens
 from roost_inference.kv.index import MatchedBlock
 from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
@@ -46,6 +46,31 @@ def common_prefix(held: Tokens, wanted: Tokens) -> int:
     return int(differs[0]) if differs.size else size
 
 
+def reusable(sequence: Sequence) -> Tokens:
+    """The tokens of its prompt that may come from the KV: all but the last, whose logits have to
+    be computed. One that is to repeat exactly has a whole tile and more computed after whole tiles,
+    as the end of a prompt that is read from its beginning is: so its numbers are the same to the
+    last bit."""
+    tokens = sequence.tokens.view[:-1]
+    if not sequence.repeats_exactly or sequence.generated:
+        return tokens
+    return tokens[: max(len(tokens) // TILE_ROWS - 1, 0) * TILE_ROWS]
+
+
+def reuse_unit(sequence: Sequence) -> int:
+    """Tokens of which a whole number is reused."""
+    return TILE_ROWS if sequence.repeats_exactly and not sequence.generated else 1
+
+
+def whole_units(parts: list[MatchedBlock], unit: int) -> list[MatchedBlock]:
+    """The blocks, the last one cut so that a whole number of units of it is used."""
+    if not parts or not parts[-1].used % unit:
+        return parts
+    *whole, last = parts
+    used = last.used // unit * unit
+    return [*whole, replace(last, used=used)] if used else whole
+
+
 def match_on_device(
     sequence: Sequence,
     residents: Iterable[Resident],
@@ -54,12 +79,12 @@ def match_on_device(
 ) -> PrefixMatch:
     """The longest prefix that a sequence of the same salt holds; of equally long ones the first
     resident that can be taken over. truncates: whether part of a sequence can be removed."""
-    session, wanted = sequence.request.session, sequence.tokens.view[:-1]
-    best = NO_MATCH
+    session, wanted = sequence.request.session, reusable(sequence)
+    best, unit = NO_MATCH, reuse_unit(sequence)
     for resident in residents:
         if resident.session.cache_salt != session.cache_salt:
             continue
-        length = common_prefix(resident.tokens, wanted)
+        length = common_prefix(resident.tokens, wanted) // unit * unit
         own = session.session_id is not None and resident.session == session
         lost = len(resident.tokens) - length
         take_over = lost == 0 or (own and lost <= length)
@@ -70,7 +95,7 @@ def match_on_device(
     for other in running if truncates else ():
         if other.request.session.cache_salt != session.cache_salt:
             continue
-        length = common_prefix(other.tokens.view[: other.computed], wanted)
+        length = common_prefix(other.tokens.view[: other.computed], wanted) // unit * unit
         if length > best.length:
             best = PrefixMatch(length, other.sequence_id, False, length)
     return best if best.length else NO_MATCH

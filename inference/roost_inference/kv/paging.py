@@ -16,6 +16,7 @@ from roost_inference.batch import Tokens
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.index import RAM, MatchedBlock
+from roost_inference.kv.match import reusable, reuse_unit, whole_units
 from roost_inference.kv.paging_protocol import Prefetch
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import BlockFetch
@@ -90,11 +91,11 @@ class Pager:
 
     def _make(self, sequence: Sequence, resident: int) -> Plan:
         policy = sequence.request.kv
-        wanted = sequence.tokens.view[:-1]
+        wanted = reusable(sequence)
         if policy.max_load_tokens is not None:
             wanted = wanted[: resident + policy.max_load_tokens]
         root = self.store.root(sequence.request.session.cache_salt)
-        matched = self.store.walk(root, wanted)
+        matched = whole_units(self.store.walk(root, wanted), reuse_unit(sequence))
         first = resident // BLOCK_TOKENS
         parts, sources = matched[first:], []
         for part in parts:

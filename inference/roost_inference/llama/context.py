@@ -54,7 +54,7 @@ class LlamaContext:
         self._memory = bindings.memory(self._context)
         self._vocabulary_size = bindings.vocabulary_size(bindings.vocabulary(model))
         bindings.set_abort_flag(self._context, abort_flag)
-        self._tuner, self._threads = ThreadTuner(threads), threads
+        self._tuner, self._threads, self._threads_most = ThreadTuner(threads), threads, threads
         # Fewer threads than the tuner would take, while others compute as well.
         self.threads_max: int | None = None
         self._capacity = batch_tokens
@@ -87,14 +87,14 @@ class LlamaContext:
         self._tokens[:rows] = batch.tokens[:rows]
         self._positions[:rows] = batch.positions[:rows]
         self._outputs[:rows] = batch.outputs[:rows]
-        status = _STATUS.get(code := self._compute(rows))
+        status = _STATUS.get(code := self._compute(rows, batch.is_exact))
         if status is None:
             raise EngineFailed(f"llama.cpp failed ({code}): {bindings.recent_errors()}")
         return status
 
-    def _compute(self, rows: int) -> int:
-        """Decode the batch with the number of threads that is fastest for its size."""
-        limit = self.threads_max
+    def _compute(self, rows: int, is_exact: bool) -> int:
+        """Decode the batch with the number of threads that is fastest for its size, or all."""
+        limit = self.threads_max if self.threads_max or not is_exact else self._threads_most
         threads = self._tuner.choose(rows) if limit is None else limit
         if threads != self._threads:
             bindings.set_threads(self._context, threads)

@@ -46,11 +46,13 @@ class PrefillContext:
         return self._end if sequence == self.held else 0
 
     def wants(self, batch: Batch) -> bool:
-        """Whether the batch is of one sequence and fits here: a piece of a prompt, or rows that
-        continue the sequence held. So an answer that is generated alone is computed here, too, and
-        is the same whether its KV was loaded or never left."""
+        """Whether the batch is of one sequence and fits here: a piece of a prompt, rows that
+        continue the sequence held, or whatever the only running sequence needs. So an answer that
+        is generated alone is computed here, too, and is the same whether its KV was loaded or
+        never left."""
         rows, first = batch.size, int(batch.sequence_ids[0])
         goes_on = first == self.held and int(batch.positions[0]) == self._end
+        goes_on = goes_on or batch.is_alone
         if not goes_on and rows < ROWS_MIN:
             return False
         if int(batch.positions[rows - 1]) >= self.context.cells:

@@ -13,7 +13,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TILE_ROWS = 64
+from roost_inference.batch import TILE_ROWS
+
 # Rows whose cost is kept. Straight lines join them, and the last line goes on beyond them.
 KNOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 # How far the level follows a step. It follows the median of the last three steps: one stall among

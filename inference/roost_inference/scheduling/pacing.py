@@ -11,7 +11,8 @@ bounded, so a stream of short prompts can't hold it up.
 
 from collections.abc import Iterable
 
-from roost_inference.scheduling.cost import TILE_ROWS, StepCost
+from roost_inference.batch import TILE_ROWS
+from roost_inference.scheduling.cost import StepCost
 from roost_inference.sequence import Sequence
 
 # A prompt advances at least this much a step, whatever the target says.

@@ -7,6 +7,7 @@ takes long. A long prompt that has waited for PATIENCE_S takes turns with the sh
 
 from collections.abc import Sequence as Many
 
+from roost_inference.batch import TILE_ROWS
 from roost_inference.request import ServiceClass
 from roost_inference.scheduling.background_prefill import BACKGROUND_ROWS
 from roost_inference.scheduling.fairness import QUANTUM_TOKENS, Floors
@@ -126,13 +127,17 @@ class PrefillPlanner:
             )
             if whole is not None:
                 return whole
-        return self._pacer.chunk(
-            min(sequence.pending, step.batch.rows_left),
+        left = min(sequence.pending, step.batch.rows_left)
+        rows = self._pacer.chunk(
+            left,
             sequence.computed,
             decoding_ms=self._decoding_ms,
             rows=step.batch.size,
             work=step.work,
         )
+        if sequence.repeats_exactly and 0 < sequence.pending - rows < TILE_ROWS:
+            return rows - TILE_ROWS if rows > TILE_ROWS else left  # the end is a tile and more
+        return rows
 
     def _background_rows(self, sequence: Sequence) -> int:
         """Rows of the next piece of a prompt that may be computed in the background, 0 if none."""

@@ -70,6 +70,8 @@ class Scheduler:
         foreground. May start a piece of a long prompt in the background."""
         self._admission.admit(now)
         self._batch.clear()
+        self._batch.is_alone = len(self.running) == 1
+        self._batch.is_exact = all(sequence.repeats_exactly for sequence in self.running)
         step = Step(self._batch)
         prompts_may_join = self._start_background(now)
         if prompts_may_join and self._prompts_are_due:

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 
+from roost_inference.batch import TILE_ROWS
 from roost_inference.request import DrafterFigures, SpeculationFigures
-from roost_inference.scheduling.cost import TILE_ROWS, StepCost
+from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.drafts import Draft
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.controller import choose_depths, fill_tile
@@ -67,7 +68,10 @@ class Speculator:
         if drafts_max <= 0 or not len(self._panel):
             return ()
         # One token comes from the target itself, so a draft never needs to reach the limit.
-        candidates = [Candidate(sequence, sequence.tokens_left - 1) for sequence in sequences]
+        candidates = [
+            Candidate(sequence, 0 if sequence.repeats_exactly else sequence.tokens_left - 1)
+            for sequence in sequences
+        ]
         options = self._panel.best(candidates)
         costly = tuple(self._panel.costly)
         if not costly and not any(options):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from roost_inference.batch import Batch
+from roost_inference.batch import TILE_ROWS, Batch
 from roost_inference.engine import Engine
-from roost_inference.scheduling.cost import TILE_ROWS, StepCost
+from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.scheduling.pacing import (
     BEHIND_TARGETS_MAX,
