@@ -1,7 +1,7 @@
 """Words that an answer must not have, as sequences of tokens."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 
 class BadWords:
@@ -22,3 +22,11 @@ class BadWords:
         for *before, last in self._sequences:
             if not before or tail[-len(before) :] == tuple(before):
                 yield last
+
+
+def sequences_of(
+    words: Sequence[str], tokenize: Callable[[str], Sequence[int]]
+) -> tuple[tuple[int, ...], ...]:
+    """The tokens of each word, as vLLM cuts them: at the beginning of a line and after a space."""
+    texts = (text for word in words for text in (word, " " + word.lstrip()))
+    return tuple({tuple(tokenize(text)): None for text in texts})

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from roost_inference.request import SamplingParams
+from roost_inference.wire.answer_options import AnswerOptions
 from roost_inference.wire.kv_transfer import KvTransferParams
 from roost_inference.wire.message import (
     DeclaredTool,
@@ -48,6 +49,7 @@ class StreamOptions(WireModel):
     """Options of a streamed answer."""
 
     include_usage: bool = False
+    continuous_usage_stats: bool | None = None
 
 
 def _list_of_stops(value: Any) -> Any:
@@ -61,7 +63,7 @@ Bias = Annotated[float, Field(ge=-100.0, le=100.0)]
 Stop = Annotated[str, Field(min_length=1, max_length=512)]
 
 
-class ChatCall(WireModel):
+class ChatCall(AnswerOptions):
     """A checked request. None means the field was absent or null."""
 
     model: str | None = None
@@ -74,7 +76,6 @@ class ChatCall(WireModel):
     tool_choice: Literal["auto", "none", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    n: int | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
@@ -109,9 +110,18 @@ class ChatCall(WireModel):
         return self.max_completion_tokens or self.max_tokens
 
     @property
+    def wants_running_usage(self) -> bool:
+        """Whether every chunk tells the usage so far; as with vLLM only beside the last one's."""
+        options = self.stream_options
+        return options is not None and bool(
+            options.include_usage and options.continuous_usage_stats
+        )
+
+    @property
     def begins_freely(self) -> bool:
         """Whether the answer may begin with any text: no form and no tool is forced on it."""
         is_text = self.response_format is None or self.response_format.type == "text"
+        is_text = is_text and self.structured_outputs is None
         return is_text and (not self.tools or self.tool_choice in (None, "auto", "none"))
 
     def forced_tool(self) -> str | None:

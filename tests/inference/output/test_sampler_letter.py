@@ -135,7 +135,7 @@ def test_presence_counts_once_and_frequency_each_time() -> None:
         chooser = sampler(temperature=0.0, **params)
         for _ in range(times):
             chooser.accept(a)
-        just_above, just_below = row(a=2.0, b=2.0 - falls - 0.1), row(a=2.0, b=2.0 - falls + 0.1)
+        just_above, just_below = (row(a=20.0, b=20.0 - falls + d) for d in (-0.1, 0.1))
         assert (chooser.sample(just_above), chooser.sample(just_below)) == (a, ord("b"))
 
 

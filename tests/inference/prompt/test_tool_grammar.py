@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from roost_inference.engine import Engine
 from roost_inference.errors import BadGrammar
+from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.chat_service import EngineChatService
-from roost_inference.http.generation import EngineGeneration, Finished, TextPiece
+from roost_inference.http.generation import Finished, TextPiece
 from roost_inference.http.preparation import PreparationLanes
 from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
 from roost_inference.prompt.tools import (
