@@ -39,10 +39,14 @@ class JsonSchemaFormat(WireModel):
 
 
 class ResponseFormat(WireModel):
-    """The form of the answer's text."""
+    """The form of the answer's text. structures, triggers, format: tags within free text, see
+    `prompt.forms`."""
 
-    type: Literal["text", "json_object", "json_schema"]
+    type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: JsonSchemaFormat | None = None
+    structures: list[dict[str, Any]] | None = None
+    triggers: list[str] | None = None
+    format: dict[str, Any] | None = None
 
 
 class StreamOptions(WireModel):
@@ -120,8 +124,9 @@ class ChatCall(AnswerOptions):
     @property
     def begins_freely(self) -> bool:
         """Whether the answer may begin with any text: no form and no tool is forced on it."""
-        is_text = self.response_format is None or self.response_format.type == "text"
-        is_text = is_text and self.structured_outputs is None
+        form, outputs = self.response_format, self.structured_outputs
+        is_text = form is None or form.type in ("text", "structural_tag")
+        is_text = is_text and (outputs is None or outputs.structural_tag is not None)
         return is_text and (not self.tools or self.tool_choice in (None, "auto", "none"))
 
     def forced_tool(self) -> str | None:

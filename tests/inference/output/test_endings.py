@@ -85,7 +85,8 @@ def test_a_text_without_stop_is_the_join_of_its_logprobs() -> None:
     for _ in range(100):
         whole = "".join(rng.choice("ab🙂é日") for _ in range(24))
         parts = split(whole.encode(), rng)
-        text, logprobs = TextStream(parts.__getitem__), []
+        text = TextStream(parts.__getitem__)
+        logprobs: list[TokenLogprob] = []
         for token, data in enumerate(parts):
             piece = text.push(token, TokenLogprob(token, data, 0.0))
             logprobs += piece.logprobs if piece else ()

@@ -1,5 +1,7 @@
 """Sampling parameters do what they say where two of them meet, and at their limits."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -116,8 +118,9 @@ def test_any_seed_of_64_bits_is_a_seed(sent: int, seed: int) -> None:
 def test_a_temperature_next_to_nothing_is_greedy_and_filters_don_t_matter_then() -> None:
     logits = row(a=1.0, b=1.0001)
     for temperature in (0.0, 1e-6):
-        for more in ({}, {"top_k": 1}, {"top_p": 0.01}, {"min_p": 1.0}):
-            assert sampler(temperature=temperature, **more).sample(logits) == ord("b")
+        for filters in ({}, {"top_k": 1}, {"top_p": 0.01}, {"min_p": 1.0}):
+            params: dict[str, Any] = {"temperature": temperature, **filters}
+            assert sampler(**params).sample(logits) == ord("b")
 
 
 def test_a_minimal_probability_of_one_leaves_the_likeliest() -> None:
@@ -132,7 +135,8 @@ def test_presence_counts_once_and_frequency_each_time() -> None:
         ({"frequency_penalty": 1.0}, 3, 3.0),
         ({"presence_penalty": -2.0}, 2, -2.0),
     ):
-        chooser = sampler(temperature=0.0, **params)
+        wanted: dict[str, Any] = {"temperature": 0.0, **params}
+        chooser = sampler(**wanted)
         for _ in range(times):
             chooser.accept(a)
         just_above, just_below = (row(a=20.0, b=20.0 - falls + d) for d in (-0.1, 0.1))
