@@ -190,6 +190,7 @@ class EngineChatService:
             tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
+            prompt_logprobs=call.prompt_logprobs,
             kv=kv,
         )
         # A grammar that begins with something else leaves no place for reasoning.
