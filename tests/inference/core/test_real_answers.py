@@ -77,18 +77,19 @@ async def test_choices_of_a_real_model_share_their_prompt(
 
 async def test_logprobs_of_a_real_model_join_to_the_text(real: httpx2.AsyncClient) -> None:
     regex = "(🙂|🦉|é|日本|naïve ){6}"
-    for fields in ({"stop": []}, {"stop": ["日", "ve"]}):
+    stops: tuple[list[str], ...] = ([], ["日", "ve"])
+    for stop in stops:
         answer = await ask(
             real,
             "Show me emojis",
             **{"logprobs": True, "top_logprobs": 3, "temperature": 1.0, "seed": 1},
-            **{"max_tokens": 60, "structured_outputs": {"regex": regex}, **fields},
+            **{"max_tokens": 60, "structured_outputs": {"regex": regex}, "stop": stop},
         )
         (choice,) = answer["choices"]
         joined = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"])
         text = choice["message"]["content"].encode()
         assert joined.startswith(text) and choice["finish_reason"] == "stop"
-        if not fields["stop"]:
+        if not stop:
             assert joined == text
             assert any("\ufffd" in entry["token"] for entry in choice["logprobs"]["content"]), (
                 "no character spans tokens, so nothing was shown"
