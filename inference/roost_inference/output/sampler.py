@@ -69,9 +69,7 @@ class Sampler:
         repeats = params.repetition_penalty != 1.0
         self._prompt_ids = np.unique(self.prompt) if repeats else np.zeros(0, np.int32)
         self._words = BadWords(params.bad_words) if params.bad_words else None
-        # A grammar must be able to end.
-        ignores_end = self.ignore_end and self.grammar is None
-        self._forbidden = self.end_tokens if ignores_end else frozenset()
+        self._forbidden = self.end_tokens if self.ignore_end else frozenset()
         self._forbidden_early = self.end_tokens | self.stop_tokens
         self._is_plain = (
             self.grammar is None
@@ -122,7 +120,8 @@ class Sampler:
             return True
         if token in self.stop_tokens and self._position > self.min_tokens:
             return True
-        return token in self.end_tokens and not self.ignore_end
+        # An end that is ignored is chosen only where a grammar allows nothing else.
+        return token in self.end_tokens and (not self.ignore_end or self.grammar is not None)
 
     def logprob(
         self, logits: Logits, token: int, token_bytes: Callable[[int], bytes]
