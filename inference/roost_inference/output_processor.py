@@ -51,6 +51,8 @@ class OutputProcessor:
         now, generated = self._clock(), 0
         gaps_s: list[float] = []
         for row in step.rows:
+            if row.first_output is not None:
+                self._read_prompt(row, row.first_output)
             if row.output is None:
                 continue
             sequence = row.sequence
@@ -70,6 +72,8 @@ class OutputProcessor:
         speculation = self._speculation.end(sequence, finished=reason in ("stop", "length"))
         self.publish()
         self._emit_text(sequence, sequence.text.finish())
+        last = sequence.tokens.last
+        is_silent = sequence.generated > 0 and last in sequence.silent_tokens
         end = FinishEvent(
             sequence.id,
             reason,
@@ -77,8 +81,11 @@ class OutputProcessor:
             sequence.timings(now),
             error,
             sequence.text.stop_string,
+            stop_token=last if reason == "stop" and last in sequence.request.stop_tokens else None,
+            end_token=last if is_silent else None,
             kv=sequence.kv_report,
             speculation=speculation,
+            prompt_logprobs=sequence.prompt_logprobs,
         )
         self._emit(sequence, end)
 
@@ -108,6 +115,14 @@ class OutputProcessor:
                 preemptions_total=scheduler.preemptions_total,
             )
         )
+
+    def _read_prompt(self, row: Row, first: int) -> None:
+        """Note the logprobs of a prompt's tokens; the rows from `first` on have logits."""
+        found = row.sequence.prompt_logprobs
+        assert found is not None
+        start = row.sequence.computed - row.count
+        for at in range(row.count):
+            found.take(start + at, self._backend.logits(first + at))
 
     def _advance_row(self, row: Row, output: int, now: float) -> int:
         """Give the row's sequence its next token, and further ones as long as each equals its
@@ -148,7 +163,7 @@ class OutputProcessor:
             sequence.first_token_s = now
             self._stats.first_token(sequence, now)
         sequence.last_token_s = now
-        if token not in self._vocabulary.end_tokens:
+        if token not in sequence.silent_tokens:
             self._emit_text(sequence, text.push(token, logprob))
         if sampler.is_over(token) or text.stop_string is not None:
             return "stop"

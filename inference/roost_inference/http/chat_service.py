@@ -2,28 +2,33 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
 from roost_inference.client.reasoning import open_block
 from roost_inference.errors import InvalidRequest, UnknownModel
+from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.engine_port import EnginePort
-from roost_inference.http.generation import (
-    CompletedAnswer,
-    EngineGeneration,
-    Generation,
-    LoopNotifier,
-)
+from roost_inference.http.generation import CompletedAnswer, Generation, LoopNotifier
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
+from roost_inference.output.bad_words import sequences_of
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
-from roost_inference.request import EngineSession, Event, FinishEvent, KvPolicy, Request
+from roost_inference.request import (
+    EngineSession,
+    Event,
+    FinishEvent,
+    KvPolicy,
+    Request,
+    SamplingParams,
+)
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.ids import completion_id
 from roost_inference.wire.session_hint import SessionHint
@@ -116,20 +121,24 @@ class EngineChatService:
                 param="model",
             )
         request, figures, opening = self._request(call, preparation)
-        position = ChainPosition()
+        choices = call.n or 1
+        positions = [ChainPosition() for _ in range(choices)]
         generation = EngineGeneration(
             self.engine,
             request,
             notifier=self._notifier_of(preparation.loop),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
+            choices=choices,
+            tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
-            remember=partial(self._remember, request, position, len(call.messages)),
+            remember=partial(self._remember, request, positions, call),
             figures=figures,
             opening=opening,
         )
         preparation.check()
         generation.submit()
-        self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
+        for position in positions:
+            self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
         return generation
 
     def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
@@ -173,17 +182,27 @@ class EngineChatService:
             id=completion_id(),
             prompt_tokens=prompt.tokens,
             max_tokens=max(left if wanted is None else min(wanted, left), 1),
-            sampling=call.sampling(),
+            sampling=self._sampling(call),
             stop=tuple(call.stop or ()),
+            stop_tokens=frozenset(call.stop_token_ids or ()),
+            includes_stop=bool(call.include_stop_str_in_output),
+            min_tokens=call.min_tokens or 0,
             grammar=grammar,
             session=session,
             tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
+            prompt_logprobs=call.prompt_logprobs,
             kv=kv,
         )
         # A grammar that begins with something else leaves no place for reasoning.
         return request, figures, open_block(prompt.text) if call.begins_freely else ""
+
+    def _sampling(self, call: ChatCall) -> SamplingParams:
+        if not call.bad_words:
+            return call.sampling()
+        tokenize = partial(self.engine.tokenize, special=False)
+        return replace(call.sampling(), bad_words=sequences_of(call.bad_words, tokenize))
 
     def _kv_policy(self, call: ChatCall) -> KvPolicy:
         """The bounds of paging. Raises InvalidRequest for a tier that does not exist."""
@@ -207,15 +226,21 @@ class EngineChatService:
         return len(self.engine.tokenize(text, special=True))
 
     def _remember(
-        self, request: Request, position: ChainPosition, place: int, answer: CompletedAnswer
+        self,
+        request: Request,
+        positions: Sequence[ChainPosition],
+        call: ChatCall,
+        answer: CompletedAnswer,
     ) -> None:
-        self._bound.answer(position, answer.tokens, answer.cached_tokens)
-        session = request.session
+        session, place = request.session, len(call.messages)
         if answer.whole:
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
+        self._bound.answer(positions[answer.choice], answer.tokens, answer.cached_tokens)
         if session.session_id is not None:
-            self.memory.end_turn(session, request.prompt_tokens, list(answer.tokens))
+            # Of several choices the client may go on with any: all that is sure is the prompt.
+            written = list(answer.tokens) if len(positions) == 1 else []
+            self.memory.end_turn(session, request.prompt_tokens, written)
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):

@@ -7,6 +7,7 @@ from roost_inference.backend import Vocabulary
 from roost_inference.errors import InvalidRequest, PromptTooLong
 from roost_inference.output.detokenizer import TextStream
 from roost_inference.output.grammar import Grammar, GrammarCompiler
+from roost_inference.output.logprobs import PROMPT_LOGPROBS_TOKENS_MAX, PromptLogprobs
 from roost_inference.output.sampler import Sampler
 from roost_inference.request import Listener, Request
 from roost_inference.sequence import Sequence, TokenBuffer
@@ -34,12 +35,44 @@ class SequenceBuilder:
             self._vocabulary.end_tokens,
             self._grammar(request.grammar),
             request.ignore_eos,
+            request.stop_tokens,
+            request.min_tokens,
         )
-        text = TextStream(self._vocabulary.token_bytes, request.stop)
+        text = TextStream(
+            self._vocabulary.token_bytes,
+            request.stop,
+            includes_stop=request.includes_stop,
+            searched_after=request.min_tokens,
+        )
+        silent = self._vocabulary.end_tokens
+        if request.stop_tokens and not request.includes_stop:
+            silent |= request.stop_tokens
         length_max = min(len(tokens) + request.max_tokens, self._context_length)
+        order = next(self._orders)
         return Sequence(
-            request, listener, now, next(self._orders), sampler, text, tokens, length_max
+            request,
+            listener,
+            now,
+            order,
+            sampler,
+            text,
+            tokens,
+            length_max,
+            silent,
+            self._prompt_logprobs(request, tokens),
         )
+
+    def _prompt_logprobs(self, request: Request, tokens: TokenBuffer) -> PromptLogprobs | None:
+        wanted = request.prompt_logprobs
+        if wanted is None:
+            return None
+        if len(tokens) > PROMPT_LOGPROBS_TOKENS_MAX:
+            raise InvalidRequest(
+                f"The prompt has {len(tokens)} tokens; logprobs of a prompt are told up to "
+                f"{PROMPT_LOGPROBS_TOKENS_MAX}",
+                param="prompt_logprobs",
+            )
+        return PromptLogprobs(tokens.view.copy(), wanted, self._vocabulary.token_bytes)
 
     def _validate(self, request: Request) -> None:
         length, limit = len(request.prompt_tokens), self._context_length
@@ -58,6 +91,10 @@ class SequenceBuilder:
             raise InvalidRequest(f"A prompt token is not below {size}", param="messages")
         if any(not 0 <= token < size for token in request.sampling.logit_bias):
             raise InvalidRequest(f"A biased token is not below {size}", param="logit_bias")
+        if any(not 0 <= token < size for token in request.stop_tokens):
+            raise InvalidRequest(f"A stop token is not below {size}", param="stop_token_ids")
+        if request.min_tokens > request.max_tokens:
+            raise InvalidRequest("min_tokens is larger than max_tokens", param="min_tokens")
         if not all(request.stop):
             raise InvalidRequest("A stop string is empty", param="stop")
 

@@ -110,6 +110,8 @@ class _ScriptedService(ChatService):
         self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
     ) -> "_ScriptedGeneration":
         engine = self._engine
+        if (call.n or 1) > 1:
+            raise InvalidRequest("A script gives one choice a request; n must be 1", param="n")
         with self._lock:  # requests are prepared on several threads
             engine.requests.append({**body, "session_id": call.session_id})
             del engine.requests[:-REQUESTS_KEPT]
@@ -176,6 +178,7 @@ class _ScriptedGeneration:
         self.id = completion_id()
         self.model = engine.model
         self.opening = engine.opening
+        self.prompt_tokens: Sequence[int] = ()
         self._engine = engine
         self._steps = steps
         self._body = body
@@ -210,7 +213,7 @@ class _ScriptedGeneration:
                     "tool_calls" if calls else "stop",
                     Usage(prompt, 0, self._words),
                     Timings(0.0, 0.0, total_s),
-                    stop_string=self._stopped,
+                    stop_reason=self._stopped,
                 )
             ]
         finally:
