@@ -160,7 +160,8 @@ class Search:
                 f"Every target of the model {name!r} has as many calls as it may have"
             )
         last = next((one.health.last_error for one in self._cooling.values()), "")
-        why = f"; the last error of one was {last}" if last else ""
+        code = last.partition(":")[0]  # its words are for the operator
+        why = f"; the last error of one was {code}" if code else ""
         return Overloaded(
             f"Every target of the model {name!r} cools down after failures{why}",
             retry_after_s=max(1.0, min(waits)),
