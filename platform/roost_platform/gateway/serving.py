@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from roost_inference.errors import EngineError, EngineFailed
+from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.compression.compression import Compression
 from roost_platform.gateway.config import GatewayConfig
-from roost_platform.gateway.errors import DeadKey, ModelNotAllowed
+from roost_platform.gateway.errors import DeadKey, ModelNotAllowed, UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.family import GenerationFamily
@@ -173,7 +173,7 @@ class Serving:
                 await exchange.end_stream(writer.fail(error))
                 raise
             if not exchange.has_begun:
-                raise EngineFailed("The provider's answer has no content")
+                raise UnreadableAnswer("The provider's answer has no content")
             await exchange.end_stream(writer.end())
 
     async def _settle(self, spent: Spent) -> None:

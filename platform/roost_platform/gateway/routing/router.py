@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from roost_inference.errors import EngineError, EngineFailed
+from roost_inference.errors import EngineError
 from roost_platform.gateway.config import BUNDLED
-from roost_platform.gateway.errors import ProviderSilent
+from roost_platform.gateway.errors import ProviderSilent, UnreadableAnswer
 from roost_platform.gateway.events import (
     CallDelta,
     Event,
@@ -164,7 +164,7 @@ async def _beginning(
     alive_s: float | None,
 ) -> list[T]:
     """The items until the answer has begun. Raises ProviderSilent where the first one takes too
-    long, EngineFailed for an answer without content.
+    long, UnreadableAnswer for one without content.
     """
     held: list[T] = []
     bound_s = taken.target.first_byte_timeout_s
@@ -180,7 +180,7 @@ async def _beginning(
                     return held
     except TimeoutError:
         raise ProviderSilent(f"{taken.target.name} sent nothing for {bound_s:g} s") from None
-    raise EngineFailed("The provider's answer has no content")
+    raise UnreadableAnswer("The provider's answer has no content")
 
 
 def _has_content(batch: Sequence[Event]) -> bool:

@@ -60,7 +60,9 @@ def web_process(folder: Path, database_url: str, provider: Upstream) -> Web:
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ROOST_")}
-    return Web(port, Process([sys.executable, "-m", "roost_platform", "serve", "web"], clean | given))
+    return Web(
+        port, Process([sys.executable, "-m", "roost_platform", "serve", "web"], clean | given)
+    )
 
 
 @pytest.fixture
@@ -156,9 +158,10 @@ async def test_fifty_calls_at_two_processes_share_a_budget_for_five_and_a_kill_f
             killed = list(clients.open.values()).count(first)
             first.kill()
             await asyncio.to_thread(first.start)  # as its supervisor does
-            assert await outcomes(database, key) == [("", 0)] * (FITS - killed) + [
-                ("lost", 0)
-            ] * killed
+            assert (
+                await outcomes(database, key)
+                == [("", 0)] * (FITS - killed) + [("lost", 0)] * killed
+            )
             held = await the_key(database, key)
             assert (held.in_flight, held.spent_tokens) == (FITS - killed, 0)
             again = [await clients.ask(first) for _ in range(killed + 1)]
