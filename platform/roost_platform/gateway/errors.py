@@ -9,6 +9,7 @@ EngineError
 ├── NotFoundHere          404  no such address, response or model
 ├── UnknownHost           400  a Host name that is not ours
 ├── EncodedBody           415  a compressed body
+├── FieldNotSupported     400  no provider of this model can obey the field
 ├── BudgetExhausted       429  the key's money or tokens are spent or reserved
 ├── RateLimited           429  too many requests, tokens or parallel calls of one key
 ├── Overloaded            503  the gateway has as many calls as it can hold
@@ -38,7 +39,7 @@ class Unauthorized(EngineError):
 
 
 class DeadKey(Unauthorized):
-    """A key of this gateway that is good no longer. key_id: which one; empty where that is not told."""
+    """A key of this gateway that is good no longer. key_id: which one, empty if not told."""
 
     def __init__(self, message: str = "", *, key_id: str = "") -> None:
         super().__init__(message)
@@ -84,6 +85,12 @@ class EncodedBody(InvalidRequest):
 
     http_status = 415
     code = "unsupported_encoding"
+
+
+class FieldNotSupported(InvalidRequest):
+    """A field decides the answer, and this provider can't obey it; another one may."""
+
+    code = "unsupported_parameter"
 
 
 class Waiting(EngineError):

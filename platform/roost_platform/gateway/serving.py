@@ -21,6 +21,7 @@ from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Reservation, Spent
 from roost_platform.gateway.keys.prices import Prices, unpriced
 from roost_platform.gateway.observing.facts import tell_end
+from roost_platform.gateway.providers.wire_limits import ignored_fields
 from roost_platform.gateway.request import Family, ModelRequest
 from roost_platform.gateway.routing.catalogue import RoutedModel
 from roost_platform.gateway.routing.router import CallTrace, Router
@@ -106,7 +107,7 @@ class Serving:
         try:
             async with exchange.until_gone():
                 events = self._events(request, model, key, trace)
-                await self._answer(exchange, family, body, request, events)
+                await self._answer(exchange, family, body, request, events, trace)
             outcome, status, code = "ok", 200, ""
         except ClientGone:
             outcome, status, code = "cancelled", CLIENT_GONE, "client_gone"
@@ -151,6 +152,7 @@ class Serving:
         body: Mapping[str, Any],
         request: ModelRequest,
         events: AsyncGenerator[Sequence[Event], None],
+        trace: CallTrace,
     ) -> None:
         async with contextlib.aclosing(events) as batches:
             if not request.stream:
@@ -158,14 +160,14 @@ class Serving:
                 async for batch in batches:
                     answer.take(batch)
                 whole = family.whole(request, body, exchange.call_id, answer)
-                await exchange.answer(whole)
+                await exchange.answer(whole, headers=_ignored(request, trace))
                 return
             writer = family.writer(request, body, exchange.call_id)
             try:
                 async for batch in batches:
                     if part := writer.write(batch):
                         if not exchange.has_begun:
-                            await exchange.begin_stream()
+                            await exchange.begin_stream(_ignored(request, trace))
                         await exchange.send_part(part)
             except EngineError as error:
                 if not exchange.has_begun:
@@ -182,6 +184,12 @@ class Serving:
         except Exception as error:
             # The store keeps it; its sweep tries again.
             log.error("call %s was not settled: %r", spent.call_id, error)
+
+
+def _ignored(request: ModelRequest, trace: CallTrace) -> Mapping[str, str]:
+    """The header that names fields which did nothing at the target that answers."""
+    target = trace.target
+    return {} if target is None else ignored_fields(request, target.provider.wire)
 
 
 def _unread(call_id: str, key_id: str, family: Family, body: Mapping[str, Any]) -> Reservation:

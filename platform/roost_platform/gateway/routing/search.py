@@ -14,7 +14,7 @@ from roost_inference.errors import (
     PromptTooLong,
     UnknownModel,
 )
-from roost_platform.gateway.errors import Overloaded
+from roost_platform.gateway.errors import FieldNotSupported, Overloaded
 from roost_platform.gateway.routing.catalogue import Catalogue, RoutedModel, Target
 from roost_platform.gateway.routing.health import Attempt
 from roost_platform.gateway.routing.slots import first_free
@@ -175,7 +175,7 @@ class Search:
 def helps_elsewhere(error: EngineError) -> bool:
     """Whether another target may answer what this one refused."""
     if isinstance(error, InvalidRequest):
-        return isinstance(error, PromptTooLong | BodyTooLarge | UnknownModel)
+        return isinstance(error, PromptTooLong | BodyTooLarge | UnknownModel | FieldNotSupported)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Two web processes over one database share a budget, and one that is killed leaves nothing held."""
+"""Two web processes over one database share a budget; a killed one leaves nothing held."""
 
 import asyncio
 import contextlib
