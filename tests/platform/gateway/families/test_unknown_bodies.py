@@ -1,4 +1,4 @@
-"""A body with anything in the place of any of its values is read, or refused by the field's name."""
+"""A body with anything in the place of its values is read, or refused by the field's name."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
