@@ -37,16 +37,24 @@ def client_error(error: EngineError, *, has_begun: bool) -> EngineError:
         return StreamBroken("The provider's answer broke off" + (words and f": {words}"))
     if isinstance(error, EngineRefused):
         return ProviderRefused("A provider refuses this gateway; its operator sees why")
+    told = error if words else _in_our_words(error)
     if isinstance(error, EngineFailed) and error.http_status == 500:
-        return ProviderFailed(words or "The provider has failed")
-    if words:
-        return error
+        told = ProviderFailed(words or "The provider has failed")
+        told.code = told.code if error.code == EngineFailed.code else error.code
+    return told
+
+
+def _in_our_words(error: EngineError) -> EngineError:
+    """The same error with its code and its time to wait; codes are names and tell no more."""
+    told: EngineError
     if isinstance(error, QueueFull):
-        return QueueFull("The provider has too many requests", retry_after_s=error.retry_after_s)
-    unavailable = EngineUnavailable("The provider can't be reached, or is not ready")
-    if isinstance(error, EngineUnavailable):
-        unavailable.retry_after_s = error.retry_after_s
-    return unavailable
+        told = QueueFull("The provider has too many requests", retry_after_s=error.retry_after_s)
+    else:
+        told = unavailable = EngineUnavailable("The provider can't be reached, or is not ready")
+        if isinstance(error, EngineUnavailable):
+            unavailable.retry_after_s = error.retry_after_s
+    told.code = error.code
+    return told
 
 
 def _is_a_provider_s(error: EngineError) -> bool:
