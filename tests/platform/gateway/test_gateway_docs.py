@@ -276,7 +276,7 @@ async def test_each_field_that_anthropic_has_no_words_for_is_refused_or_told(
         }
         async with gateway_server(tmp_path, overrides=overrides) as gateway:
             for name, what in rows_of_the_other_wire():
-                body = {"model": "fast", "messages": ASK, name: (ANTHROPIC | CHAT)[name]}
+                body = {"model": "fast", "messages": ASK, name: {**ANTHROPIC, **CHAT}[name]}
                 for stream in (True, False):
                     response = await gateway.post(
                         "/v1/chat/completions", {**body, "stream": stream}

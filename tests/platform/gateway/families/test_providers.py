@@ -82,7 +82,7 @@ async def test_each_way_to_answer_badly_is_an_error_of_its_own(
     # A page's title may name what stands inside; its words are for the operator.
     assert "Sign in" not in html["error"]["message"]
     catalogue = gateway.app.serving.router.catalogue
-    [target] = catalogue.find(HELLO["model"]).targets
+    [target] = catalogue.find(str(HELLO["model"])).targets
     assert "Sign in" in target.health.last_error
     for answer in (html, shape, broken, failed):
         assert set(answer["error"]) == {"message", "type", "param", "code"}
