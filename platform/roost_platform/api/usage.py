@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from roost_platform.api.routes import UsesApi, Viewer
 from roost_platform.views.gateway.money import MICRO
+from roost_platform.views.gateway.spreadsheets import cell
 from roost_platform.views.gateway.usage import By, UsageFilter, UsageRow, usage
-from roost_platform.views.spreadsheets import cell
 
 router = APIRouter(prefix="/usage", tags=["usage"])
 Name = Annotated[str | None, Query(max_length=256)]

@@ -19,6 +19,7 @@ from roost_platform.console.rendering import number
 from roost_platform.db.base.long_reads import read_long
 from roost_platform.identity.roles import Role
 from roost_platform.views.gateway.money import dollars, exact_dollars
+from roost_platform.views.gateway.spreadsheets import cell
 from roost_platform.views.gateway.usage_table import (
     DAYS,
     DIMENSIONS,
@@ -28,7 +29,6 @@ from roost_platform.views.gateway.usage_table import (
     label_of,
     usage,
 )
-from roost_platform.views.spreadsheets import cell
 
 LOOK_S = 30.0  # it sums over many rows
 COLUMNS = (
