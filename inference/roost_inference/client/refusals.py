@@ -32,6 +32,9 @@ from roost_inference.errors import (
 RETRY_AFTER_S_MAX = 300.0
 MESSAGE_CHARACTERS_MAX = 1000
 PAGE_CHARACTERS_MAX = 200  # of an answer that is not JSON
+# Codes and fields as engines name them, such as messages[0].content. Others are passed over: calls
+# are stored and counted by them.
+_NAME = re.compile(r"[A-Za-z0-9_.:$\[\]/-]{1,128}")
 _OURS: dict[str, type[EngineError]] = {
     kind.code: kind
     for kind in (
@@ -245,12 +248,13 @@ def _made(problem: _Problem, status: int, headers: Mapping[str, str]) -> EngineE
     if issubclass(kind, QueueFull):
         error = kind(message, retry_after_s=_retry_after_s(headers))
     else:
-        error = kind(message, param=problem.param)
+        param = problem.param or ""
+        error = kind(message, param=param if _NAME.fullmatch(param) else None)
         if isinstance(error, EngineUnavailable) and headers.get("retry-after"):
             error.retry_after_s = _retry_after_s(headers)
     if isinstance(error, PromptTooLong):  # it has one code, whatever each engine calls it
         error.prompt_tokens, error.limit_tokens = token_counts(problem.message, problem.fields)
-    elif problem.code:
+    elif _NAME.fullmatch(problem.code):
         error.code = problem.code
     error.answered_status = status
     return error

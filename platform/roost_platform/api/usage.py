@@ -12,12 +12,12 @@ from pydantic import BaseModel
 
 from roost_platform.api.routes import UsesApi, Viewer
 from roost_platform.views.gateway.money import MICRO
+from roost_platform.views.gateway.spreadsheets import cell
 from roost_platform.views.gateway.usage import By, UsageFilter, UsageRow, usage
 
 router = APIRouter(prefix="/usage", tags=["usage"])
 Name = Annotated[str | None, Query(max_length=256)]
 DAYS = 30  # where no first day is named
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class UsageItem(BaseModel):
@@ -105,6 +105,6 @@ def as_csv(rows: list[UsageItem]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
+    if isinstance(value, str):
+        return cell(value)
     return "" if value is None else value

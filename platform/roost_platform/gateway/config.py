@@ -58,7 +58,10 @@ class ProviderConfig(BaseModel):
     wire: Wire = Field(default="openai", description="The API it speaks: `openai` or `anthropic`.")
     connect_timeout_s: float = Field(default=5.0, gt=0, description="Bound of connecting.")
     first_byte_timeout_s: float = Field(
-        default=120.0, gt=0, description="Bound of the wait for the first event of an answer."
+        default=120.0,
+        gt=0,
+        description="Bound of the wait for the first event of an answer. Who then only shows that "
+        "it lives, by pings or comments, has ten times as long for each next piece.",
     )
     read_timeout_s: float = Field(
         default=120.0, gt=0, description="Bound of a silence in the middle of an answer."

@@ -8,6 +8,7 @@ from typing import Final, Protocol, runtime_checkable
 from roost_inference.errors import EngineError
 from roost_platform.gateway.errors import ModelNotAllowed
 from roost_platform.gateway.exchange import Exchange
+from roost_platform.gateway.families.fields import TOKENS_MAX
 from roost_platform.gateway.families.messages.reading import read_messages
 from roost_platform.gateway.guards.bodies import work_on
 from roost_platform.gateway.keys.prices import estimated_tokens
@@ -63,6 +64,6 @@ async def counted(request: ModelRequest, model: RoutedModel) -> int:
         except (EngineError, TimeoutError) as error:
             log.info("%s did not count a prompt: %s", target.name, str(error)[:200])
             continue
-        if tokens is not None:
+        if type(tokens) is int and 0 <= tokens <= TOKENS_MAX:
             return tokens
     return max(estimated_tokens(request.prompt_bytes), 1)

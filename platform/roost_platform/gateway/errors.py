@@ -2,17 +2,20 @@
 
 EngineError
 ├── Unauthorized          401  no key, or one that is not known
-│   ├── KeyRevoked        401
-│   └── KeyExpired        401
+│   └── DeadKey           401
+│       ├── KeyRevoked    401
+│       └── KeyExpired    401
 ├── ModelNotAllowed       403  the key may not use this model
 ├── NotFoundHere          404  no such address, response or model
 ├── UnknownHost           400  a Host name that is not ours
 ├── EncodedBody           415  a compressed body
+├── FieldNotSupported     400  no provider of this model can obey the field
 ├── BudgetExhausted       429  the key's money or tokens are spent or reserved
 ├── RateLimited           429  too many requests, tokens or parallel calls of one key
 ├── Overloaded            503  the gateway has as many calls as it can hold
 ├── ProviderRefused       502  a provider refuses the gateway's key, account or address
 ├── ProviderSilent        504  a provider takes longer than its time
+├── ProviderFailed        502  a provider has failed
 ├── UnreadableAnswer      502  a provider's answer has another form than its wire
 └── StreamBroken          502  a provider's answer ended in the middle
 """
@@ -35,13 +38,21 @@ class Unauthorized(EngineError):
     code = "invalid_api_key"
 
 
-class KeyRevoked(Unauthorized):
+class DeadKey(Unauthorized):
+    """A key of this gateway that is good no longer. key_id: which one, empty if not told."""
+
+    def __init__(self, message: str = "", *, key_id: str = "") -> None:
+        super().__init__(message)
+        self.key_id = key_id
+
+
+class KeyRevoked(DeadKey):
     """This key has been revoked."""
 
     code = "key_revoked"
 
 
-class KeyExpired(Unauthorized):
+class KeyExpired(DeadKey):
     """This key has expired."""
 
     code = "key_expired"
@@ -74,6 +85,12 @@ class EncodedBody(InvalidRequest):
 
     http_status = 415
     code = "unsupported_encoding"
+
+
+class FieldNotSupported(InvalidRequest):
+    """A field decides the answer, and this provider can't obey it; another one may."""
+
+    code = "unsupported_parameter"
 
 
 class Waiting(EngineError):
@@ -122,6 +139,13 @@ class ProviderSilent(EngineSilent):
 
     http_status = 504
     code = "provider_timeout"
+
+
+class ProviderFailed(EngineFailed):
+    """The provider has failed."""
+
+    http_status = 502
+    code = "provider_failed"
 
 
 class StreamBroken(EngineUnavailable):

@@ -51,7 +51,8 @@ class Exchange:
     """A request and its response. request_id: the client's, if it sent a plain one, else ours.
 
     parameters: what the path has in the place of `{name}`. before_end: runs before the last part of
-    an answer goes out, once, so that what the answer tells is true by then.
+    an answer goes out, once, so that what the answer tells is true by then. is_counted: whether the
+    call has its row of usage, or a refusal that is counted.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,6 +67,7 @@ class Exchange:
         self.body_bytes = 0
         self.grow: Grow | None = None  # is told of each part of the body before it is kept
         self.has_begun = False
+        self.is_counted = False
         self.parameters: dict[str, str] = {}
         self.before_end: Callable[[], Awaitable[None]] | None = None
         given = self.headers.get("x-request-id", "")

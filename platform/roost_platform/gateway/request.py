@@ -38,6 +38,7 @@ class ModelRequest:
     person: OpenAI's `user` or Anthropic's `metadata.user_id`. n: choices in all. more_bodies: of
     further prompts in the same call; each prompt gets its share of `n`, in their order.
     truncates: drop the oldest turns of a prompt that is too long, rather than refuse it.
+    native_only: a field that only a provider with the wire of `native` can obey, empty for none.
     """
 
     family: Family
@@ -52,6 +53,7 @@ class ModelRequest:
     native: NativeCall | None = None
     truncates: bool = False
     more_bodies: Sequence[Mapping[str, Any]] = ()
+    native_only: str = ""
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:

@@ -7,21 +7,22 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from roost_inference.errors import EngineError, EngineFailed
+from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.compression.compression import Compression
 from roost_platform.gateway.config import GatewayConfig
-from roost_platform.gateway.errors import ModelNotAllowed
+from roost_platform.gateway.errors import DeadKey, ModelNotAllowed, UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.exchange import ClientGone, Exchange
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.guards.admission import Admission
 from roost_platform.gateway.guards.bodies import work_on
 from roost_platform.gateway.keys.estimates import prompt_size
-from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Spent
+from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Reservation, Spent
 from roost_platform.gateway.keys.prices import Prices, unpriced
 from roost_platform.gateway.observing.facts import tell_end
-from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.providers.wire_limits import ignored_fields
+from roost_platform.gateway.request import Family, ModelRequest
 from roost_platform.gateway.routing.catalogue import RoutedModel
 from roost_platform.gateway.routing.router import CallTrace, Router
 from roost_platform.gateway.routing.truncation import Stream, truncating
@@ -48,18 +49,32 @@ class Serving:
 
     async def generate(self, exchange: Exchange, family: GenerationFamily) -> None:
         """Serve one request of this family."""
-        async with self.opened(exchange) as (key, body):
+        async with self.opened(exchange, family.name) as (key, body):
             request = await work_on(exchange.body_bytes, family.read, body, exchange.headers)
             await self.call(exchange, family, body, request, key)
 
     @contextlib.asynccontextmanager
-    async def opened(self, exchange: Exchange) -> AsyncIterator[tuple[GatewayKey, dict[str, Any]]]:
+    async def opened(
+        self, exchange: Exchange, family: Family | None = None
+    ) -> AsyncIterator[tuple[GatewayKey, dict[str, Any]]]:
         """Let a request in: its key, which is found before a byte of its body is read, and its
         body. It has a place until the block ends.
+
+        family: of a call that is counted. What refuses it before it has a row is counted as well,
+        as far as its key is known.
         """
-        key = await self.keys.find(exchange.secret)
-        with self.admission.place(key.id) as exchange.grow:
-            yield key, await exchange.json(self.config.max_body_bytes)
+        key_id, body = "", dict[str, Any]()
+        try:
+            key = await self.keys.find(exchange.secret)
+            key_id = key.id
+            with self.admission.place(key.id) as exchange.grow:
+                body = await exchange.json(self.config.max_body_bytes)
+                yield key, body
+        except EngineError as error:
+            key_id = error.key_id if isinstance(error, DeadKey) else key_id
+            if family is not None and key_id and not exchange.is_counted:
+                await self.keys.refuse(_unread(exchange.call_id, key_id, family, body), error)
+            raise
 
     @contextlib.contextmanager
     def place(self, key: GatewayKey) -> Iterator[None]:
@@ -76,11 +91,12 @@ class Serving:
         key: GatewayKey,
     ) -> None:
         """Serve a request that has been read: reserve, route, write, settle."""
-        if not key.may_use(self.router.catalogue.named(request.model)):
-            refused = ModelNotAllowed(f"This key may not use the model {request.model[:200]!r}")
-            await self.keys.refuse(unpriced(exchange.call_id, request, key), refused)
-            raise refused
-        model = await self.router.catalogue.resolve(request.model)
+        exchange.is_counted = True
+        try:
+            model = await self._model(request, key)
+        except EngineError as error:
+            await self.keys.refuse(unpriced(exchange.call_id, request, key), error)
+            raise
         request = request if request.model else replace(request, model=model.name)
         request = self.prices.bounded(request, model, key)
         held = self.compression.held(request, model, key) if self.compression else request
@@ -91,7 +107,7 @@ class Serving:
         try:
             async with exchange.until_gone():
                 events = self._events(request, model, key, trace)
-                await self._answer(exchange, family, body, request, events)
+                await self._answer(exchange, family, body, request, events, trace)
             outcome, status, code = "ok", 200, ""
         except ClientGone:
             outcome, status, code = "cancelled", CLIENT_GONE, "client_gone"
@@ -105,6 +121,12 @@ class Serving:
             spent = self.prices.spent(exchange.call_id, trace, outcome, status, code)
             tell_end(request, spent, exchange.headers)
             await asyncio.shield(self._settle(spent))
+
+    async def _model(self, request: ModelRequest, key: GatewayKey) -> RoutedModel:
+        """The model of this request. Raises ModelNotAllowed, UnknownModel."""
+        if not key.may_use(self.router.catalogue.named(request.model)):
+            raise ModelNotAllowed(f"This key may not use the model {request.model[:200]!r}")
+        return await self.router.catalogue.resolve(request.model)
 
     def _events(
         self, request: ModelRequest, model: RoutedModel, key: GatewayKey, trace: CallTrace
@@ -130,6 +152,7 @@ class Serving:
         body: Mapping[str, Any],
         request: ModelRequest,
         events: AsyncGenerator[Sequence[Event], None],
+        trace: CallTrace,
     ) -> None:
         async with contextlib.aclosing(events) as batches:
             if not request.stream:
@@ -137,14 +160,14 @@ class Serving:
                 async for batch in batches:
                     answer.take(batch)
                 whole = family.whole(request, body, exchange.call_id, answer)
-                await exchange.answer(whole)
+                await exchange.answer(whole, headers=_ignored(request, trace))
                 return
             writer = family.writer(request, body, exchange.call_id)
             try:
                 async for batch in batches:
                     if part := writer.write(batch):
                         if not exchange.has_begun:
-                            await exchange.begin_stream()
+                            await exchange.begin_stream(_ignored(request, trace))
                         await exchange.send_part(part)
             except EngineError as error:
                 if not exchange.has_begun:
@@ -152,7 +175,7 @@ class Serving:
                 await exchange.end_stream(writer.fail(error))
                 raise
             if not exchange.has_begun:
-                raise EngineFailed("The provider's answer has no content")
+                raise UnreadableAnswer("The provider's answer has no content")
             await exchange.end_stream(writer.end())
 
     async def _settle(self, spent: Spent) -> None:
@@ -161,3 +184,22 @@ class Serving:
         except Exception as error:
             # The store keeps it; its sweep tries again.
             log.error("call %s was not settled: %r", spent.call_id, error)
+
+
+def _ignored(request: ModelRequest, trace: CallTrace) -> Mapping[str, str]:
+    """The header that names fields which did nothing at the target that answers."""
+    target = trace.target
+    return {} if target is None else ignored_fields(request, target.provider.wire)
+
+
+def _unread(call_id: str, key_id: str, family: Family, body: Mapping[str, Any]) -> Reservation:
+    """A call that could not be read, as its row names it."""
+    model = body.get("model")
+    return Reservation(
+        call_id=call_id,
+        key_id=key_id,
+        family=family,
+        model=model if isinstance(model, str) else "",
+        tokens=0,
+        cost_microusd=0,
+    )

@@ -68,10 +68,7 @@ async def open_gateway(
     from roost_platform.gateway.serving import Serving
 
     catalogue = open_catalogue(settings)
-    hosted = HostedPrices({name: one.base_url for name, one in settings.providers.items()})
-    if needs_known_prices(settings):
-        await asyncio.to_thread(hosted.load)
-    prices = Prices(settings_prices(settings), hosted.find, catalogue)
+    prices = await open_prices(settings, catalogue)
     keys = GatewayKeys(database)
     router = Router(catalogue)
     compression = Compression(
@@ -88,6 +85,14 @@ async def open_gateway(
     finally:
         await gateway.close()
         await catalogue.close()
+
+
+async def open_prices(settings: Settings, catalogue: Catalogue) -> Prices:
+    """The prices of the settings, and those of hosted models in the package that has them."""
+    hosted = HostedPrices({name: one.base_url for name, one in settings.providers.items()})
+    if needs_known_prices(settings):
+        await asyncio.to_thread(hosted.load)
+    return Prices(settings_prices(settings), hosted.find, catalogue)
 
 
 def settings_prices(settings: Settings) -> dict[str, PriceConfig]:
@@ -143,7 +148,7 @@ async def routed_models(
         if config.wire == "openai"
     }
     try:
-        prices = Prices(settings_prices(settings))
+        prices = await open_prices(settings, catalogue)
         async with recording(GatewayKeys(database)) as recorder:
             yield RoutedModels({BUNDLED: engine, **others}, Router(catalogue), recorder, prices)
     finally:

@@ -80,6 +80,7 @@ async def office(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Office]:
                 "providers": {
                     "p": {"base_url": provider.base_url, "first_byte_timeout_s": 0.5},
                     "away": {"base_url": "http://127.0.0.1:1/v1"},
+                    "openai": {"base_url": provider.base_url},
                 },
                 "models": {
                     "fast": {
@@ -120,6 +121,14 @@ async def test_an_alias_goes_to_its_target_and_has_a_row(office: Office) -> None
     assert (row.model, row.target, row.outcome, row.status) == ("fast", "p/m", "ok", 200)
     assert (row.input_tokens, row.output_tokens, row.cost_microusd) == (7, 2, 27)
     assert row.ttft_ms is not None and row.duration_ms is not None
+
+
+async def test_a_hosted_model_costs_what_the_package_of_prices_says(office: Office) -> None:
+    office.provider.acts = [Act(events=said("Hel", "lo"))]
+    await office.ask(model="openai/gpt-4o-mini")
+    (row,) = await office.rows()
+    # 7 tokens at 0.15 and 2 at 0.60 dollars for a million, rounded up once.
+    assert (row.target, row.cost_microusd) == ("openai/gpt-4o-mini", 3)
 
 
 async def test_no_alias_is_the_engine_in_use_with_its_hints(office: Office) -> None:

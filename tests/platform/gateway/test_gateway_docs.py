@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from roost_inference.http.listener import listening
@@ -25,6 +25,7 @@ from roost_platform.gateway.launch.clients import CLIENTS
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.processes import ROOT
 from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
+from roost_platform.testing.providers.upstream import Act, upstream
 
 PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8420"
@@ -40,8 +41,21 @@ CHAT: Mapping[str, Any] = {
     **{"presence_penalty": 0.5, "frequency_penalty": 0.5, "logit_bias": {"1": 1}},
     **{"logprobs": True, "top_logprobs": 2, "seed": 7, "reasoning_effort": "low"},
     **{"service_tier": "flex", "verbosity": "low", "session_id": "s", "cache_salt": "mine"},
-    "priority": 1,
+    **{"priority": 1, "user": "ana", "functions": [{"name": "look", "parameters": FUNCTION}]},
+    "function_call": {"name": "look"},
 }
+COMPLETIONS: Mapping[str, Any] = {
+    **{"model": "fast", "prompt": "hi", "stream": False, "stream_options": {}, "n": 1},
+    **{"best_of": 1, "echo": True, "logprobs": 2, "suffix": "end", "max_tokens": 9},
+    **{"temperature": 0.5, "top_p": 0.5, "presence_penalty": 0.5, "frequency_penalty": 0.5},
+    **{"logit_bias": {"1": 1}, "seed": 7, "stop": ["END"], "user": "ana", "session_id": "s"},
+    **{"cache_salt": "mine", "priority": 1},
+}
+EMBEDDINGS: Mapping[str, Any] = {
+    **{"model": "fast", "input": "hi", "encoding_format": "base64", "dimensions": 2, "user": "ana"},
+}
+# Of an address; the value that leaves one of two models.
+MODELS: Mapping[str, Any] = {"limit": 1, "after_id": "fast", "before_id": "slow"}
 RESPONSES: Mapping[str, Any] = {
     **{"model": "fast", "input": "hi", "instructions": "Be brief.", "store": True},
     **{"previous_response_id": None, "background": False, "stream": False},
@@ -66,6 +80,9 @@ MESSAGES: Mapping[str, Any] = {
 # By address: a value for each field, and those that every request needs.
 FAMILIES: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "/v1/chat/completions": (CHAT, ("model", "messages")),
+    "/v1/completions": (COMPLETIONS, ("model", "prompt")),
+    "/v1/embeddings": (EMBEDDINGS, ("model", "input")),
+    "/v1/models": (MODELS, ()),
     "/v1/responses": (RESPONSES, ("model", "input")),
     "/v1/messages": (MESSAGES, ("model", "messages", "max_tokens")),
 }
@@ -74,6 +91,13 @@ COMPANIONS: Mapping[str, tuple[str, ...]] = {
     "stream_options": ("stream",),
     "tool_choice": ("tools",),
     "parallel_tool_calls": ("tools",),
+    "top_logprobs": ("logprobs",),
+    "function_call": ("functions",),
+}
+# What a provider with Anthropic's wire is asked for beside what OpenAI's table has.
+ANTHROPIC: Mapping[str, Any] = {
+    **{"min_tokens": 2, "ignore_eos": True, "repetition_penalty": 1.1, "min_p": 0.1},
+    **{"prediction": {"type": "content", "content": "x"}, "metadata": {"a": "b"}, "store": True},
 }
 
 
@@ -89,6 +113,12 @@ def rows() -> list[tuple[str, str, str]]:
         for name, what in re.findall(r"^\| `(\w+)` \| (.+?) \|$", text, re.M):
             found.append((address, name, what))
     return found
+
+
+def rows_of_the_other_wire() -> list[tuple[str, str]]:
+    """Field and what becomes of it, of the table of Anthropic's wire."""
+    _, text = PAGE.split("### What Anthropic's wire has no words for\n")
+    return re.findall(r"^\| `(\w+)` \| (\w+) \|$", text, re.M)
 
 
 @pytest.fixture
@@ -157,15 +187,20 @@ class Recorder:
         text = f"data: {chunk}\n\ndata: [DONE]\n\n"
         return StreamingResponse(iter([text]), media_type="text/event-stream")
 
+    async def vectors(self, request: Request) -> JSONResponse:
+        self.bodies.append(await request.json())
+        return JSONResponse({"data": [{"index": 0, "embedding": [0.5, 0.25]}]})
+
 
 async def test_each_field_of_the_tables_becomes_what_they_say(tmp_path: Path) -> None:
     recorder = Recorder()
-    app = Starlette(routes=[Route("/v1/chat/completions", recorder.answer, methods=["POST"])])
+    answering = {"/v1/chat/completions": recorder.answer, "/v1/embeddings": recorder.vectors}
+    app = Starlette(routes=[Route(*one, methods=["POST"]) for one in answering.items()])
     assert {address for address, *_ in rows()} == set(FAMILIES)
     async with listening(app) as url:
         overrides = {
             "providers": {"recorder": {"base_url": f"{url}/v1"}},
-            "models": {"fast": {"targets": ["recorder/m"]}},
+            "models": {"fast": {"targets": ["recorder/m"]}, "slow": {"targets": ["recorder/m"]}},
         }
         async with gateway_server(tmp_path, overrides=overrides) as gateway:
             faults = [
@@ -181,7 +216,10 @@ async def fault_of(
 ) -> str:
     """What is wrong with this row; empty for nothing."""
     values, needed = FAMILIES[address]
-    names = {*needed, name, *COMPANIONS.get(name, ())}
+    if address == "/v1/models":
+        return await fault_of_list(gateway, {name: values[name]})
+    companions = (each for each in COMPANIONS.get(name, ()) if each in values)
+    names = {*needed, name, *companions}
     body = {each: values[each] for each in names}
     if name == "stream_options":
         body["stream"] = True
@@ -202,3 +240,65 @@ async def fault_of(
     given = values[name]
     is_hidden = name not in sent or sent[name] != given or name == "stream"
     return "" if is_hidden else "the provider got it"
+
+
+async def fault_of_list(gateway: GatewayServer, query: Mapping[str, Any]) -> str:
+    """What is wrong with a list of models that is asked for in this way; empty for nothing."""
+    headers = {"authorization": f"Bearer {gateway.secret}", "anthropic-version": "2023-06-01"}
+
+    async def names(**params: Any) -> list[str]:
+        url = f"{gateway.url}/v1/models"
+        response = await gateway.client.get(url, params=params, headers=headers)
+        return [entry["id"] for entry in response.json()["data"]]
+
+    every, some = await names(), await names(**query)
+    is_part = 0 < len(some) < len(every) and set(some) < set(every)
+    return "" if is_part else f"{query} gave {some} of {every}"
+
+
+async def test_each_field_that_anthropic_has_no_words_for_is_refused_or_told(
+    tmp_path: Path,
+) -> None:
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 1}}}
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}}
+    hi = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
+    answer = [start, block, hi, {"type": "message_stop"}]
+    async with upstream(Act(events=answer)) as provider, upstream() as other:
+        overrides = {
+            "providers": {
+                "claude": {"base_url": provider.base_url, "wire": "anthropic"},
+                "gpt": {"base_url": other.base_url},
+            },
+            "models": {
+                "fast": {"targets": ["claude/m"]},
+                "any": {"targets": ["claude/m", {"provider": "gpt", "model": "m", "order": 1}]},
+            },
+        }
+        async with gateway_server(tmp_path, overrides=overrides) as gateway:
+            for name, what in rows_of_the_other_wire():
+                body = {"model": "fast", "messages": ASK, name: {**ANTHROPIC, **CHAT}[name]}
+                for stream in (True, False):
+                    response = await gateway.post(
+                        "/v1/chat/completions", {**body, "stream": stream}
+                    )
+                    told = response.headers.get("x-roost-ignored")
+                    if what == "told":
+                        assert (response.status_code, told) == (200, name)
+                    else:
+                        assert what == "refused" and response.status_code == 400
+                        assert response.json()["error"]["param"] == name
+                # Another target may obey it.
+                response = await gateway.post("/v1/chat/completions", {**body, "model": "any"})
+                assert response.status_code == 200
+                assert (name in other.requests[-1]) if what == "refused" else not other.requests
+                other.requests.clear()
+            native = {"model": "fast", "messages": ASK, "max_tokens": 9, "container": "c"}
+            response = await gateway.post("/v1/messages", native)
+            assert "x-roost-ignored" not in response.headers
+            response = await gateway.post("/v1/messages", {**native, "model": "gpt/m"})
+            assert response.headers["x-roost-ignored"] == "container"
+            bash = {"tools": [{"type": "bash_20250124", "name": "bash"}]}
+            forced = {**native, **bash, "tool_choice": {"type": "any"}}
+            assert (await gateway.post("/v1/messages", forced)).status_code == 200
+            refused = await gateway.post("/v1/messages", {**forced, "model": "gpt/m"})
+            assert refused.status_code == 400 and "tool_choice" in refused.text

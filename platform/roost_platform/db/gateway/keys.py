@@ -257,9 +257,9 @@ class GatewayKeys:
 
 def _refuse_dead(row: models.GatewayKeyRow, now: float) -> None:
     if row.revoked_at is not None:
-        raise KeyRevoked(f"The key {row.name!r} has been revoked")
+        raise KeyRevoked(f"The key {row.name!r} has been revoked", key_id=row.id)
     if row.expires_at is not None and row.expires_at <= now:
-        raise KeyExpired(f"The key {row.name!r} has expired")
+        raise KeyExpired(f"The key {row.name!r} has expired", key_id=row.id)
 
 
 def _named(text: str) -> str:
@@ -270,4 +270,6 @@ def _named(text: str) -> str:
 def _closed(spent: Spent, now: float) -> dict[str, Any]:
     names = (*reserving.CLOSED, *reserving.COUNTS)
     values = {f"new_{name}": getattr(spent, name) for name in names}
+    for name in ("new_target", "new_error_code"):  # clients and providers choose these texts
+        values[name] = _named(values[name])
     return {"call": spent.call_id, "now": now, "new_tries": json.dumps(spent.tries), **values}

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.events import Event
-from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.request import Family, ModelRequest
 
 
 class StreamWriter(Protocol):
@@ -26,7 +26,9 @@ class StreamWriter(Protocol):
 
 
 class GenerationFamily(Protocol):
-    """A form of the API that generates text."""
+    """A form of the API that generates text. name: as rows of usage have it."""
+
+    name: Family
 
     def read(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ModelRequest:
         """The request of this body. Raises InvalidRequest, which names the field."""

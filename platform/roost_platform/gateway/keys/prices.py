@@ -26,6 +26,7 @@ BYTES_PER_TOKEN: Final = 4  # of an answer that nobody has counted
 FREE: Final = PriceConfig()
 KNOWN_MAX: Final = 4096  # prices that were looked up
 TOKENS_MAX: Final = 10**12  # of one call; what a provider counts beyond is no count
+MICROUSD_MAX: Final = 10**15  # of one call: a thousand million dollars, which databases can add up
 PICO: Final = 10**6  # trillionths in a millionth
 SHARE: Final = 4  # of a budget that no call of the model's own bound fits into
 
@@ -92,7 +93,8 @@ class Prices:
         self, call_id: str, request: ModelRequest, model: RoutedModel, key: GatewayKey
     ) -> Reservation:
         """The most that this call may use, over all targets that may answer it."""
-        output = (request.max_tokens or model.config.max_output_tokens) * request.n
+        most = (request.max_tokens or model.config.max_output_tokens) * request.n
+        output = min(most, TOKENS_MAX)
         prompt, cost = 1, 0
         size = prompt_size(request)
         for target in self._may_answer(model):
@@ -105,7 +107,7 @@ class Prices:
             unpriced(call_id, request, key),
             model=model.name,
             tokens=min(prompt + output, TOKENS_MAX),
-            cost_microusd=cost,
+            cost_microusd=min(cost, MICROUSD_MAX),
         )
 
     def _prompt_tokens(self, target: Target, size: PromptSize) -> int:
@@ -149,7 +151,7 @@ class Prices:
             output_tokens=usage.output_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             saved_tokens=trace.saved_tokens,
-            cost_microusd=_microusd(price, usage),
+            cost_microusd=min(_microusd(price, usage), MICROUSD_MAX),
             ttft_ms=None if trace.first is None else (trace.first - trace.started) * 1000,
             duration_ms=(ended - trace.started) * 1000,
             tries=tuple(trace.tries),

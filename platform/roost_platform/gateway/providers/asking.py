@@ -8,6 +8,7 @@ from typing import Any, Final
 from roost_inference.errors import InvalidRequest
 from roost_platform.gateway.events import Embedded, Event, Finish, Started, Usage
 from roost_platform.gateway.providers.provider import Provider
+from roost_platform.gateway.providers.wire_limits import check_wire
 from roost_platform.gateway.request import ModelRequest
 
 BATCHES_WAITING_MAX: Final = 64  # of all choices together, until the client has read some
@@ -16,7 +17,11 @@ BATCHES_WAITING_MAX: Final = 64  # of all choices together, until the client has
 def asked(
     provider: Provider, request: ModelRequest, model: str, hints: Mapping[str, Any]
 ) -> AsyncGenerator[Sequence[Event], None]:
-    """The answer of a provider as batches of events, whatever kind of answer is wanted."""
+    """The answer of a provider as batches of events, whatever kind of answer is wanted.
+
+    Raises FieldNotSupported for a request that it can't obey.
+    """
+    check_wire(request, provider.wire, provider.name)
     if request.family == "embeddings":
         return _embedded(provider, request, model)
     if request.n > 1:

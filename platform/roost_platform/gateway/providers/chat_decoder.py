@@ -45,6 +45,7 @@ class _Choice:
     reasoning_parts: int = 0  # of the filter's list that were told
     calls: CallAssembly = field(default_factory=CallAssembly)
     sent: list[int] = field(default_factory=list)  # characters of each call's arguments told
+    ids: set[str] = field(default_factory=set)  # of calls, as told
     has_finished: bool = False
     has_text: bool = False
     shown: int = 0  # characters of text that were told
@@ -184,7 +185,10 @@ class ChatDecoder:
                 state.sent += [-1] * (index + 1 - len(state.sent))
             sent = state.sent[index]
             if sent < 0:
-                yield CallDelta(index, call.id or call_id(), call.name, choice=state.index)
+                # Results are told apart by ids, which some engines give twice.
+                id = call.id if call.id and call.id not in state.ids else call_id()
+                state.ids.add(id)
+                yield CallDelta(index, id, call.name, choice=state.index)
                 sent = 0
             if len(call.arguments) > sent:
                 yield CallDelta(index, arguments=call.arguments[sent:], choice=state.index)

@@ -88,6 +88,7 @@ class BackgroundRuns:
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         admitted.cancel()
         if refused.done() and (error := refused.result()) is not None:
+            exchange.is_counted = run.exchange.is_counted
             raise error
         if follower is None:
             await exchange.answer(queued)

@@ -48,7 +48,7 @@ class Responses:
 
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/responses."""
-        async with self._serving.opened(exchange) as (key, body):
+        async with self._serving.opened(exchange, "responses") as (key, body):
             call = await self._call(exchange, body, key)
             request = await work_on(exchange.body_bytes, call.read, body, exchange.headers)
             if call.asked.background:
@@ -77,7 +77,7 @@ class Responses:
 
     async def compact(self, exchange: Exchange) -> None:
         """POST /v1/responses/compact."""
-        async with self._serving.opened(exchange) as (key, body):
+        async with self._serving.opened(exchange, "responses") as (key, body):
             call = await self._call(exchange, {**body, "store": False, "background": False}, key)
             family = CompactCall(call)
             request = await work_on(exchange.body_bytes, family.read, body, exchange.headers)

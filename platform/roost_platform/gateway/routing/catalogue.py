@@ -27,6 +27,7 @@ DIRECT_MAX = 1000  # `provider/model` that clients named, whose health is rememb
 LEARN_EVERY_S = 5.0  # an unknown name makes the gateway ask the engine which models it serves
 LEARN_TIMEOUT_S = 2.0
 LEARNED_MAX = 1000
+KEY_CHARACTERS_MIN = 8  # a shorter key may be any word of an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,13 @@ class Catalogue:
             return [DEFAULT] if self.config.default_model and DEFAULT not in self.models else []
         names = dict.fromkeys((DEFAULT, BUNDLED, self.engine_model))
         return [name for name in names if name and name not in self.models]
+
+    def hide_key(self, target: Target, error: EngineError) -> None:
+        """Take our key out of the words of a provider's error, which some providers repeat."""
+        settings = self.settings.get(target.provider.name)
+        key = settings.api_key.get_secret_value() if settings else ""
+        if len(key) >= KEY_CHARACTERS_MIN:
+            error.message = error.message.replace(key, "[key]")
 
     def running(self) -> Mapping[str, int]:
         """Calls that each provider answers now, by its name, whatever their model."""

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from roost_inference.errors import ContentRefused, EngineError, EngineFailed, EngineRefused
+from roost_inference.errors import EngineError
 from roost_platform.gateway.config import BUNDLED
-from roost_platform.gateway.errors import ProviderRefused, ProviderSilent, StreamBroken
+from roost_platform.gateway.errors import ProviderSilent, UnreadableAnswer
 from roost_platform.gateway.events import (
     CallDelta,
     Event,
@@ -21,6 +21,7 @@ from roost_platform.gateway.events import (
 from roost_platform.gateway.providers.asking import asked
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import Catalogue, Target
+from roost_platform.gateway.routing.client_errors import client_error
 from roost_platform.gateway.routing.search import Search, Taken
 from roost_platform.gateway.sizes import PromptSize
 
@@ -28,6 +29,9 @@ T = TypeVar("T")
 Ask = Callable[[Target], AsyncGenerator[T, None]]
 
 HELD_MAX = 64  # items before the one with which an answer begins
+# A provider that thinks for long sends pings or comments meanwhile. It may do so for this many
+# times the bound of its first byte.
+ALIVE_TIMES = 10
 
 
 @dataclass(slots=True)
@@ -96,7 +100,7 @@ class Router:
                                 trace.model = event.model
                     yield batch
         except EngineError as error:
-            raise _told(error, trace) from error
+            raise client_error(error, has_begun=trace.target is not None) from error
 
     async def route(
         self,
@@ -117,15 +121,17 @@ class Router:
             target, attempt = taken.target, taken.attempt
             try:
                 async with contextlib.aclosing(ask(target)) as items:
-                    beginning = await _beginning(taken, items, begins)
+                    bound_s = _alive_s(target)
+                    beginning = await _beginning(taken, items, begins, bound_s)
                     trace.target, trace.first = target, time.monotonic()
                     for item in beginning:
                         yield item
-                    async for item in items:
-                        yield item
+                    while (more := await _next(items, target, bound_s)) is not None:
+                        yield more
                     attempt.completed()
                 return
             except EngineError as error:
+                self.catalogue.hide_key(target, error)
                 attempt.failed(error)
                 if trace.target is not None:
                     raise
@@ -134,38 +140,49 @@ class Router:
                 taken.leave()
 
 
+def _alive_s(target: Target) -> float | None:
+    """How long a provider may say that it lives and nothing else."""
+    bound_s = target.first_byte_timeout_s
+    return None if bound_s is None else bound_s * ALIVE_TIMES
+
+
+async def _next(items: AsyncGenerator[T, None], target: Target, bound_s: float | None) -> T | None:
+    """The next item, None behind the last one. Raises ProviderSilent after this time: comments and
+    pings without end are no answer.
+    """
+    try:
+        async with asyncio.timeout(bound_s):
+            return await anext(items, None)
+    except TimeoutError:
+        raise ProviderSilent(f"{target.name} said nothing new for {bound_s:g} s") from None
+
+
 async def _beginning(
-    taken: Taken, items: AsyncGenerator[T, None], begins: Callable[[T], bool]
+    taken: Taken,
+    items: AsyncGenerator[T, None],
+    begins: Callable[[T], bool],
+    alive_s: float | None,
 ) -> list[T]:
     """The items until the answer has begun. Raises ProviderSilent where the first one takes too
-    long, EngineFailed for an answer without content.
+    long, UnreadableAnswer for one without content.
     """
     held: list[T] = []
     bound_s = taken.target.first_byte_timeout_s
     try:
         async with asyncio.timeout(bound_s) as clock:
             async for item in items:
-                clock.reschedule(None)
+                if not held and alive_s is not None:  # it lives; what it says may take a while
+                    bound_s = alive_s
+                    clock.reschedule(asyncio.get_running_loop().time() + alive_s)
                 held.append(item)
                 if begins(item) or len(held) >= HELD_MAX:
                     taken.attempt.answered()
                     return held
     except TimeoutError:
         raise ProviderSilent(f"{taken.target.name} sent nothing for {bound_s:g} s") from None
-    raise EngineFailed("The provider's answer has no content")
+    raise UnreadableAnswer("The provider's answer has no content")
 
 
 def _has_content(batch: Sequence[Event]) -> bool:
     """Whether a client is told anything of this batch."""
     return any(not isinstance(event, Started) for event in batch)
-
-
-def _told(error: EngineError, trace: CallTrace) -> EngineError:
-    """An error as the client is told."""
-    if isinstance(error, ContentRefused | StreamBroken):
-        return error
-    if trace.target is not None:
-        return StreamBroken(f"The provider's answer broke off: {error.message}")
-    if isinstance(error, EngineRefused):
-        return ProviderRefused(f"A provider refuses this gateway: {error.message}")
-    return error

@@ -14,7 +14,7 @@ from roost_inference.errors import (
     PromptTooLong,
     UnknownModel,
 )
-from roost_platform.gateway.errors import Overloaded
+from roost_platform.gateway.errors import FieldNotSupported, Overloaded
 from roost_platform.gateway.routing.catalogue import Catalogue, RoutedModel, Target
 from roost_platform.gateway.routing.health import Attempt
 from roost_platform.gateway.routing.slots import first_free
@@ -160,7 +160,8 @@ class Search:
                 f"Every target of the model {name!r} has as many calls as it may have"
             )
         last = next((one.health.last_error for one in self._cooling.values()), "")
-        why = f"; the last error of one was {last}" if last else ""
+        code = last.partition(":")[0]  # its words are for the operator
+        why = f"; the last error of one was {code}" if code else ""
         return Overloaded(
             f"Every target of the model {name!r} cools down after failures{why}",
             retry_after_s=max(1.0, min(waits)),
@@ -174,7 +175,7 @@ class Search:
 def helps_elsewhere(error: EngineError) -> bool:
     """Whether another target may answer what this one refused."""
     if isinstance(error, InvalidRequest):
-        return isinstance(error, PromptTooLong | BodyTooLarge | UnknownModel)
+        return isinstance(error, PromptTooLong | BodyTooLarge | UnknownModel | FieldNotSupported)
     return True
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 BODY_MAX = 64 * 2**20
+BEAT_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
     """One answer. before_s: the wait before its head; body or events follow it. then: the answer
     ends, the connection breaks, or nothing more comes until the client leaves. head: whether the
-    head is sent before a hang without events.
+    head is sent before a hang without events. beats: sent again and again while it hangs.
     """
 
     status: int = 200
@@ -25,6 +26,7 @@ class Act:
     before_s: float = 0.0
     then: Literal["end", "drop", "hang"] = "end"
     head: bool = True
+    beats: str = ""
 
 
 def delta(text: str = "", **fields: Any) -> dict[str, Any]:
@@ -100,7 +102,12 @@ class Upstream:
             writer.write(f"data: {text}\n\n".encode())
         await writer.drain()
         if act.then == "hang":
-            await reader.read()
+            with contextlib.suppress(ConnectionError):
+                while act.beats and not reader.at_eof():
+                    writer.write(f"data: {act.beats}\n\n".encode())
+                    await writer.drain()
+                    await asyncio.sleep(BEAT_S)
+                await reader.read()
             self.left_at.append(time.monotonic())
         elif act.then == "drop":
             await asyncio.sleep(0.05)  # what was sent reaches the client first

@@ -130,7 +130,7 @@ async def test_a_key_without_money_gets_no_vectors(
 async def test_what_is_no_vector_is_not_passed_on(
     gateway: GatewayServer, provider: FakeProvider
 ) -> None:
-    broken: list[Any] = [None, [], ["x"], [True], "!!", "AAA=", {"a": 1}]
+    broken: list[Any] = [None, [], ["x"], [True], "!!", "AAA=", {"a": 1}, [10**400], "AADAfw=="]
     answers: list[Any] = [{"data": [{"index": 0, "embedding": one}]} for one in broken]
     for answer in [*answers, {"data": []}, {"data": [{"index": 1, "embedding": VECTOR}]}, {}]:
         provider.answers["/v1/embeddings"] = partial(_always, answer)

@@ -77,6 +77,15 @@ async def test_a_chat_client_gets_text_calls_reasoning_and_usage(
     assert answer["usage"]["completion_tokens"] == 9
 
 
+async def test_a_stop_of_blanks_which_anthropic_can_t_obey_is_refused(
+    gateway: GatewayServer, claude: ScriptedAnthropic
+) -> None:
+    for stop in ("\n", ["END", "\n"]):
+        response = await gateway.post("/v1/chat/completions", {**CHAT, "stop": stop})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "stop")
+    assert claude.requests == []
+
+
 async def test_a_chat_request_keeps_anthropic_s_rules(
     gateway: GatewayServer, claude: ScriptedAnthropic
 ) -> None:
@@ -99,7 +108,7 @@ async def test_a_chat_request_keeps_anthropic_s_rules(
         tools=[tool],
         tool_choice="required",
         parallel_tool_calls=False,
-        stop=["END", "\n"],
+        stop=["END"],
         temperature=1.7,
         top_p=0.9,
         seed=3,

@@ -103,7 +103,6 @@ async def test_items_become_messages_in_the_order_that_chat_takes(
             ["help"],
             "required",
         ),
-        ({"type": "web_search"}, ["look", "help"], "auto"),
     ],
 )
 async def test_the_choice_of_a_tool_has_every_form(
@@ -117,6 +116,17 @@ async def test_the_choice_of_a_tool_has_every_form(
     assert sent == (named["function"]["name"] if isinstance(named, dict) else named)
     assert response["tool_choice"] == choice
     assert [tool["name"] for tool in response["tools"]] == ["look", "help"]
+
+
+async def test_a_tool_that_no_engine_has_may_be_offered_and_not_demanded(
+    gateway: GatewayServer, provider: FakeProvider
+) -> None:
+    offered = {"model": "fast", "input": "go", "tools": [LOOK, {"type": "web_search"}]}
+    response = await gateway.post(
+        "/v1/responses", {**offered, "tool_choice": {"type": "web_search"}}
+    )
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "tool_choice")
+    assert provider.requests == []
 
 
 async def test_settings_go_to_the_provider_and_come_back(

@@ -11,12 +11,13 @@ from roost import Agent
 from roost_inference.errors import QueueFull
 from roost_platform.db import models
 from roost_platform.errors import ConfigError
+from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.observing.live_figures import live_figures
 from roost_platform.settings.config import load_settings
 from roost_platform.stack.checks.gateway import agent_findings, gateway_findings
 from roost_platform.testing.providers.gateway import gateway_server
 from roost_platform.testing.providers.upstream import refused, upstream
-from roost_platform.views.gateway.targets import target_views
+from roost_platform.views.gateway.models import model_views
 from roost_platform.wiring.models import open_catalogue
 from roost_workflows.agents import AgentRegistry
 
@@ -133,16 +134,17 @@ async def test_the_console_sees_how_each_target_is(tmp_path: Path) -> None:
     assert target.slots.take()
     attempt = target.health.begin()
     assert attempt is not None
-    first, second = target_views(catalogue)
-    assert (first.name, first.models, first.state) == ("openai/x", ("a", "b"), "up")
-    assert (first.in_flight, first.provider_in_flight, first.provider_most) == (1, 1, 2)
+    a, b = model_views(catalogue, Prices(), now=1000.0)
+    first, second = a.targets
+    assert (a.name, b.name, first.name, first.state) == ("a", "b", "openai/x", "up")
+    assert (first.in_flight, first.in_flight_max) == (1, 2)
     attempt.failed(QueueFull("slow down", retry_after_s=30))
     attempt.leave()
-    first, second = target_views(catalogue)
-    assert (first.state, first.tries, first.answers) == ("cooling", 1, 0)
-    assert 29 < first.cooling_s <= 30 and first.last_error == "queue_full: slow down"
-    assert first.failed_s_ago is not None and first.failed_s_ago < 10
-    assert (second.name, second.tries) == ("roost", 0)
+    a, b = model_views(catalogue, Prices(), now=1000.0)
+    first, second = a.targets
+    assert (first.state, b.targets[0].state, b.is_usable) == ("cooling", "cooling", False)
+    assert first.cooling_until in (1029.0, 1030.0) and first.last_error == "queue_full: slow down"
+    assert (second.name, second.state, a.is_usable) == ("roost", "up", True)
     await catalogue.close()
 
 

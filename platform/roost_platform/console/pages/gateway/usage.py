@@ -19,6 +19,7 @@ from roost_platform.console.rendering import number
 from roost_platform.db.base.long_reads import read_long
 from roost_platform.identity.roles import Role
 from roost_platform.views.gateway.money import dollars, exact_dollars
+from roost_platform.views.gateway.spreadsheets import cell
 from roost_platform.views.gateway.usage_table import (
     DAYS,
     DIMENSIONS,
@@ -30,7 +31,6 @@ from roost_platform.views.gateway.usage_table import (
 )
 
 LOOK_S = 30.0  # it sums over many rows
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 COLUMNS = (
     *("calls", "ok", "cancelled", "failed", "refused", "lost", "running"),
     *("input_tokens", "cached_tokens", "output_tokens"),
@@ -144,8 +144,8 @@ async def as_csv(visit: Visit) -> Response:
     for row in (one.row for one in data.table.rows):
         out.writerow(
             [
-                _cell(row.value),
-                _cell(row.label),
+                cell(row.value),
+                cell(row.label),
                 *(getattr(row, name) for name in COLUMNS),
                 exact_dollars(row.cost_microusd),
                 *("" if at is None else f"{at:.3f}" for at in (row.ttft_p50_ms, row.ttft_p95_ms)),
@@ -165,11 +165,6 @@ def _narrowing(by: str, chosen: UsageFilter, row: UsageRow) -> str:
     if by == "day":
         return ""
     return f"/usage?{query_of('day', chosen, {by: row.value})}"
-
-
-def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(FORMULA) and text != "-" else text
 
 
 def _tiles(totals: UsageRow) -> tuple[Tile, ...]:

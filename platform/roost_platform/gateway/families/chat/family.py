@@ -7,11 +7,13 @@ from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.families.chat.reading import read_chat
 from roost_platform.gateway.families.chat.writing import ChatWriter, completion, error_object
-from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.request import Family, ModelRequest
 
 
 class ChatFamily:
     """OpenAI's chat completions; see GenerationFamily."""
+
+    name: Family = "chat"
 
     def read(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ModelRequest:
         """The request of this body."""

@@ -8,11 +8,13 @@ from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.families.chat.writing import error_object
 from roost_platform.gateway.families.completions.reading import read_completion
 from roost_platform.gateway.families.completions.writing import CompletionWriter, completion
-from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.request import Family, ModelRequest
 
 
 class CompletionsFamily:
     """OpenAI's completions; see GenerationFamily."""
+
+    name: Family = "completions"
 
     def read(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ModelRequest:
         """The request of this body."""

@@ -9,11 +9,13 @@ from roost_platform.gateway.families.chat.writing import error_object
 from roost_platform.gateway.families.embeddings.reading import read_embeddings
 from roost_platform.gateway.families.embeddings.vectors import embedding_list
 from roost_platform.gateway.families.family import StreamWriter
-from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.request import Family, ModelRequest
 
 
 class EmbeddingsFamily:
     """OpenAI's embeddings; see GenerationFamily. They are never streamed."""
+
+    name: Family = "embeddings"
 
     def read(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ModelRequest:
         """The request of this body."""

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,7 +56,17 @@ def _in_form(vector: Any, body: Mapping[str, Any]) -> str | Sequence[float]:
         )
     if body.get("encoding_format") == "base64":
         return str(vector) if is_text else base64.b64encode(_packed(vector)).decode()
-    return _unpacked(vector) if is_text else list(vector)
+    floats = _unpacked(vector) if is_text else list(vector)
+    if not all(map(_is_finite, floats)):
+        raise UnreadableAnswer("The provider's vector has a number that is none")
+    return floats
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _length(vector: Any) -> int:

@@ -10,11 +10,13 @@ from roost_platform.gateway.families.messages.reading import read_messages, show
 from roost_platform.gateway.families.messages.whole import message
 from roost_platform.gateway.families.messages.writing import MessagesWriter
 from roost_platform.gateway.keys.prices import estimated_tokens
-from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.request import Family, ModelRequest
 
 
 class MessagesFamily:
     """Anthropic's messages; see GenerationFamily."""
+
+    name: Family = "messages"
 
     def read(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ModelRequest:
         """The request of this body."""

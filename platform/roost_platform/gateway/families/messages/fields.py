@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roost_inference.errors import InvalidRequest
+from roost_platform.gateway.families.fields import TOKENS_MAX
 
 
 def invalid(path: str, problem: str) -> InvalidRequest:
@@ -67,12 +68,14 @@ def number_of(value: Any, path: str, least: float, most: float) -> float | None:
     return value
 
 
-def whole_number_of(value: Any, path: str, least: int) -> int | None:
-    """A whole number of at least `least`, None where it is null."""
+def whole_number_of(value: Any, path: str, least: int, most: int = TOKENS_MAX) -> int | None:
+    """A whole number between these bounds, None where it is null."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(path, "Input should be a valid integer")
     if value < least:
         raise invalid(path, f"Input should be greater than or equal to {least}")
+    if value > most:
+        raise invalid(path, f"Input should be less than or equal to {most}")
     return value

@@ -14,7 +14,7 @@ from roost_platform.gateway.families.messages.fields import (
     whole_number_of,
 )
 from roost_platform.gateway.families.messages.history import chat_messages
-from roost_platform.gateway.families.messages.tools import tool_fields
+from roost_platform.gateway.families.messages.tools import needs_its_own_tool, tool_fields
 from roost_platform.gateway.request import HINTS, ModelRequest, NativeCall
 from roost_platform.gateway.sizes import text_bytes
 
@@ -59,6 +59,7 @@ def read_messages(
         prompt_bytes=text_bytes(chat["messages"]) + text_bytes(chat.get("tools")),
         session=_session(headers, person),
         person=person[:SESSION_CHARACTERS_MAX],
+        native_only="tool_choice" if needs_its_own_tool(body, chat) else "",
         native=NativeCall(
             "anthropic",
             {name: value for name, value in body.items() if name not in HINTS},

@@ -30,7 +30,7 @@ def tool_fields(tools: Any, choice: Any) -> dict[str, Any]:
     if not functions:
         return {}
     fields: dict[str, Any] = {"tools": functions}
-    kind = chosen.get("type")
+    kind = text_of(chosen.get("type"), "tool_choice.type")
     names = {function["function"]["name"] for function in functions}
     if kind == "tool":
         name = text_of(chosen.get("name"), "tool_choice.name")
@@ -47,6 +47,13 @@ def tool_fields(tools: Any, choice: Any) -> dict[str, Any]:
     if flag_of(chosen.get("disable_parallel_tool_use"), "tool_choice.disable_parallel_tool_use"):
         fields["parallel_tool_calls"] = False
     return fields
+
+
+def needs_its_own_tool(body: Mapping[str, Any], chat: Mapping[str, Any]) -> bool:
+    """Whether a tool has to be called that was left out of this chat: no other engine has it."""
+    choice = body.get("tool_choice")
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    return bool(body.get("tools")) and kind in ("any", "tool") and "tool_choice" not in chat
 
 
 def _function(tool: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from roost_platform.gateway.families.responses.ids import item_id
 from roost_platform.gateway.families.responses.items import CALLS, RESULTS
 from roost_platform.gateway.families.responses.resource import counted
 from roost_platform.gateway.families.responses.writing import ResponseWriter
-from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.request import Family, ModelRequest
 from roost_platform.gateway.sizes import text_bytes
 
 KEPT_ROLES = frozenset({"user", "system", "developer"})
@@ -26,6 +26,8 @@ class CompactCall:
     What people and rules said stays word for word. The model's summary stands for its own messages,
     its reasoning, and calls with their results; a call whose result is still to come stays.
     """
+
+    name: Family = "responses"
 
     def __init__(self, call: ResponseCall) -> None:
         self._call = call

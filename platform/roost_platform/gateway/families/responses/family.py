@@ -18,7 +18,7 @@ from roost_platform.gateway.families.responses.store import (
     StoredResponse,
 )
 from roost_platform.gateway.families.responses.writing import ResponseWriter, whole_response
-from roost_platform.gateway.request import ModelRequest
+from roost_platform.gateway.request import Family, ModelRequest
 from roost_platform.gateway.sizes import text_bytes
 
 
@@ -28,6 +28,8 @@ class ResponseCall:
     is_admitted: set once its key may have it. A response that is stored is stored before the client
     is told that it has ended (`keep`).
     """
+
+    name: Family = "responses"
 
     def __init__(
         self,

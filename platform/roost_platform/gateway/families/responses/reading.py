@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from roost_inference.errors import InvalidRequest
-from roost_platform.gateway.families.chat.reading import flag, text_field, whole_number
+from roost_platform.gateway.families.fields import (
+    TOKENS_MAX,
+    flag,
+    number,
+    object_field,
+    one_of,
+    text_field,
+    whole_number,
+)
 from roost_platform.gateway.families.responses.tools import Tools, read_tools
 
 LOGPROBS_MAX: Final = 20
@@ -55,7 +63,7 @@ def read_response(body: Mapping[str, Any], default_model: str) -> ResponseReques
     include = _texts(body, "include")
     top_logprobs = whole_number(body, "top_logprobs", 0, LOGPROBS_MAX)
     has_logprobs = LOGPROBS in include or bool(top_logprobs)
-    most = whole_number(body, "max_output_tokens", 1)
+    most = whole_number(body, "max_output_tokens", 1, TOKENS_MAX)
     is_kept = body.get("store") is None or flag(body, "store")
     is_background = flag(body, "background")
     if is_background and not is_kept:
@@ -64,10 +72,10 @@ def read_response(body: Mapping[str, Any], default_model: str) -> ResponseReques
     text = _text(body)
     is_parallel = body.get("parallel_tool_calls") is None or flag(body, "parallel_tool_calls")
     numbers = {
-        "temperature": _number(body, "temperature", 0, 2),
-        "top_p": _number(body, "top_p", 0, 1),
-        "presence_penalty": _number(body, "presence_penalty", -2, 2),
-        "frequency_penalty": _number(body, "frequency_penalty", -2, 2),
+        "temperature": number(body, "temperature", 0, 2),
+        "top_p": number(body, "top_p", 0, 1),
+        "presence_penalty": number(body, "presence_penalty", -2, 2),
+        "frequency_penalty": number(body, "frequency_penalty", -2, 2),
     }
     given = {name: value for name, value in numbers.items() if value is not None}
     chat: dict[str, Any] = {**tools.chat, **given}
@@ -91,7 +99,7 @@ def read_response(body: Mapping[str, Any], default_model: str) -> ResponseReques
     echo = {
         "instructions": instructions or None,
         "max_output_tokens": most,
-        "max_tool_calls": whole_number(body, "max_tool_calls", 1),
+        "max_tool_calls": whole_number(body, "max_tool_calls", 1, TOKENS_MAX),
         "model": model,
         "parallel_tool_calls": is_parallel,
         "previous_response_id": previous,
@@ -106,7 +114,7 @@ def read_response(body: Mapping[str, Any], default_model: str) -> ResponseReques
         "tool_choice": body.get("tool_choice") or "auto",
         "tools": list(tools.shown),
         "top_logprobs": top_logprobs or 0,
-        "truncation": _one_of(body, "truncation", ("auto", "disabled")) or "disabled",
+        "truncation": one_of(body, "truncation", ("auto", "disabled")) or "disabled",
         "metadata": _metadata(body),
         "prompt_cache_key": text_field(body, "prompt_cache_key") or None,
         "prompt_cache_retention": text_field(body, "prompt_cache_retention") or None,
@@ -142,15 +150,6 @@ def _input(body: Mapping[str, Any]) -> str | list[Any]:
     raise InvalidRequest("input has to be a text or a list of items", param="input")
 
 
-def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{name} has to be an object", param=name)
-    return value
-
-
 def _texts(body: Mapping[str, Any], name: str) -> list[str]:
     value = body.get(name)
     if value is None:
@@ -160,25 +159,8 @@ def _texts(body: Mapping[str, Any], name: str) -> list[str]:
     return value
 
 
-def _one_of(body: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str | None:
-    value = body.get(name)
-    if value is not None and value not in known:
-        raise InvalidRequest(f"{name} has to be one of {', '.join(known)}", param=name)
-    return value
-
-
-def _number(body: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not least <= value <= most:
-        raise InvalidRequest(f"{name} has to be a number from {least} to {most}", param=name)
-    return float(value)
-
-
 def _reasoning(body: Mapping[str, Any]) -> dict[str, Any]:
-    given = _object(body, "reasoning")
+    given = object_field(body, "reasoning") or {}
     effort = given.get("effort")
     if effort is not None and not isinstance(effort, str):
         raise InvalidRequest("reasoning.effort has to be a text", param="reasoning.effort")
@@ -192,7 +174,7 @@ def _reasoning(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
-    given = _object(body, "metadata")
+    given = object_field(body, "metadata") or {}
     is_small = len(given) <= METADATA_MAX and all(
         len(key) <= METADATA_KEY_CHARACTERS_MAX
         and isinstance(value, str)
@@ -210,7 +192,7 @@ def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _text(body: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the text, as the response tells them."""
-    given = _object(body, "text")
+    given = object_field(body, "text") or {}
     text: dict[str, Any] = {"format": _format(given.get("format"))}
     verbosity = given.get("verbosity")
     if verbosity is not None:

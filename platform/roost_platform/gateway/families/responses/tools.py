@@ -131,7 +131,7 @@ def _chosen(choice: Any, shown: list[Mapping[str, Any]]) -> tuple[frozenset[str]
     kind = choice.get("type") if isinstance(choice, dict) else None
     if kind in ("function", "custom"):
         name = choice.get("name")
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise InvalidRequest(
                 f"tool_choice names {name!r}, which is not in tools", param="tool_choice"
             )
@@ -146,7 +146,10 @@ def _chosen(choice: Any, shown: list[Mapping[str, Any]]) -> tuple[frozenset[str]
         allowed = {str(tool.get("name")) for tool in listed if isinstance(tool, dict)}
         return names & allowed, mode
     if isinstance(kind, str):
-        return names, "auto"  # a tool that OpenAI runs
+        raise InvalidRequest(
+            f"tool_choice asks for {kind[:100]!r}, a tool that OpenAI runs and no engine here has",
+            param="tool_choice",
+        )
     raise InvalidRequest(
         f"tool_choice has to be one of {', '.join(MODES)}, or name a tool", param="tool_choice"
     )

@@ -37,10 +37,9 @@ def anthropic_body(request: ModelRequest, model: str) -> dict[str, Any]:
     body |= _tools(given)
     system = conversation.system
     form = given.get("response_format")
-    if isinstance(form, dict) and form.get("type") == "json_schema":
-        named = form.get("json_schema")
-        schema = named.get("schema") if isinstance(named, dict) else None
-        output = {"type": "json_schema", "schema": closed_schema(schema or {"type": "object"})}
+    schema = _schema(form)
+    if schema is not None:
+        output = {"type": "json_schema", "schema": closed_schema(schema)}
         config = body.get("output_config")
         body["output_config"] = {**(config if isinstance(config, dict) else {}), "format": output}
     elif isinstance(form, dict) and form.get("type") == "json_object":
@@ -57,6 +56,16 @@ def anthropic_body(request: ModelRequest, model: str) -> dict[str, Any]:
         body["metadata"] = {"user_id": given["user"]}
     _sample(body, given)
     return body
+
+
+def _schema(form: Any) -> Mapping[str, Any] | None:
+    """The schema of a response_format; None where it has none."""
+    kind = form.get("type") if isinstance(form, dict) else None
+    named = form.get("json_schema") if kind == "json_schema" else form
+    schema = named.get("schema") if isinstance(named, dict) else None
+    if kind == "json_schema":
+        return schema or {"type": "object"}
+    return schema if kind == "json_object" and isinstance(schema, dict) and schema else None
 
 
 def _bounds(request: ModelRequest, *, may_think: bool) -> dict[str, Any]:

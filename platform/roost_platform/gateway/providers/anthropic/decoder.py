@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from roost_inference.client.assembly import ANSWER_CHARACTERS_MAX, FINISH_REASONS, count_of
+from roost_inference.client.call_assembly import CALLS_MAX
 from roost_inference.client.refusals import error_of, refusal
 from roost_inference.errors import EngineError, EngineFailed
-from roost_platform.gateway.errors import StreamBroken
+from roost_inference.wire.ids import call_id
+from roost_platform.gateway.errors import StreamBroken, UnreadableAnswer
 from roost_platform.gateway.events import (
     CallDelta,
     Event,
@@ -34,8 +36,9 @@ STATUSES: Final = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+ERROR_FIELDS: Final = frozenset({"error", "errors", "message", "detail"})
 REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
-BLOCKS_MAX: Final = 4096
+BLOCKS_MAX: Final = 4096  # of one answer
 # Usage that has a field of its own in the inner event.
 COUNTED: Final = frozenset(
     {
@@ -67,7 +70,8 @@ class MessagesDecoder:
         self.has_ended = False
         self._has_started = False
         self._blocks: dict[Any, _Block] = {}
-        self._calls = 0
+        self._begun = 0
+        self._ids: list[str] = []  # of the calls, each of its own
         self._size = 0
         self._usage: dict[str, Any] = {}
         self._finish: dict[str, Any] = {}
@@ -75,18 +79,18 @@ class MessagesDecoder:
     def feed(self, value: Any, *, is_event_error: bool = False) -> list[Event]:
         """The inner events in one event. Raises the error that an event carries."""
         if not isinstance(value, dict):
-            raise EngineFailed("The provider sent an event that is not an object")
+            raise UnreadableAnswer("The provider sent an event that is not an object")
         return list(self._events(value, is_event_error=is_event_error))
 
     def end(self) -> list[Event]:
         """How the answer ended, and its usage. Raises StreamBroken where it has no end."""
-        if not self._finish.get("stop_reason"):
+        said = self._finish.get("stop_reason")
+        if not isinstance(said, str) or not said:
             if not self.has_ended:
                 raise StreamBroken("The provider's answer ended without an end")
-            self._finish["stop_reason"] = "end_turn"
+            self._finish["stop_reason"] = said = "end_turn"
         native = {name: value for name, value in self._finish.items() if value is not None}
-        said = str(native["stop_reason"]).lower()
-        reason = FINISH_REASONS.get(said, said)
+        reason = FINISH_REASONS.get(said.lower(), said.lower())
         if reason not in REASONS:
             reason = "stop"
         sequence = native.get("stop_sequence")
@@ -120,7 +124,7 @@ class MessagesDecoder:
                 if error is not None:
                     raise error
                 if not self._has_started:
-                    raise EngineFailed("The provider's answer is not in Anthropic's form")
+                    raise UnreadableAnswer("The provider's answer is not in Anthropic's form")
 
     def _start(self, message: Mapping[str, Any]) -> Iterator[Event]:
         self._has_started = True
@@ -132,13 +136,16 @@ class MessagesDecoder:
         )
 
     def _begin(self, index: Any, value: dict[str, Any]) -> Iterator[Event]:
-        if len(self._blocks) >= BLOCKS_MAX:
-            raise EngineFailed(f"The provider sent more than {BLOCKS_MAX} blocks")
+        self._begun += 1
+        if self._begun > BLOCKS_MAX:
+            raise UnreadableAnswer(f"The provider sent more than {BLOCKS_MAX} blocks")
         block = self._blocks[_key(index)] = _Block(value)
         match block.kind:
             case "text":
                 yield from self._text(value.get("text"))
-                for citation in value.get("citations") or ():
+                citations = value.get("citations")
+                for citation in citations if isinstance(citations, list) else ():
+                    self._grow(json.dumps(citation))
                     yield NativePart({"type": "citations_delta", "citation": citation}, True)
             case "thinking":
                 yield from self._thought(value.get("thinking"), value.get("signature"))
@@ -148,10 +155,13 @@ class MessagesDecoder:
                     self._grow(data)
                     yield ReasoningDelta(data, is_redacted=True)
             case "tool_use":
-                block.call = self._calls
-                self._calls += 1
+                if len(self._ids) >= CALLS_MAX:
+                    raise UnreadableAnswer(f"The provider sent more than {CALLS_MAX} tool calls")
                 id, name = str(value.get("id") or ""), str(value.get("name") or "")
-                yield CallDelta(block.call, id or f"call_{block.call}", name)
+                self._grow(id + name)
+                block.call = len(self._ids)
+                self._ids.append(id if id and id not in self._ids else call_id())
+                yield CallDelta(block.call, self._ids[-1], name)
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> Iterator[Event]:
         match delta.get("type"):
@@ -162,6 +172,7 @@ class MessagesDecoder:
             case "signature_delta":
                 yield from self._thought(None, delta.get("signature"))
             case "citations_delta":
+                self._grow(json.dumps(delta))
                 yield NativePart(delta, is_delta=True)
             case "input_json_delta":
                 block = self._blocks.get(_key(index))
@@ -188,6 +199,7 @@ class MessagesDecoder:
                 value = {**value, "input": json.loads(block.arguments)}
             except (ValueError, RecursionError):
                 value = {**value, "input": {"arguments": block.arguments}}
+        self._grow(json.dumps(value))
         yield NativePart(value)
 
     def _whole(self, message: Mapping[str, Any]) -> Iterator[Event]:
@@ -248,6 +260,8 @@ class MessagesDecoder:
 
 def _error(value: Mapping[str, Any], *, is_event_error: bool) -> EngineError | None:
     """The error in an event, by its type where it is one of Anthropic's."""
+    if ERROR_FIELDS.isdisjoint(value):
+        return None
     error = value.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
     if isinstance(kind, str) and kind in STATUSES:

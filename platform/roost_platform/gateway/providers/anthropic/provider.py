@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from roost_inference.client.events import events_of, read_out
 from roost_inference.client.refusals import json_of
-from roost_inference.errors import EngineFailed, InvalidRequest
+from roost_inference.errors import InvalidRequest
 from roost_platform.gateway.config import ProviderConfig
+from roost_platform.gateway.errors import UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.anthropic.body import anthropic_body, native_body
 from roost_platform.gateway.providers.anthropic.decoder import MessagesDecoder
@@ -100,7 +101,7 @@ class AnthropicProvider:
         value = await self._json("GET", f"/models?limit={MODELS_PER_PAGE}")
         entries = value.get("data")
         if not isinstance(entries, list):
-            raise EngineFailed("The provider's list of models is not in Anthropic's form")
+            raise UnreadableAnswer("The provider's list of models is not in Anthropic's form")
         return [_model(entry) for entry in entries if isinstance(entry, dict) and entry.get("id")]
 
     async def _json(
@@ -117,7 +118,7 @@ class AnthropicProvider:
             ) as response:
                 value = json_of(await self._connection.read(response))
         if not isinstance(value, dict):
-            raise EngineFailed("The provider's answer is not in Anthropic's form")
+            raise UnreadableAnswer("The provider's answer is not in Anthropic's form")
         return value
 
 
