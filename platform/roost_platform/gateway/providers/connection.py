@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+import httpx2
 
 from roost_inference.client.events import READ_OUT_S
 from roost_inference.client.network import is_loopback
@@ -27,19 +31,26 @@ PART_BYTES = 256 * 1024  # of a body that is sent in parts
 AGENT = "roost"
 
 
-def open_session(config: ProviderConfig, headers: Mapping[str, str]) -> "ClientSession":
+@lru_cache
+def _tls(trusts_environment: bool) -> ssl.SSLContext:
+    """The certificates that the system trusts, as everywhere in Roost; reading them takes 50 ms."""
+    return httpx2.create_ssl_context(trust_env=trusts_environment)
+
+
+def open_session(
+    config: ProviderConfig, headers: Mapping[str, str], tls: ssl.SSLContext | None
+) -> "ClientSession":
     """The client of one provider, whose connections all calls share. headers: of every request."""
     # Loaded here: only a process that asks providers needs it.
     from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-    from httpx2 import create_ssl_context
 
     url = urlsplit(config.base_url)
     trusts_environment = not is_loopback(url.hostname or "")
-    # The certificates that the system trusts, as everywhere in Roost.
-    tls = create_ssl_context(trust_env=trusts_environment) if url.scheme == "https" else True
     proxy = _proxy(url.scheme, url.hostname or "") if trusts_environment else None
     return ClientSession(
-        connector=TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=IDLE_CONNECTION_S, ssl=tls),
+        connector=TCPConnector(
+            limit=CONNECTIONS_MAX, keepalive_timeout=IDLE_CONNECTION_S, ssl=tls or True
+        ),
         headers={"accept-encoding": "identity", "user-agent": AGENT, **headers},
         timeout=ClientTimeout(
             total=None,
@@ -85,6 +96,9 @@ class Connection:
         self._key = config.api_key.get_secret_value().encode()
         # Connecting, sending the body, and a silence before the head of the answer.
         self._head_s = (2 + WRITES) * config.connect_timeout_s + config.read_timeout_s
+        url = urlsplit(config.base_url)
+        trusts_environment = not is_loopback(url.hostname or "")
+        self._tls = _tls(trusts_environment) if url.scheme == "https" else None
         self._session: ClientSession | None = None
 
     async def close(self) -> None:
@@ -106,7 +120,7 @@ class Connection:
         before the end of its body closes the connection at once.
         """
         if self._session is None:
-            self._session = open_session(self._config, self._headers)
+            self._session = open_session(self._config, self._headers, self._tls)
         url = path if "://" in path else f"{self.api}{path}"
         body: bytes | AsyncIterator[bytes] | None = content
         if content is not None and len(content) > PART_BYTES:
