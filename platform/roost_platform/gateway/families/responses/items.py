@@ -63,7 +63,8 @@ def _check(item: Mapping[str, Any], kind: str, where: str) -> None:
         raise InvalidRequest(f"{where}.id has to be a text", param=f"{where}.id")
     texts: tuple[str, ...] = ()
     if kind == "message":
-        if item.get("role") not in ROLES:
+        role = item.get("role")
+        if not isinstance(role, str) or role not in ROLES:
             known = ", ".join(ROLES)
             raise InvalidRequest(f"{where}.role has to be one of {known}", param=f"{where}.role")
         chat_content(item.get("content"), f"{where}.content")
