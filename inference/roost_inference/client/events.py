@@ -1,21 +1,23 @@
 """Reads the events of a streamed answer, or the whole answer that some engines send instead."""
 
 import asyncio
+import codecs
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import httpx2
 
+from roost_inference.client.event_parser import EventParser
 from roost_inference.client.refusals import json_of, web_page
-from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 
-EVENT_BYTES_MAX: Final = 2**20
 WHOLE_CHARACTERS_MAX: Final = 8 * 2**20  # of an answer that is not streamed
 PAGE_CHARACTERS_MAX: Final = 4096
 READ_OUT_S: Final = 0.1  # for servers that keep a connection open behind the last event
 BYTE_ORDER_MARK: Final = "\ufeff"
+_decoder = codecs.getincrementaldecoder("utf-8")  # events are, whatever the header says
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,86 +30,117 @@ class Event:
 
 
 class _Body:
-    """The text of a response as the SSE reader of httpx2 takes it, with whatever content type."""
+    """The text of a body that comes in parts."""
 
-    def __init__(self, response: httpx2.Response) -> None:
-        response.encoding = "utf-8"  # events are, whatever the header says
-        self.request = response.request
-        self.headers = {"content-type": "text/event-stream"}
-        self._texts = response.aiter_text()
-        self._begun = ""
+    def __init__(self, parts: AsyncIterator[bytes]) -> None:
+        self._parts = parts
+        self._decoder = _decoder(errors="replace")
+        self.begun = ""
 
     async def begin(self) -> str:
         """The first words of the body; they are read again with the rest."""
-        async for text in self._texts:
-            self._begun += text
-            if self._begun.lstrip(f"{BYTE_ORDER_MARK} \r\n\t"):
+        async for part in self._parts:
+            self.begun += self._decoder.decode(part)
+            if self.begun.lstrip(f"{BYTE_ORDER_MARK} \r\n\t"):
                 break
-            if len(self._begun) > PAGE_CHARACTERS_MAX:
-                self._begun = ""  # blanks without end, as a sign of life
-        self._begun = self._begun.lstrip(BYTE_ORDER_MARK)
-        return self._begun.lstrip()
+            if len(self.begun) > PAGE_CHARACTERS_MAX:
+                self.begun = ""  # blanks without end, as a sign of life
+        self.begun = self.begun.lstrip(BYTE_ORDER_MARK)
+        return self.begun.lstrip()
 
-    async def aiter_text(self) -> AsyncIterator[str]:
-        """The whole body, with the blank line that the last event may lack."""
-        yield self._begun
-        async for text in self._texts:
-            yield text
-        yield "\n\n"
+    async def next(self) -> str | None:
+        """More of the body; None at its end."""
+        part = await anext(self._parts, None)
+        return None if part is None else self._decoder.decode(part)
 
     async def whole(self, most: int) -> str:
         """At most `most` characters of the body."""
-        texts, size = [self._begun], len(self._begun)
-        async for text in self._texts:
+        texts, size = [self.begun], len(self.begun)
+        while size <= most and (text := await self.next()) is not None:
             texts.append(text)
             size += len(text)
-            if size > most:
-                break
         return "".join(texts)
 
 
-async def events_of(response: httpx2.Response) -> AsyncGenerator[Event, None]:
-    """The events up to [DONE]. Heartbeats without data and comments are passed over.
+async def event_batches(parts: AsyncIterator[bytes]) -> AsyncGenerator[Sequence[Event], None]:
+    """The events of a body up to [DONE], those that have come together in one batch. Heartbeats
+    without data and comments are passed over.
 
     A whole JSON answer is one event and the end mark. Raises EngineFailed for an answer that is too
-    long, EngineRefused for a web page.
+    long, EngineRefused for a web page; what came before an error is told before it.
     """
-    body = _Body(response)
+    body = _Body(parts)
     first = (await body.begin())[:1]
     if first in ("{", "["):
-        text = await body.whole(WHOLE_CHARACTERS_MAX)
-        if len(text) > WHOLE_CHARACTERS_MAX:
-            raise EngineFailed(f"The answer is longer than {WHOLE_CHARACTERS_MAX} characters")
-        # Some engines write an object a line.
-        whole = json_of(text.encode())
-        lines = [line for line in text.splitlines() if line.strip()] if whole is None else []
-        for value in [_json(line) for line in lines] or [_json(text)]:
-            is_answer = isinstance(value, dict) and "choices" in value
-            yield Event(value, is_error=not is_answer)
-        yield Event(is_end=True)
+        yield _whole(await body.whole(WHOLE_CHARACTERS_MAX))
         return
     if first == "<":
         raise web_page(await body.whole(PAGE_CHARACTERS_MAX))
-    source = httpx2.EventSource(cast(httpx2.Response, body), max_event_size=EVENT_BYTES_MAX)
-    events = aiter(source)
-    async for event in events:
-        data = event.data.strip()
-        if data == "[DONE]":
-            await read_out(events)
-            yield Event(is_end=True)
-            return
-        if data:
-            yield Event(_json(data), is_error=event.event == "error")
+    parser = EventParser()
+    text: str | None = body.begun
+    while text is not None:
+        batch: list[Event] = []
+        try:
+            for name, data in parser.feed(text):
+                batch.append(_event(name, data))
+                if batch[-1].is_end:
+                    break
+        except EngineError:
+            if batch:
+                yield batch
+            raise
+        if batch:
+            yield batch
+            if batch[-1].is_end:
+                return
+        text = await body.next()
+    for name, data in parser.feed("\n\n"):  # the blank line that the last event may lack
+        yield [_event(name, data)]
 
 
-async def read_out(events: AsyncIterator[Any]) -> None:
+async def events_of(response: httpx2.Response) -> AsyncGenerator[Event, None]:
+    """The events of a response one by one; see event_batches. Before it tells the end mark it has
+    read the response to its end.
+    """
+    parts = response.aiter_bytes()
+    async with contextlib.aclosing(event_batches(parts)) as batches:
+        async for batch in batches:
+            for event in batch:
+                if event.is_end:
+                    with contextlib.suppress(httpx2.HTTPError):
+                        await read_out(parts)
+                yield event
+
+
+async def read_out(parts: AsyncIterator[Any]) -> None:
     """Read the end of the body, which mostly came with the last event: a connection whose answer
     was not read to its end is closed instead of kept for the next call.
     """
-    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(READ_OUT_S):
-            async for _ in events:
+            async for _ in parts:
                 pass
+
+
+def _whole(text: str) -> list[Event]:
+    """A whole answer and the end mark."""
+    if len(text) > WHOLE_CHARACTERS_MAX:
+        raise EngineFailed(f"The answer is longer than {WHOLE_CHARACTERS_MAX} characters")
+    # Some engines write an object a line.
+    whole = json_of(text.encode())
+    lines = [line for line in text.splitlines() if line.strip()] if whole is None else []
+    values = [_json(line) for line in lines] or [_json(text)]
+    events = [
+        Event(value, is_error=not (isinstance(value, dict) and "choices" in value))
+        for value in values
+    ]
+    return [*events, Event(is_end=True)]
+
+
+def _event(name: str, data: str) -> Event:
+    if data == "[DONE]":
+        return Event(is_end=True)
+    return Event(_json(data), is_error=name == "error")
 
 
 def _json(text: str) -> Any:

@@ -10,11 +10,12 @@ import resource
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from roost_inference.http.joined_writes import JoinedWrites
 from roost_inference.http.log_limit import limit_repeats
 
 # Descriptors that a process needs besides its connections: database, model, logs, clients.
@@ -134,7 +135,8 @@ class BoundedProtocol(H11Protocol):
             transport.write(BUSY)
             transport.close()
             return
-        super().connection_made(transport)
+        joined = JoinedWrites(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, joined))
         self._watch()
 
     def data_received(self, data: bytes) -> None:

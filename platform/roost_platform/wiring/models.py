@@ -61,7 +61,9 @@ async def open_gateway(
     settings: Settings, database: Database, hosts: Collection[str] = ("*",)
 ) -> AsyncIterator["Gateway"]:
     """The gateway, as an ASGI app for /v1. hosts: names that Host headers may have."""
-    # Loaded here: a worker routes and does not serve.
+    # Loaded here: a worker routes and does not serve. aiohttp, or the first call would wait for it.
+    import aiohttp  # noqa: F401
+
     from roost_platform.db.gateway.responses import GatewayResponses
     from roost_platform.gateway.compression.compression import Compression
     from roost_platform.gateway.door import Gateway

@@ -12,6 +12,7 @@ from roost_platform.testing.providers.gateway import gateway_server
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "other", "messages": [{"role": "user", "content": "say Hello there"}]}
+SECRET = "the-secret-of-the-provider"
 ENDLESS = 100 * 2**20
 
 
@@ -43,7 +44,7 @@ async def answer_of(upstream: Upstream, folder: Path) -> httpx2.Response:
     port = server.sockets[0].getsockname()[1]
     overrides = {
         "gateway": {"retries": 0},
-        "providers": {"other": {"base_url": f"http://127.0.0.1:{port}/v1"}},
+        "providers": {"other": {"base_url": f"http://127.0.0.1:{port}/v1", "api_key": SECRET}},
         "models": {"other": {"targets": ["other/model"]}},
     }
     async with gateway_server(folder, overrides=overrides) as gateway:
@@ -97,3 +98,22 @@ async def test_heads_without_end_are_an_error(tmp_path: Path) -> None:
     response = await answer_of(upstream, tmp_path)
     assert response.status_code in (502, 503)
     assert upstream.sent < ENDLESS // 4
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\ndata: {",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\nnot packed",
+        b"",
+    ],
+    ids=["no head", "no chunk", "cut off", "not packed", "nothing"],
+)
+async def test_what_is_no_http_is_an_error_that_tells_neither_key_nor_address(
+    tmp_path: Path, head: bytes
+) -> None:
+    response = await answer_of(Upstream(head), tmp_path)
+    assert response.status_code in (502, 503)
+    assert SECRET not in response.text and "127.0.0.1" not in response.text

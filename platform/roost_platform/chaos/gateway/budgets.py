@@ -30,12 +30,14 @@ HELD_TURNS_MAX: Final = 100  # while a call runs
 class BudgetRun:
     """What one run has shown. overrun: millionths of a dollar and tokens spent beyond the budget,
     at any moment at which something was held or settled. left: what is still held or in flight.
+    in_flight: admitted calls that ran when their process died, each of which has to be lost.
     """
 
     seed: int
     admitted: int = 0
     cancelled: int = 0
     killed: int = 0
+    in_flight: int = 0
     lost: int = 0
     overrun: int = 0
     left: tuple[int, int, int] = (0, 0, 0)
@@ -44,8 +46,11 @@ class BudgetRun:
 
     @property
     def holds(self) -> bool:
-        """Whether the budget was kept, nothing is held any more, and spent is what was settled."""
-        return self.overrun == 0 and self.left == (0, 0, 0) and self.spent == self.settled
+        """Whether the budget was kept, nothing is held any more, spent is what was settled, and
+        all calls were found whose process died.
+        """
+        is_kept = self.overrun == 0 and self.left == (0, 0, 0) and self.spent == self.settled
+        return is_kept and self.lost >= self.in_flight
 
 
 @dataclass(slots=True)
@@ -54,11 +59,22 @@ class _Process:
 
     keys: GatewayKeys
     calls: list[asyncio.Task[None]] = field(default_factory=list)
+    running: int = 0  # of the admitted ones
     is_dead: bool = False
+
+    def die(self, seen: BudgetRun) -> None:
+        """Leave everything as it is."""
+        self.is_dead = True
+        seen.killed += 1
+        seen.in_flight += self.running
+        for call in self.calls:
+            call.cancel()
 
 
 async def run_budget(database: Database, seed: int) -> BudgetRun:
-    """One run. All that happens follows from the seed, but for the order of PostgreSQL's locks."""
+    """One run. All that happens follows from the seed, but for the order of PostgreSQL's locks: so
+    every second run has a call in the middle of which its process dies, whoever is admitted when.
+    """
     chance, seen = random.Random(seed), BudgetRun(seed)
     budget = chance.randrange(20, 400)
     wanted = NewKey(
@@ -69,10 +85,12 @@ async def run_budget(database: Database, seed: int) -> BudgetRun:
     )
     id, secret = await KeyAdmin(database).create(wanted, "chaos")
     processes = [_Process(GatewayKeys(database)) for _ in range(PROCESSES)]
+    # The first call always finds room, later ones mostly.
+    dies_at = 0 if seed % 2 else 1 + 4 * (seed // 2 % 3)
     key = await processes[0].keys.find(secret)
     for number in range(CALLS):
         process = processes[number % PROCESSES]
-        call = _call(process, key, random.Random(chance.random()), seen)
+        call = _call(process, key, random.Random(chance.random()), seen, dies_at)
         process.calls.append(asyncio.create_task(call))
     await _disturb(database, id, processes, chance, seen)
     await asyncio.gather(
@@ -86,7 +104,9 @@ async def run_budget(database: Database, seed: int) -> BudgetRun:
     return seen
 
 
-async def _call(process: _Process, key: GatewayKey, chance: random.Random, seen: BudgetRun) -> None:
+async def _call(
+    process: _Process, key: GatewayKey, chance: random.Random, seen: BudgetRun, dies_at: int
+) -> None:
     most = chance.randrange(5, 20)
     wanted = Reservation(
         new_call_id(), key.id, "chat", "fast", tokens=10 * most, cost_microusd=most
@@ -97,6 +117,9 @@ async def _call(process: _Process, key: GatewayKey, chance: random.Random, seen:
     except (BudgetExhausted, RateLimited):
         return
     seen.admitted += 1
+    process.running += 1
+    if seen.admitted == dies_at and not process.is_dead and seen.killed < PROCESSES - 1:
+        process.die(seen)
     used, outcome = chance.randrange(most + 1), "ok"
     try:
         await _pause(chance, HELD_TURNS_MAX)
@@ -105,6 +128,7 @@ async def _call(process: _Process, key: GatewayKey, chance: random.Random, seen:
         raise
     finally:
         if not process.is_dead:
+            process.running -= 1
             seen.settled += used
             await asyncio.shield(_settled(process.keys, wanted.call_id, used, outcome))
 
@@ -130,11 +154,8 @@ async def _disturb(
         process = chance.choice(processes)
         if happening < 0.5:
             seen.cancelled += process.calls[chance.randrange(len(process.calls))].cancel()
-        elif happening < 0.6 and sum(one.is_dead for one in processes) < PROCESSES - 1:
-            process.is_dead = True
-            seen.killed += 1
-            for call in process.calls:
-                call.cancel()
+        elif happening < 0.6 and seen.killed < PROCESSES - 1 and not process.is_dead:
+            process.die(seen)
         row = await _row(database, id)
         taken = row.spent_microusd + row.held_microusd - (row.budget_microusd or 0)
         tokens = row.spent_tokens + row.held_tokens - (row.budget_tokens or 0)

@@ -12,22 +12,24 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
 from roost_platform.db.base.bells import Bell, ring_bells
 from roost_platform.db.base.facts import tell_listeners
-from roost_platform.db.base.inline import DRIVER
+from roost_platform.db.base.inline import (
+    BUSY_TIMEOUT_MS,
+    DRIVER,
+    KeptConnection,
+    write_lock,
+)
 from roost_platform.db.base.liveness import refuse_closed
 from roost_platform.db.base.migrate import downgrade, upgrade
 from roost_platform.db.base.news import CHANNEL, FileNews, News, NotifyNews
 from roost_platform.db.base.told import write_lines
 from roost_platform.db.base.touch_watch import touch
 
-BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
-BUSY_RETRY_S = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
 WAL_RETRY_S = 0.05
 WAL_ATTEMPTS_MAX = 200  # ten seconds
 POOL_SIZE = 8
@@ -129,7 +131,7 @@ def begin_transaction(connection: Connection) -> None:
     how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
     if how == "IMMEDIATE" and connection.connection.dbapi_connection is not None:
         dbapi_connection: Any = connection.connection.dbapi_connection
-        await_only(_write_lock(dbapi_connection))
+        await_only(write_lock(dbapi_connection))
         connection.info[CHANGES] = dbapi_connection.total_changes
         return
     connection.exec_driver_sql(f"BEGIN {how}")
@@ -142,23 +144,6 @@ def mark_news(connection: Connection) -> None:
     if is_news and dbapi_connection.total_changes != connection.info.get(CHANGES):
         dbapi_connection.execute(f"PRAGMA user_version={secrets.randbits(31)}")
         connection.info[TO_TELL] = True
-
-
-async def _write_lock(connection: Any) -> None:
-    """Begin to write; other tasks run while another process holds the lock."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-    connection.execute("PRAGMA busy_timeout=0")
-    try:
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise OperationalError("BEGIN IMMEDIATE", {}, error) from error
-            await asyncio.sleep(BUSY_RETRY_S)
-    finally:
-        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
 class Database:
@@ -189,6 +174,8 @@ class Database:
         self._reader = self._engine.execution_options(**reading)
         # SQLite has one writer: a queue here is fair, and cheaper than the waits of its handler.
         self._turn = asyncio.Lock() if self.is_sqlite else nullcontext()
+        is_inline = self.is_sqlite and self._engine.dialect.driver == DRIVER
+        self._kept = KeptConnection(self._engine) if is_inline else None
         # What every session's `info` has, such as the key of the audit trail.
         self.session_info: dict[str, Any] = {}
         # Rings for what a transaction made ready; set by whoever has a doorbell.
@@ -235,6 +222,15 @@ class Database:
         """The engine of writes that are no news, in this writer's turn; see plain.py."""
         async with self._turn:
             yield self._quiet_writer.sync_engine
+
+    @asynccontextmanager
+    async def inline_turn(self) -> AsyncIterator[sqlite3.Connection | None]:
+        """The same without SQLAlchemy, on SQLite's own connection; None for other databases."""
+        if self._kept is None:
+            yield None
+            return
+        async with self._turn, self._kept.writing() as connection:
+            yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -296,4 +292,6 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._news.close()
+        if self._kept is not None:
+            await self._kept.close()
         await self._engine.dispose()

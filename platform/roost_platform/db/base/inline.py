@@ -5,16 +5,24 @@ hundred, in which every other process waits for the write lock. Only the wait fo
 and it is the engine's to await.
 """
 
+import asyncio
 import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 
 DRIVER = "inline"
+BUSY_TIMEOUT_MS: Final = 30_000  # the longest a writer waits for another process's write
+BUSY_RETRY_S: Final = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
 
 
 class InlineCursor(sqlite3.Cursor):
@@ -55,6 +63,62 @@ class InlineDialect(SQLiteDialect_pysqlite):
         """pysqlite's arguments with our class of connection."""
         arguments, options = super().create_connect_args(url)
         return arguments, {**options, "factory": InlineConnection, "check_same_thread": False}
+
+
+async def write_lock(connection: Any) -> None:
+    """Begin to write; other tasks run while another process holds the lock."""
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        await _begin(connection)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+
+
+async def _begin(connection: Any) -> None:
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise OperationalError("BEGIN IMMEDIATE", {}, error) from error
+        await asyncio.sleep(BUSY_RETRY_S)
+
+
+class KeptConnection:
+    """A connection of the pool for transactions that are in every request: SQLAlchemy's own work
+    on each of them costs several times what SQLite does. One task uses it at a time.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._taken: AsyncConnection | None = None
+        self._connection: Any = None
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[sqlite3.Connection]:
+        """A transaction that may write: committed at the end, rolled back if the block raises."""
+        if self._taken is None:
+            taken = await self._engine.connect()
+            self._connection = (await taken.get_raw_connection()).driver_connection
+            self._connection.execute("PRAGMA busy_timeout=0")
+            self._taken = taken
+        connection: sqlite3.Connection = self._connection
+        await _begin(connection)
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        taken, self._taken, self._connection = self._taken, None, None
+        if taken is not None:
+            await taken.close()
 
 
 registry.register(f"sqlite.{DRIVER}", __name__, "InlineDialect")

@@ -10,12 +10,11 @@ from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import and_, func, or_, select
-from sqlalchemy.engine import Connection
 
 from roost_inference.errors import EngineError
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.base.plain import write_plain
+from roost_platform.db.base.plain import PlainConnection, write_plain
 from roost_platform.db.base.text import clean
 from roost_platform.db.gateway import reserving
 from roost_platform.db.gateway.owners import new_owner
@@ -99,7 +98,7 @@ class GatewayKeys:
         now = self.database.now()
         values = {**self._opened(wanted), "now": now, **period_bounds(now)}
 
-        def hold(connection: Connection) -> bool:
+        def hold(connection: PlainConnection) -> bool:
             if reserving.RESERVE.run(connection, values).rowcount == 0:
                 return False
             reserving.OPEN.run(connection, values)
@@ -136,7 +135,7 @@ class GatewayKeys:
         began = now - spent.duration_ms / 1000
         values = {**self._opened(wanted), "now": began, "calls": calls}
 
-        def write(connection: Connection) -> None:
+        def write(connection: PlainConnection) -> None:
             reserving.OPEN.run(connection, values)
             reserving.CLOSE.run(connection, _closed(spent, now)).close()
 
@@ -150,7 +149,7 @@ class GatewayKeys:
         """Replace what is held by what was used; see KeyStore."""
         now = self.database.now()
 
-        def close(connection: Connection) -> None:
+        def close(connection: PlainConnection) -> None:
             values = _closed(spent, now)
             held = {"held_microusd": 0, "held_tokens": 0, "ended": 0}
             call = reserving.CLOSE.run(connection, values).one_or_none()

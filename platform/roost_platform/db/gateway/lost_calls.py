@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import select
-from sqlalchemy.engine import Connection
 
 from roost_platform.db import models
-from roost_platform.db.base.plain import write_plain
+from roost_platform.db.base.plain import PlainConnection, write_plain
 from roost_platform.db.gateway import reserving
 from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.gateway.owners import OWNERS_MAX, SWEEP_S, Owners
@@ -123,7 +122,7 @@ async def sweeping(keys: GatewayKeys) -> AsyncIterator[None]:
             log.exception("what is open here is left to the next sweep")
 
 
-def _lose(connection: Connection, now: float, **which: Any) -> int:
+def _lose(connection: PlainConnection, now: float, **which: Any) -> int:
     """Settle the call, or some calls of an owner, as lost; how many."""
     statement = reserving.LOSE_ONE if "call" in which else reserving.LOSE_SOME
     rows = statement.run(connection, {"now": now, **which}).all()

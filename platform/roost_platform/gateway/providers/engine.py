@@ -7,14 +7,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import httpx2
-
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.captions import has_pictures, with_captions
-from roost_platform.gateway.providers.connection import read_bounded
+from roost_platform.gateway.providers.encoding import encoded
 from roost_platform.gateway.providers.failures import provider_errors
 from roost_platform.gateway.providers.openai import OpenAIProvider
 from roost_platform.gateway.request import ModelRequest
@@ -49,7 +47,7 @@ class EngineProvider(OpenAIProvider):
     def __init__(self, name: str, config: ProviderConfig) -> None:
         super().__init__(name, config)
         self._blind: set[str] = set()
-        self._root = str(httpx2.URL(config.base_url)).rstrip("/").removesuffix("/v1")
+        self._root = config.base_url.rstrip("/").removesuffix("/v1")
         self._asks_again_at = 0.0
 
     def stream(
@@ -97,12 +95,13 @@ class EngineProvider(OpenAIProvider):
             body["tools"] = request.body["tools"]
         try:
             with provider_errors():
-                async with self._http.stream(
-                    "POST", f"{self._root}/tokenize", json=body
+                content = await encoded(body, request.prompt_bytes)
+                async with self._connection.answered(
+                    "POST", f"{self._root}/tokenize", content=content
                 ) as response:
-                    text = await read_bounded(response, COUNT_BYTES_MAX, self._key)
-            if response.status_code != 200:
-                raise refusal(response.status_code, response.headers, text)
+                    text = await self._connection.read(response, COUNT_BYTES_MAX)
+            if response.status != 200:
+                raise refusal(response.status, response.headers, text)
         except PromptTooLong as error:
             return error.prompt_tokens
         except EngineError as error:

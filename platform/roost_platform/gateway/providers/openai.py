@@ -2,11 +2,10 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-import httpx2
-
-from roost_inference.client.events import events_of
+from roost_inference.client import events as streamed
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineUnavailable, InvalidRequest, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
@@ -14,12 +13,8 @@ from roost_platform.gateway.errors import UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.chat_body import chat_body, habits_of
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
-from roost_platform.gateway.providers.connection import (
-    ANSWER_BYTES_MAX,
-    open_client,
-    read_bounded,
-    read_error,
-)
+from roost_platform.gateway.providers.connection import Connection, read_out
+from roost_platform.gateway.providers.decoding import decoded
 from roost_platform.gateway.providers.encoding import encoded
 from roost_platform.gateway.providers.failures import (
     OPTIONAL_FIELDS,
@@ -28,6 +23,9 @@ from roost_platform.gateway.providers.failures import (
 )
 from roost_platform.gateway.providers.llama_server import TemplateProbe
 from roost_platform.gateway.request import ModelRequest, Wire
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
 
 PROPERTIES_BYTES_MAX = 2**20
 
@@ -41,19 +39,19 @@ class OpenAIProvider:
         self.name = name
         self._refused = RefusedFields()
         self._served = ""  # the model that it serves, where it was asked for
-        url = httpx2.URL(config.base_url)
-        self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
-        self._habits = habits_of(name, url.host, keep_reasoning=config.keep_reasoning)
-        self._key = config.api_key.get_secret_value().encode()
+        base, url = config.base_url.rstrip("/"), urlsplit(config.base_url)
+        host = url.hostname or ""
+        self._habits = habits_of(name, host, keep_reasoning=config.keep_reasoning)
         headers = {"content-type": "application/json"}
-        if self._key:
-            headers["authorization"] = f"Bearer {self._key.decode()}"
-        self._http = open_client(config, headers)
+        if key := config.api_key.get_secret_value():
+            headers["authorization"] = f"Bearer {key}"
+        api = base if url.path.strip("/") else f"{base}/v1"
+        self._connection = Connection(config, api, headers)
         self._template = TemplateProbe(self._properties)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        await self._connection.close()
 
     async def stream(
         self, request: ModelRequest, model: str, hints: Mapping[str, Any]
@@ -70,22 +68,29 @@ class OpenAIProvider:
                     self._accepted(
                         "/chat/completions", body, headers, request.prompt_bytes
                     ) as response,
-                    contextlib.aclosing(events_of(response)) as chunks,
+                    contextlib.aclosing(
+                        streamed.event_batches(response.content.iter_any())
+                    ) as batches,
                 ):
-                    async for chunk in chunks:
-                        if chunk.is_end:
-                            decoder.end_mark()
-                            break
+                    async for batch in batches:
                         if not decoder.has_started:
-                            decoder.opening = await self._template.opening(chunk.value, body)
-                        events = decoder.feed(chunk.value, is_event_error=chunk.is_error)
+                            decoder.opening = await self._template.opening(_start(batch), body)
+                        events, error = decoded(batch, decoder.feed)
                         if events:
                             yield events
-        except UnknownModel as error:
+                        if error is not None:
+                            raise error
+                        if batch[-1].is_end:
+                            decoder.end_mark()
+                            await read_out(response)
+                            break
+        except UnknownModel as unknown:
             if model:
                 raise
             self._served = ""  # it serves another one than when we looked
-            raise EngineUnavailable(f"The engine's model has changed: {error.message}") from error
+            raise EngineUnavailable(
+                f"The engine's model has changed: {unknown.message}"
+            ) from unknown
         if events := decoder.end():
             yield events
 
@@ -95,7 +100,7 @@ class OpenAIProvider:
         try:
             with provider_errors():
                 async with self._accepted("/embeddings", named) as response:
-                    value = json_of(await read_bounded(response, ANSWER_BYTES_MAX, self._key))
+                    value = json_of(await self._connection.read(response))
         except UnknownModel as error:
             # It may know the model and have no such address: its chats are as good as before.
             refused = InvalidRequest(
@@ -110,10 +115,10 @@ class OpenAIProvider:
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """The models it serves; see Provider."""
         with provider_errors():
-            async with self._http.stream("GET", f"{self._api}/models") as response:
-                body = await read_bounded(response, ANSWER_BYTES_MAX, self._key)
-        if response.status_code != 200:
-            raise refusal(response.status_code, response.headers, body)
+            async with self._connection.answered("GET", "/models") as response:
+                body = await self._connection.read(response)
+        if response.status != 200:
+            raise refusal(response.status, response.headers, body)
         value = json_of(body)
         entries = value.get("data") if isinstance(value, dict) else None
         if not isinstance(entries, list):
@@ -131,11 +136,11 @@ class OpenAIProvider:
 
     async def _properties(self) -> Any:
         """What llama-server tells of itself; None from any other engine."""
-        address = f"{self._api.removesuffix('/v1')}/props"
+        address = f"{self._connection.api.removesuffix('/v1')}/props"
         with provider_errors():
-            async with self._http.stream("GET", address) as response:
-                body = await read_bounded(response, PROPERTIES_BYTES_MAX, self._key)
-        return json_of(body) if response.status_code == 200 else None
+            async with self._connection.answered("GET", address) as response:
+                body = await self._connection.read(response, PROPERTIES_BYTES_MAX)
+        return json_of(body) if response.status == 200 else None
 
     @contextlib.asynccontextmanager
     async def _accepted(
@@ -144,21 +149,30 @@ class OpenAIProvider:
         body: dict[str, Any],
         headers: Mapping[str, str] | None = None,
         text_bytes: int = 0,
-    ) -> AsyncIterator[httpx2.Response]:
+    ) -> AsyncIterator["ClientResponse"]:
         """A response with status 200; any other one is raised as the error it means. A request is
         repeated without the optional fields that the provider refuses.
         """
         for _ in range(1 + len(OPTIONAL_FIELDS)):
             body = self._refused.without(body)
-            url = f"{self._api}{path}"
             content = await encoded(body, text_bytes)
-            async with self._http.stream("POST", url, content=content, headers=headers) as response:
-                if response.status_code == 200:
+            async with self._connection.answered(
+                "POST", path, content=content, headers=headers
+            ) as response:
+                if response.status == 200:
                     if body.get("stream"):
                         self._refused.accepted()
                     yield response
                     return
-                text = await read_error(response, self._key)
-            if not self._refused.learn(response.status_code, text, body):
+                text = await self._connection.read_error(response)
+            if not self._refused.learn(response.status, text, body):
                 break
-        raise refusal(response.status_code, response.headers, text)
+        raise refusal(response.status, response.headers, text)
+
+
+def _start(batch: Sequence[streamed.Event]) -> Any:
+    """The chunk with which an answer begins, if it is in this batch."""
+    for one in batch:
+        if isinstance(one.value, dict) and isinstance(one.value.get("choices"), list):
+            return one.value
+    return None

@@ -25,4 +25,5 @@ async def test_nothing_is_overrun_and_nothing_stays_held(database: Database) -> 
     assert 0 < sum(run.admitted for run in runs) < len(runs) * CALLS
     assert sum(run.cancelled for run in runs) > 0
     assert sum(run.killed for run in runs) > 0
+    assert sum(run.in_flight for run in runs) > 0
     assert sum(run.lost for run in runs) > 0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.platform.gateway.responses.replaying import ENDS, events_of, replayed
 
@@ -168,6 +168,7 @@ odd: st.SearchStrategy[dict[str, Any]] = st.deferred(
     st.dictionaries(st.sampled_from(FIELDS.split()), json_values | odd | st.lists(odd, max_size=2)),
     json_values | st.lists(odd, max_size=4),
 )
+@example({}, [{"type": "message", "role": []}])
 def test_no_body_is_anything_but_read_or_refused(fields: dict[str, Any], given_input: Any) -> None:
     try:
         asked = read_response({"model": "fast", **fields, "input": given_input}, "")

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from roost_inference.client.events import events_of, read_out
+from roost_inference.client.events import event_batches
 from roost_inference.client.refusals import json_of
 from roost_inference.errors import InvalidRequest
 from roost_platform.gateway.config import ProviderConfig
@@ -13,11 +13,14 @@ from roost_platform.gateway.errors import UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.anthropic.body import anthropic_body, native_body
 from roost_platform.gateway.providers.anthropic.decoder import MessagesDecoder
-from roost_platform.gateway.providers.connection import Connection
+from roost_platform.gateway.providers.connection import Connection, read_out
+from roost_platform.gateway.providers.decoding import decoded
+from roost_platform.gateway.providers.encoding import encoded
 from roost_platform.gateway.providers.failures import provider_errors
 from roost_platform.gateway.request import ModelRequest, Wire
 
 API_VERSION: Final = "2023-06-01"
+VERSION: Final = "/v1"
 MODELS_PER_PAGE: Final = 1000
 # What count_tokens reads; it refuses the other fields of a request.
 COUNTED: Final = frozenset(
@@ -47,10 +50,12 @@ class AnthropicProvider:
 
     def __init__(self, name: str, config: ProviderConfig) -> None:
         self.name = name
-        headers = {"anthropic-version": API_VERSION}
+        headers = {"anthropic-version": API_VERSION, "content-type": "application/json"}
         if key := config.api_key.get_secret_value():
             headers["x-api-key"] = key
-        self._connection = Connection(config, headers)
+        base = config.base_url.rstrip("/")
+        api = base if base.endswith(VERSION) else f"{base}{VERSION}"
+        self._connection = Connection(config, api, headers)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -62,21 +67,22 @@ class AnthropicProvider:
         """The answer as batches of events; see Provider."""
         body, headers = _wire_request(request, model)
         decoder = MessagesDecoder()
+        content = await encoded({**body, "stream": True}, request.prompt_bytes)
         with provider_errors():
             async with (
                 self._connection.accepted(
-                    "POST", "/messages", body={**body, "stream": True}, headers=headers
+                    "POST", "/messages", content=content, headers=headers
                 ) as response,
-                contextlib.aclosing(events_of(response)) as chunks,
+                contextlib.aclosing(event_batches(response.content.iter_any())) as batches,
             ):
-                async for chunk in chunks:
-                    if chunk.is_end:
-                        break
-                    events = decoder.feed(chunk.value, is_event_error=chunk.is_error)
+                async for batch in batches:
+                    events, error = decoded(batch, decoder.feed, lambda: decoder.has_ended)
                     if events:
                         yield events
-                    if decoder.has_ended:
-                        await read_out(chunks)
+                    if error is not None:
+                        raise error
+                    if decoder.has_ended or batch[-1].is_end:
+                        await read_out(response)
                         break
         if events := decoder.end():
             yield events
@@ -85,7 +91,13 @@ class AnthropicProvider:
         """Tokens of the prompt, as the provider counts them; None where it does not tell."""
         body, headers = _wire_request(request, model)
         counted = {name: value for name, value in body.items() if name in COUNTED}
-        value = await self._json("POST", "/messages/count_tokens", body=counted, headers=headers)
+        value = await self._json(
+            "POST",
+            "/messages/count_tokens",
+            body=counted,
+            headers=headers,
+            text_bytes=request.prompt_bytes,
+        )
         tokens = value.get("input_tokens")
         return tokens if isinstance(tokens, int) else None
 
@@ -111,10 +123,12 @@ class AnthropicProvider:
         *,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        text_bytes: int = 0,
     ) -> Mapping[str, Any]:
+        content = None if body is None else await encoded(body, text_bytes)
         with provider_errors():
             async with self._connection.accepted(
-                method, path, body=body, headers=headers
+                method, path, content=content, headers=headers
             ) as response:
                 value = json_of(await self._connection.read(response))
         if not isinstance(value, dict):
