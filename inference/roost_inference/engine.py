@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from roost_inference.backend import Backend
-from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, InvalidRequest
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.paging import Pager
 from roost_inference.kv.paging_protocol import NoPaging, Paging
@@ -129,6 +129,13 @@ class Engine:
     def tokens_at_least(self, text: str) -> int:
         """See EnginePort."""
         return self._vocabulary.tokens_at_least(text)
+
+    def spelling(self, token: int) -> bytes:
+        """See EnginePort."""
+        vocabulary = self._vocabulary
+        if not 0 <= token < vocabulary.size:
+            raise InvalidRequest(f"A token is not below {vocabulary.size}", param="tokens")
+        return vocabulary.token_bytes(token) or vocabulary.special_text(token).encode()
 
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request; see EnginePort. A large grammar is compiled in the caller's time."""

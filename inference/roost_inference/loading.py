@@ -145,5 +145,6 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         chat_template=backend.chat_template,
         bos=vocabulary.special_text(bos),
         eos=vocabulary.special_text(eos),
+        adds_bos=vocabulary.adds_bos,
         build=bindings.build_id(),
     )

@@ -183,7 +183,7 @@ Listener = Callable[[Event], None]
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """The loaded model: its name on the wire, its context in tokens, and what its GGUF says about
-    chats."""
+    chats and about how its texts begin."""
 
     name: str
     path: str
@@ -193,6 +193,7 @@ class ModelInfo:
     bos: str
     eos: str
     build: str
+    adds_bos: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,10 +69,12 @@ Remember = Callable[[CompletedAnswer], None]
 class Generation(Protocol):
     """An answer of any engine, as the server sees it.
 
-    opening: the tag of a reasoning block that the prompt has opened, else empty.
+    opening: the tag of a reasoning block that the prompt has opened, else empty. build: of the
+    engine, for the answer's fingerprint.
     """
 
     id: str
+    build: str
     model: str
     opening: str
 
@@ -138,6 +140,7 @@ class EngineGeneration:
         self._parsed_calls: list[tuple[str, str]] = []
         self.id = request.id
         self.model = engine.model.name
+        self.build = f"{engine.model.name} {engine.model.build}"
         self._engine = engine
         self._request = request
         self._observe = observe

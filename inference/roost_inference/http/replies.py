@@ -1,18 +1,26 @@
 """Answers and errors in OpenAI's shape: one JSON object, or the chunks of a stream."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from roost_inference.errors import EngineError
 from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.prompt.tool_calls import ParsedCall
 from roost_inference.request import SpeculationFigures, Timings, TokenLogprob, Usage
+from roost_inference.wire.fields import RequestWarning
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def fingerprint_of(build: str) -> str:
+    """The `system_fingerprint` of a build of the engine."""
+    return f"fp_{hashlib.blake2b(build.encode(), digest_size=5).hexdigest()}"
 
 
 def error_body(error: EngineError) -> dict[str, Any]:
@@ -32,6 +40,32 @@ def event(value: Mapping[str, Any]) -> bytes:
     return b"data: " + _encode(value).encode() + b"\n\n"
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What an answer has beside its content. warnings: of fields that were not heeded.
+    fingerprint: of the build. speaks_of_functions: calls are `function_call`, as the older API
+    has them."""
+
+    warnings: tuple[RequestWarning, ...] = ()
+    fingerprint: str | None = None
+    speaks_of_functions: bool = False
+
+    def head(self) -> dict[str, Any]:
+        """`system_fingerprint`, where the build is known."""
+        return {} if self.fingerprint is None else {"system_fingerprint": self.fingerprint}
+
+    def notes(self) -> dict[str, Any]:
+        """`warnings`, where there are some."""
+        return {"warnings": [w.report() for w in self.warnings]} if self.warnings else {}
+
+    def reason(self, reason: str) -> str:
+        """The finish reason by its name in this form."""
+        return "function_call" if self.speaks_of_functions and reason == "tool_calls" else reason
+
+
+PLAIN_FORM = AnswerForm()
+
+
 class Chunks:
     """The chunks of one streamed answer, in the order OpenAI sends them."""
 
@@ -44,15 +78,17 @@ class Chunks:
         include_usage: bool,
         logprobs: bool,
         opening: str = "",
+        form: AnswerForm = PLAIN_FORM,
     ) -> None:
         """opening: the tag of a reasoning block that the prompt has opened."""
+        self._form = form
         self._opening = opening
         self._head = {
             "id": id,
             "object": "chat.completion.chunk",
             "created": created,
             "model": model,
-            "system_fingerprint": None,
+            **form.head(),
         }
         self._include_usage = include_usage
         self._logprobs = logprobs
@@ -74,15 +110,21 @@ class Chunks:
                 yield self._before + _encode(piece.text).encode() + self._after
         elif isinstance(piece, ParsedCall):
             function = {"name": piece.name, "arguments": ""}
+            if self._form.speaks_of_functions:
+                yield self._chunk({"function_call": function})
+                yield self._chunk({"function_call": {"arguments": piece.arguments}})
+                return
             head = {"index": self._calls, "id": piece.id, "type": "function", "function": function}
             yield self._chunk({"tool_calls": [head]})
             rest = {"index": self._calls, "function": {"arguments": piece.arguments}}
             yield self._chunk({"tool_calls": [rest]})
             self._calls += 1
         else:
-            yield self._chunk({}, finish_reason=piece.reason, stop_string=piece.stop_string)
+            reason, notes = self._form.reason(piece.reason), self._form.notes()
+            more = {} if self._include_usage else notes
+            yield self._chunk({}, more, finish_reason=reason, stop_string=piece.stop_string)
             if self._include_usage:
-                yield event({**self._head, "choices": [], **_figures(piece)})
+                yield event({**self._head, "choices": [], **figures_of(piece), **notes})
             yield DONE
 
     def _chunk(
@@ -109,7 +151,13 @@ class Chunks:
 
 
 def completion(
-    pieces: Iterable[Piece], *, id: str, model: str, created: int, logprobs: bool
+    pieces: Iterable[Piece],
+    *,
+    id: str,
+    model: str,
+    created: int,
+    logprobs: bool,
+    form: AnswerForm = PLAIN_FORM,
 ) -> dict[str, Any]:
     """The whole answer as one object; `pieces` end with Finished."""
     texts: list[str] = []
@@ -133,13 +181,15 @@ def completion(
         "refusal": None,
         "annotations": [],
     }
-    if calls:
+    if calls and form.speaks_of_functions:
+        message["function_call"] = calls[0]["function"]
+    elif calls:
         message["tool_calls"] = calls
     choice: dict[str, Any] = {
         "index": 0,
         "message": message,
         "logprobs": _logprobs(tokens) if logprobs else None,
-        "finish_reason": end.reason,
+        "finish_reason": form.reason(end.reason),
     }
     if end.stop_string is not None:
         choice["stop_reason"] = end.stop_string
@@ -148,13 +198,14 @@ def completion(
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "system_fingerprint": None,
+        **form.head(),
         "choices": [choice],
-        **_figures(end),
+        **figures_of(end),
+        **form.notes(),
     }
 
 
-def _figures(end: Finished) -> dict[str, Any]:
+def figures_of(end: Finished) -> dict[str, Any]:
     """`usage`, and `metrics` with the times of the request."""
     figures: dict[str, Any] = {"usage": _usage(end.usage)}
     if end.timings is not None:
@@ -206,15 +257,19 @@ def _speculation(figures: SpeculationFigures) -> dict[str, Any]:
     }
 
 
-def _logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
-    content = [
+def logprob_entries(tokens: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
+    """An entry for each token, with its likeliest alternatives."""
+    return [
         {
             **_token(token.text, token.logprob),
             "top_logprobs": [_token(text, logprob) for text, logprob in token.top],
         }
         for token in tokens
     ]
-    return {"content": content, "refusal": None}
+
+
+def _logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+    return {"content": logprob_entries(tokens), "refusal": None}
 
 
 def _token(text: str, logprob: float) -> dict[str, Any]:

@@ -51,10 +51,7 @@ def build_grammar(call: ChatCall, markers: Markers) -> str | None:
     Raises BadGrammar that names the tool or field whose schema can't be followed.
     """
     body = _format_rule(call)
-    functions = call.functions
-    forced = call.forced_tool()
-    if forced is not None:
-        functions = [function for function in functions if function.name == forced]
+    functions = call.callable_functions
     if not functions:
         return None if body is None else f"%llguidance {{}}\nstart: body\n{body}"
     if call.tool_choice == "none":
@@ -63,7 +60,7 @@ def build_grammar(call: ChatCall, markers: Markers) -> str | None:
         return f"%llguidance {{}}\nstart: SAFE\nSAFE: {_WITHOUT_CALLS}\n"
     rules = ["%llguidance {}", *_call_rules(functions, markers)]
     more = "" if call.parallel_tool_calls is False else f" more{{0,{PARALLEL_CALLS_MAX - 1}}}"
-    if forced is not None or call.tool_choice == "required":
+    if call.must_call:
         rules.append(f"start: open call{more}")
     elif body is not None:
         rules.append(f"start: body | open call{more}\n{body}")
@@ -102,7 +99,8 @@ def _call_rules(functions: Sequence[FunctionTool], markers: Markers) -> list[str
 
 def _arguments_schema(function: FunctionTool) -> dict[str, Any]:
     where = f"tool {function.name!r}"
-    schema = {"type": "object", "properties": {}, **function.parameters}
+    given = {key: value for key, value in function.parameters.items() if value is not None}
+    schema = {"type": "object", "properties": {}, **given}
     if schema["type"] != "object":
         raise BadGrammar(f"The schema of {where} must have type 'object'", param="tools")
     schema = definite(schema)

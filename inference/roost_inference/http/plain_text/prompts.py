@@ -1,0 +1,69 @@
+"""Prompts of plain text as tokens, and one request of the engine for each choice."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from roost_inference.errors import InvalidRequest, PromptTooLong
+from roost_inference.http.engine_port import EnginePort
+from roost_inference.prompt.template_options import length_limit, truncated
+from roost_inference.request import EngineSession, Request
+from roost_inference.wire.completion_call import Prompt
+from roost_inference.wire.ids import completion_id
+from roost_inference.wire.prompt_options import PromptOptions
+
+
+class PlainTexts:
+    """Texts and tokens of one engine's model; thread-safe."""
+
+    def __init__(self, engine: EnginePort) -> None:
+        self._engine = engine
+
+    def tokens(
+        self, prompt: Prompt, options: PromptOptions, check: Callable[[], None]
+    ) -> list[int]:
+        """The tokens of a prompt, cut as the request wants. Raises InvalidRequest for a prompt
+        without tokens, PromptTooLong for one that can't fit the context."""
+        check()
+        context = self._engine.model.context_length
+        if isinstance(prompt, str):
+            limit = length_limit(options, context)
+            least = self._engine.tokens_at_least(prompt)
+            if least >= limit:
+                raise PromptTooLong(
+                    f"The prompt has at least {least} tokens; the model's context of {context} "
+                    "tokens must also hold the answer",
+                    param="prompt",
+                )
+            tokens = self.with_bos(prompt, is_wanted=options.add_special_tokens is not False)
+        else:
+            tokens = list(prompt)
+        if not tokens:
+            raise InvalidRequest("The prompt is empty", param="prompt")
+        return truncated(tokens, options, context)
+
+    def with_bos(self, text: str, *, is_wanted: bool) -> list[int]:
+        """The tokens of a text; control tokens that it spells count as such. BOS comes first where
+        it is wanted, the model's texts begin with it, and this one does not yet."""
+        model = self._engine.model
+        if is_wanted and model.adds_bos and not text.startswith(model.bos):
+            text = model.bos + text
+        return self._engine.tokenize(text, special=True)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of tokens."""
+        return b"".join(map(self._engine.spelling, tokens)).decode("utf-8", "replace")
+
+
+def choices_of(requests: Sequence[Request], n: int) -> list[Request]:
+    """`n` requests for each one, with seeds that follow each other. Several at once belong to no
+    session: one sequence at a time goes on with it."""
+    if len(requests) * n == 1:
+        return list(requests)
+    return [_choice(request, number) for request in requests for number in range(n)]
+
+
+def _choice(request: Request, number: int) -> Request:
+    seed = request.sampling.seed
+    sampling = replace(request.sampling, seed=None if seed is None else (seed + number) % 2**63)
+    session = EngineSession(None, request.session.cache_salt)
+    return replace(request, id=completion_id(), sampling=sampling, session=session)
