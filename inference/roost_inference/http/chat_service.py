@@ -4,28 +4,34 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from roost_inference.client.reasoning import open_block
 from roost_inference.errors import InvalidRequest, UnknownModel
+from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.engine_port import EnginePort
-from roost_inference.http.generation import (
-    CompletedAnswer,
-    EngineGeneration,
-    LoopNotifier,
-)
+from roost_inference.http.generation import CompletedAnswer, LoopNotifier
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.plain_text.answers import PlainAnswers
-from roost_inference.http.plain_text.prompts import PlainTexts, choices_of
+from roost_inference.http.plain_text.prompts import PlainTexts, requests_of
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
+from roost_inference.output.bad_words import sequences_of
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
-from roost_inference.request import EngineSession, Event, FinishEvent, KvPolicy, Request
+from roost_inference.request import (
+    EngineSession,
+    Event,
+    FinishEvent,
+    KvPolicy,
+    Request,
+    SamplingParams,
+)
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.completion_call import CompletionCall
 from roost_inference.wire.fields import RequestWarning
@@ -89,8 +95,10 @@ class EngineChatService:
             request,
             notifier=self._notifier_of(preparation.loop),
             parse_calls=bool(call.callable_functions) and call.tool_choice != "none",
+            choices=call.n or 1,
+            tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
-            remember=partial(self._remember, request, position, len(call.messages)),
+            remember=partial(self._remember, request, position, call),
             figures=figures,
             opening=opening,
         )
@@ -106,23 +114,25 @@ class EngineChatService:
         self._check_model(settings.model)
         prompts = [self._plain.tokens(one, settings, preparation.check) for one in wanted.prompts]
         grammar = build_grammar(settings, self._markers)
-        requests = choices_of(
-            [self._engine_request(settings, tokens, grammar) for tokens in prompts], wanted.n
-        )
         generations = [
             EngineGeneration(
                 self.engine,
                 request,
                 notifier=self._notifier_of(preparation.loop),
                 parse_calls=False,
+                choices=wanted.n,
+                tells_tokens=call.wants_running_usage,
                 observe=self._observe,
             )
-            for request in requests
+            for request in requests_of(
+                [self._engine_request(settings, tokens, grammar) for tokens in prompts], wanted.n
+            )
         ]
         answers = PlainAnswers(
             text_completion_id(),
             generations,
-            tuple(self._plain.text(tokens) if wanted.echo else "" for tokens in prompts),
+            [self._plain.text(tokens) if wanted.echo else "" for tokens in prompts],
+            wanted.n,
         )
         answers.submit(preparation.check)
         return answers
@@ -189,8 +199,11 @@ class EngineChatService:
             id=completion_id(),
             prompt_tokens=tokens,
             max_tokens=max(left if wanted is None else min(wanted, left), 1),
-            sampling=call.sampling(),
+            sampling=self._sampling(call),
             stop=tuple(call.stop or ()),
+            stop_tokens=frozenset(call.stop_token_ids or ()),
+            includes_stop=bool(call.include_stop_str_in_output),
+            min_tokens=call.min_tokens or 0,
             grammar=grammar,
             session=EngineSession(call.session_id, call.cache_salt or ""),
             tenant=call.tenant,
@@ -198,6 +211,12 @@ class EngineChatService:
             ignore_eos=bool(call.ignore_eos),
             kv=self._kv_policy(call),
         )
+
+    def _sampling(self, call: ChatCall) -> SamplingParams:
+        if not call.bad_words:
+            return call.sampling()
+        tokenize = partial(self.engine.tokenize, special=False)
+        return replace(call.sampling(), bad_words=sequences_of(call.bad_words, tokenize))
 
     def _kv_policy(self, call: ChatCall) -> KvPolicy:
         """The bounds of paging. Raises InvalidRequest for a tier that does not exist."""
@@ -221,15 +240,19 @@ class EngineChatService:
         return len(self.engine.tokenize(text, special=True))
 
     def _remember(
-        self, request: Request, position: ChainPosition, place: int, answer: CompletedAnswer
+        self, request: Request, position: ChainPosition, call: ChatCall, answer: CompletedAnswer
     ) -> None:
-        self._bound.answer(position, answer.tokens, answer.cached_tokens)
-        session = request.session
+        session, place = request.session, len(call.messages)
         if answer.whole:
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
+        if answer.choice:
+            return
+        self._bound.answer(position, answer.tokens, answer.cached_tokens)
         if session.session_id is not None:
-            self.memory.end_turn(session, request.prompt_tokens, list(answer.tokens))
+            # Of several choices the client may go on with any: all that is sure is the prompt.
+            written = list(answer.tokens) if (call.n or 1) == 1 else []
+            self.memory.end_turn(session, request.prompt_tokens, written)
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):

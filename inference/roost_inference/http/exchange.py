@@ -22,6 +22,7 @@ from roost_inference.http.replies import (
     PLAIN_FORM,
     AnswerForm,
     Chunks,
+    Wanted,
     completion,
     error_body,
     event,
@@ -243,14 +244,13 @@ class AnswerResponse(StreamedResponse[Piece]):
 
     def writer(self) -> Chunks:
         """See StreamedResponse."""
-        options = self._call.stream_options
         return Chunks(
             id=self._answer.id,
             model=self._answer.model,
             created=self._created,
-            include_usage=options is not None and options.include_usage,
-            logprobs=bool(self._call.logprobs),
+            wanted=_wanted(self._call),
             opening=self._answer.opening,
+            prompt_tokens=self._answer.prompt_tokens,
             form=self._form,
         )
 
@@ -261,9 +261,24 @@ class AnswerResponse(StreamedResponse[Piece]):
             id=self._answer.id,
             model=self._answer.model,
             created=self._created,
-            logprobs=bool(self._call.logprobs),
+            wanted=_wanted(self._call),
+            prompt_tokens=self._answer.prompt_tokens,
             form=self._form,
         )
+
+
+def _wanted(call: ChatCall) -> Wanted:
+    """What the request wants to see of its answer."""
+    options = call.stream_options
+    has_usage = options is not None and bool(options.include_usage)
+    return Wanted(
+        choices=call.n or 1,
+        logprobs=bool(call.logprobs),
+        tokens_as_ids=bool(call.return_tokens_as_token_ids),
+        token_ids=bool(call.return_token_ids),
+        usage=has_usage,
+        running_usage=call.wants_running_usage,
+    )
 
 
 async def _send_part(

@@ -60,7 +60,9 @@ def template_variables(
         variables["documents"] = call.documents
     for name, value in variables.items():
         if any(spells_control(text) for text in _texts(value)):
-            reject(f"{name} spells a control token of the model", param=name)
+            is_own = name in (call.chat_template_kwargs or {})
+            param = f"chat_template_kwargs.{name}" if is_own else name
+            reject(f"{param} spells a control token of the model", param=param)
     begins = call.add_generation_prompt
     if begins is None:
         begins = not call.continue_final_message

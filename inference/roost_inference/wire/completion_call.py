@@ -71,6 +71,14 @@ class CompletionCall:
     settings: ChatCall
     warnings: tuple[RequestWarning, ...]
 
+    @property
+    def wants_running_usage(self) -> bool:
+        """Whether every chunk tells the usage so far."""
+        options = self.fields.stream_options
+        return options is not None and bool(
+            options.include_usage and options.continuous_usage_stats
+        )
+
 
 def parse_completion_call(value: Any, *, session_id: str | None = None) -> CompletionCall:
     """A checked request from a body's JSON; `session_id` is the header's, for a body without.

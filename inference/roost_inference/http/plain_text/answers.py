@@ -1,12 +1,13 @@
-"""The choices of a completion that are generated at once, read as one."""
+"""The completions of several prompts that are generated at once, read as one answer."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeAlias
 
-from roost_inference.errors import EngineError
-from roost_inference.http.generation import EngineGeneration, Piece
+from roost_inference.errors import EngineError, InvalidRequest
+from roost_inference.http.answer.engine_generation import EngineGeneration
+from roost_inference.http.generation import Piece
 
 # Batches of pieces that wait for their reader; the choices wait then.
 BATCHES_WAITING_MAX = 64
@@ -15,14 +16,14 @@ ChoicePiece: TypeAlias = tuple[int, Piece]
 
 
 class PlainAnswers:
-    """prompts: the text that each prompt's choices begin with, empty without `echo`."""
-
-    opening = ""
+    """One generation of `n` choices for each prompt. prompts: the text that its choices begin with,
+    empty without `echo`."""
 
     def __init__(
-        self, id: str, generations: Sequence[EngineGeneration], prompts: Sequence[str]
+        self, id: str, generations: Sequence[EngineGeneration], prompts: Sequence[str], n: int
     ) -> None:
         self.id = id
+        self.n = n
         self.prompts = tuple(prompts)
         self.model = generations[0].model
         self.build = generations[0].build
@@ -31,11 +32,16 @@ class PlainAnswers:
     @property
     def choices(self) -> int:
         """How many there are; those of the first prompt come first."""
-        return len(self._generations)
+        return len(self._generations) * self.n
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of all prompts."""
+        return sum(len(generation.prompt_tokens) for generation in self._generations)
 
     def prompt_of(self, choice: int) -> str:
         """The text that a choice begins with."""
-        return self.prompts[choice * len(self.prompts) // self.choices]
+        return self.prompts[choice // self.n]
 
     def submit(self, check: Callable[[], None]) -> None:
         """Queue all requests, or none: raises what EnginePort.submit and `check` raise."""
@@ -43,6 +49,11 @@ class PlainAnswers:
             for generation in self._generations:
                 check()
                 generation.submit()
+        except InvalidRequest as error:
+            self.cancel()
+            if error.param == "messages":  # what the engine calls the prompt
+                error.param = "prompt"
+            raise
         except BaseException:
             self.cancel()
             raise
@@ -59,7 +70,7 @@ class PlainAnswers:
             BATCHES_WAITING_MAX
         )
         readers = [
-            asyncio.ensure_future(_read(number, generation, queue))
+            asyncio.ensure_future(_read(number * self.n, generation, queue))
             for number, generation in enumerate(self._generations)
         ]
         left = len(readers)
@@ -80,14 +91,14 @@ class PlainAnswers:
 
 
 async def _read(
-    number: int,
+    first: int,
     generation: EngineGeneration,
     queue: "asyncio.Queue[list[ChoicePiece] | EngineError | None]",
 ) -> None:
     try:
         async with contextlib.aclosing(generation.pieces()) as batches:
             async for batch in batches:
-                await queue.put([(number, piece) for piece in batch])
+                await queue.put([(first + piece.choice, piece) for piece in batch])
     except EngineError as error:
         await queue.put(error)
     else:

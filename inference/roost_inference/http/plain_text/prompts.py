@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from roost_inference.errors import InvalidRequest, PromptTooLong
+from roost_inference.http.answer.engine_generation import SEEDS
 from roost_inference.http.engine_port import EnginePort
 from roost_inference.prompt.template_options import length_limit, truncated
 from roost_inference.request import EngineSession, Request
 from roost_inference.wire.completion_call import Prompt
-from roost_inference.wire.ids import completion_id
 from roost_inference.wire.prompt_options import PromptOptions
 
 
@@ -54,16 +54,17 @@ class PlainTexts:
         return b"".join(map(self._engine.spelling, tokens)).decode("utf-8", "replace")
 
 
-def choices_of(requests: Sequence[Request], n: int) -> list[Request]:
-    """`n` requests for each one, with seeds that follow each other. Several at once belong to no
-    session: one sequence at a time goes on with it."""
+def requests_of(requests: Sequence[Request], n: int) -> list[Request]:
+    """The requests of several prompts, with seeds so far apart that no choice shares one. Several
+    choices belong to no session: one sequence at a time goes on with it."""
     if len(requests) * n == 1:
         return list(requests)
-    return [_choice(request, number) for request in requests for number in range(n)]
+    return [_apart(request, number * n) for number, request in enumerate(requests)]
 
 
-def _choice(request: Request, number: int) -> Request:
+def _apart(request: Request, distance: int) -> Request:
     seed = request.sampling.seed
-    sampling = replace(request.sampling, seed=None if seed is None else (seed + number) % 2**63)
-    session = EngineSession(None, request.session.cache_salt)
-    return replace(request, id=completion_id(), sampling=sampling, session=session)
+    sampling = replace(request.sampling, seed=None if seed is None else (seed + distance) % SEEDS)
+    return replace(
+        request, sampling=sampling, session=EngineSession(None, request.session.cache_salt)
+    )
