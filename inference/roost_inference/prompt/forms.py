@@ -128,7 +128,7 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) and text for text in value)
 
 
-def _tag(structure: Any, triggers: Sequence[str], param: str) -> StructTag:
+def _tag(structure: Any, triggers: Sequence[Any], param: str) -> StructTag:
     tag = structure if isinstance(structure, dict) else {}
     begin, end, schema = tag.get("begin"), tag.get("end", ""), tag.get("schema")
     content = tag.get("content")
