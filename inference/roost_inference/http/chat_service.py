@@ -268,7 +268,9 @@ class EngineChatService:
         if failure is not None:
             return 503, {"status": "failed", "reason": failure}
         figures = report(self.engine.stats(), self.engine.store, self.memory, self._bound)
-        return 200, {"status": "ok", "model": self.engine.model.name, **figures}
+        template = "model" if self._template.exists else "none"
+        about = {"model": self.engine.model.name, "chat_template": template}
+        return 200, {"status": "ok", **about, **figures}
 
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """What the engine remembers of sessions, and where their last prompts diverged."""

@@ -120,8 +120,7 @@ SILENT = frozenset(("messages[].tool_calls[].type", "messages[].tool_calls[].ind
 def refuse_unsupported(value: Mapping[str, Any], *models: type[BaseModel]) -> None:
     """Raise InvalidRequest for a field that would constrain the answer and that requests of these
     models don't obey."""
-    obeyed = {name for model in models for name in _children(model)}
-    for name in sorted(REFUSED.keys() & value.keys() - obeyed):
+    for name in sorted(REFUSED.keys() & value.keys() - names_on_the_wire(*models)):
         rule = REFUSED[name]
         if not rule.is_met(value[name]):
             reject(f"{name} is not supported: {rule.reason}", param=name, code="unsupported_field")
@@ -144,6 +143,11 @@ def warnings_of(value: Mapping[str, Any], *models: type[BaseModel]) -> list[Requ
     left_out = len(warnings) - WARNINGS_MAX + 1
     rest = RequestWarning("unknown_field", "", f"{left_out} more fields are not heeded")
     return [*warnings[: WARNINGS_MAX - 1], rest]
+
+
+def names_on_the_wire(*models: type[BaseModel]) -> frozenset[str]:
+    """The fields that these models have, as clients write them: all of them are obeyed."""
+    return frozenset(name for model in models for name in _children(model))
 
 
 def not_heeded(field: str, reason: str) -> RequestWarning:
