@@ -136,7 +136,7 @@ class StreamedResponse(ABC, Generic[Part]):
         self._generation = generation
         self._form = replace(form, fingerprint=fingerprint_of(generation.build))
         self._is_stream = is_stream
-        self._is_server_stopping = False
+        self._has_client_left = False
         self._created = int(time.time())
         self._sent_s = 0.0
 
@@ -159,9 +159,7 @@ class StreamedResponse(ABC, Generic[Part]):
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait((producer, gone), return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self._is_server_stopping = True
-            raise
+            self._has_client_left = gone.done()
         finally:
             # Whatever ended the wait: a leaving client, the answer's end, a shutdown.
             self._generation.cancel()
@@ -200,11 +198,11 @@ class StreamedResponse(ABC, Generic[Part]):
         await _send_part(send, b"", more=False)
 
     def _told(self, error: EngineError | asyncio.CancelledError) -> EngineError:
-        """What the client is told of an answer that has no end. Raises the cancellation where it
-        is because the client has gone."""
+        """What the client is told of an answer that has no end. Raises the cancellation if the
+        client has gone; otherwise it is the server that stops."""
         if isinstance(error, EngineError):
             return error
-        if not self._is_server_stopping:
+        if self._has_client_left:
             raise error
         return EngineUnavailable("The engine is stopping")
 

@@ -1,5 +1,8 @@
 """Texts as tokens and back."""
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 import httpx2
 import pytest
 
@@ -9,8 +12,9 @@ USER = {"role": "user", "content": "hi"}
 
 
 @pytest.fixture
-async def real_http(real_url: str) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=real_url, timeout=60, trust_env=False)
+async def real_http(real_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=real_url, timeout=60, trust_env=False) as client:
+        yield client
 
 
 @pytest.mark.parametrize(
@@ -34,8 +38,6 @@ async def test_tokens_have_texts_only_if_asked_for(http: httpx2.AsyncClient) -> 
 async def test_bos_is_counted_where_the_models_texts_begin_with_it(
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
-    from dataclasses import replace
-
     puppet.model = replace(puppet.model, bos=CONTROL[0], adds_bos=True)
     for special, count in ((None, 3), (True, 3), (False, 2)):
         body = {"prompt": "ab", "add_special_tokens": special}
