@@ -15,7 +15,7 @@ from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.generation import CompletedAnswer, LoopNotifier
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.plain_text.answers import PlainAnswers
-from roost_inference.http.plain_text.prompts import PlainTexts, requests_of
+from roost_inference.http.plain_text.prompts import PlainTexts
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
@@ -35,7 +35,7 @@ from roost_inference.request import (
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.completion_call import CompletionCall
 from roost_inference.wire.fields import RequestWarning
-from roost_inference.wire.ids import completion_id, text_completion_id
+from roost_inference.wire.ids import completion_id
 from roost_inference.wire.session_hint import SessionHint
 
 log = logging.getLogger(__name__)
@@ -89,52 +89,45 @@ class EngineChatService:
         InvalidRequest, PromptTooLong, BadGrammar, QueueFull, EngineUnavailable."""
         self._check_model(call.model)
         request, figures, opening = self._request(call, preparation)
-        position = ChainPosition()
+        choices = call.n or 1
+        positions = [ChainPosition() for _ in range(choices)]
         generation = EngineGeneration(
             self.engine,
             request,
             notifier=self._notifier_of(preparation.loop),
             parse_calls=bool(call.callable_functions) and call.tool_choice != "none",
-            choices=call.n or 1,
+            choices=choices,
             tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
-            remember=partial(self._remember, request, position, call),
+            remember=partial(self._remember, request, positions, call),
             figures=figures,
             opening=opening,
         )
         preparation.check()
         generation.submit()
-        self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
+        for position in positions:
+            self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
         return generation
 
     def complete(self, call: CompletionCall, preparation: Preparation) -> PlainAnswers:
         """Hand one request for each choice of each prompt to the engine. Raises what `prepare`
         does; nothing is computed then."""
-        settings, wanted = call.settings, call.fields
+        settings = call.settings
         self._check_model(settings.model)
-        prompts = [self._plain.tokens(one, settings, preparation.check) for one in wanted.prompts]
         grammar = build_grammar(settings, self._markers)
-        generations = [
-            EngineGeneration(
-                self.engine,
-                request,
-                notifier=self._notifier_of(preparation.loop),
-                parse_calls=False,
-                choices=wanted.n,
-                tells_tokens=call.wants_running_usage,
-                observe=self._observe,
-            )
-            for request in requests_of(
-                [self._engine_request(settings, tokens, grammar) for tokens in prompts], wanted.n
-            )
+        prompts = [
+            self._plain.tokens(one, settings, preparation.check) for one in call.fields.prompts
         ]
-        answers = PlainAnswers(
-            text_completion_id(),
-            generations,
-            [self._plain.text(tokens) if wanted.echo else "" for tokens in prompts],
-            wanted.n,
+        answers = self._plain.answers(
+            call,
+            [self._engine_request(settings, tokens, grammar) for tokens in prompts],
+            self._notifier_of(preparation.loop),
+            self._observe,
         )
         answers.submit(preparation.check)
+        for tokens in prompts:
+            for _ in range(call.fields.n):
+                self._bound.prompt(ChainPosition(), settings.cache_salt or "", tokens)
         return answers
 
     def tokenize(
@@ -209,6 +202,7 @@ class EngineChatService:
             tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
+            prompt_logprobs=call.prompt_logprobs,
             kv=self._kv_policy(call),
         )
 
@@ -240,18 +234,20 @@ class EngineChatService:
         return len(self.engine.tokenize(text, special=True))
 
     def _remember(
-        self, request: Request, position: ChainPosition, call: ChatCall, answer: CompletedAnswer
+        self,
+        request: Request,
+        positions: Sequence[ChainPosition],
+        call: ChatCall,
+        answer: CompletedAnswer,
     ) -> None:
         session, place = request.session, len(call.messages)
         if answer.whole:
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
-        if answer.choice:
-            return
-        self._bound.answer(position, answer.tokens, answer.cached_tokens)
+        self._bound.answer(positions[answer.choice], answer.tokens, answer.cached_tokens)
         if session.session_id is not None:
             # Of several choices the client may go on with any: all that is sure is the prompt.
-            written = list(answer.tokens) if (call.n or 1) == 1 else []
+            written = list(answer.tokens) if len(positions) == 1 else []
             self.memory.end_turn(session, request.prompt_tokens, written)
 
     def _observe(self, event: Event) -> None:

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from roost_inference.errors import EngineError
-from roost_inference.http.answer.figures import figures_of, logprobs_body, usage_body
+from roost_inference.http.answer.figures import (
+    figures_of,
+    logprobs_body,
+    prompt_logprobs_body,
+    usage_body,
+)
 from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.prompt.tool_calls import ParsedCall
 from roost_inference.request import TokenLogprob, Usage
@@ -233,6 +238,9 @@ def completion(
     }
     if wanted.token_ids:
         answer["prompt_token_ids"] = list(prompt_tokens)
+    for end in ends:
+        if end.prompt_logprobs is not None:
+            answer["prompt_logprobs"] = prompt_logprobs_body(end.prompt_logprobs)
     return answer
 
 

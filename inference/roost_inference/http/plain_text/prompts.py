@@ -1,14 +1,17 @@
-"""Prompts of plain text as tokens, and one request of the engine for each choice."""
+"""Prompts of plain text as tokens, and what is generated for each of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from roost_inference.errors import InvalidRequest, PromptTooLong
-from roost_inference.http.answer.engine_generation import SEEDS
+from roost_inference.http.answer.engine_generation import SEEDS, EngineGeneration
 from roost_inference.http.engine_port import EnginePort
+from roost_inference.http.generation import LoopNotifier
+from roost_inference.http.plain_text.answers import PlainAnswers
 from roost_inference.prompt.template_options import length_limit, truncated
-from roost_inference.request import EngineSession, Request
-from roost_inference.wire.completion_call import Prompt
+from roost_inference.request import EngineSession, Listener, Request
+from roost_inference.wire.completion_call import CompletionCall, Prompt
+from roost_inference.wire.ids import text_completion_id
 from roost_inference.wire.prompt_options import PromptOptions
 
 
@@ -48,6 +51,30 @@ class PlainTexts:
         if is_wanted and model.adds_bos and not text.startswith(model.bos):
             text = model.bos + text
         return self._engine.tokenize(text, special=True)
+
+    def answers(
+        self,
+        call: CompletionCall,
+        requests: Sequence[Request],
+        notifier: LoopNotifier,
+        observe: Listener,
+    ) -> PlainAnswers:
+        """What becomes of a request for each prompt; nothing is asked of the engine yet."""
+        fields = call.fields
+        generations = [
+            EngineGeneration(
+                self._engine,
+                request,
+                notifier=notifier,
+                parse_calls=False,
+                choices=fields.n,
+                tells_tokens=call.wants_running_usage,
+                observe=observe,
+            )
+            for request in requests_of(requests, fields.n)
+        ]
+        echoed = [self.text(one.prompt_tokens) if fields.echo else "" for one in requests]
+        return PlainAnswers(text_completion_id(), generations, echoed, fields.n)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of tokens."""
