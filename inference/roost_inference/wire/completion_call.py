@@ -56,6 +56,11 @@ class CompletionFields(WireModel):
     stream_options: StreamOptions | None = None
 
     @property
+    def tells_prompt(self) -> bool:
+        """Whether the logprobs of the prompt are told as well."""
+        return self.echo and self.logprobs is not None
+
+    @property
     def prompts(self) -> tuple[Prompt, ...]:
         """The prompts, as texts or tokens."""
         value: tuple[Prompt, ...] = self.prompt
@@ -103,6 +108,7 @@ def parse_completion_call(value: Any, *, session_id: str | None = None) -> Compl
         "max_tokens": fields.max_tokens,
         "logprobs": fields.logprobs is not None,
         "top_logprobs": fields.logprobs,
+        "prompt_logprobs": fields.logprobs if fields.tells_prompt else None,
     }
     return CompletionCall(
         fields,
@@ -124,9 +130,5 @@ def _check_together(fields: CompletionFields) -> None:
         reject(f"prompt and n ask for more than {CHOICES_MAX} choices", param="n")
     if fields.stream_options is not None and not fields.stream:
         reject("stream_options is for streams only; set stream to true", param="stream_options")
-    if fields.echo and fields.logprobs is not None:
-        reject(
-            "echo can't go with logprobs: only generated tokens have them",
-            param="echo",
-            code="unsupported_field",
-        )
+    if fields.tells_prompt and fields.stream:
+        reject("echo with logprobs comes with whole answers only", param="echo")

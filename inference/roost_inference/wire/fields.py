@@ -66,7 +66,6 @@ REFUSED: Mapping[str, FieldRule] = {
     "logits_processors": FieldRule("requests bring no code", ([],)),
     "modalities": FieldRule("the model writes text only", (["text"],)),
     "n_predict": FieldRule("use max_completion_tokens", (-1,)),
-    "prompt_logprobs": FieldRule("only generated tokens have logprobs"),
     "repetition_detection": FieldRule("repeated text does not end an answer"),
     "structural_tag": FieldRule("use structured_outputs"),
     "thinking_token_budget": FieldRule("reasoning has no bound of its own"),

@@ -20,8 +20,14 @@ class PlainAnswers:
     empty without `echo`."""
 
     def __init__(
-        self, id: str, generations: Sequence[EngineGeneration], prompts: Sequence[str], n: int
+        self,
+        id: str,
+        generations: Sequence[EngineGeneration],
+        prompts: Sequence[str],
+        first_tokens: Sequence[str],
+        n: int,
     ) -> None:
+        self._first_tokens = first_tokens
         self.id = id
         self.n = n
         self.prompts = tuple(prompts)
@@ -42,6 +48,10 @@ class PlainAnswers:
     def prompt_of(self, choice: int) -> str:
         """The text that a choice begins with."""
         return self.prompts[choice // self.n]
+
+    def first_token_of(self, choice: int) -> str:
+        """The first token of a choice's prompt, as text."""
+        return self._first_tokens[choice // self.n]
 
     def submit(self, check: Callable[[], None]) -> None:
         """Queue all requests, or none: raises what EnginePort.submit and `check` raise."""

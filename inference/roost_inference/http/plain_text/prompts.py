@@ -74,7 +74,8 @@ class PlainTexts:
             for request in requests_of(requests, fields.n)
         ]
         echoed = [self.text(one.prompt_tokens) if fields.echo else "" for one in requests]
-        return PlainAnswers(text_completion_id(), generations, echoed, fields.n)
+        starts = [self.text(one.prompt_tokens[:1]) for one in requests]
+        return PlainAnswers(text_completion_id(), generations, echoed, starts, fields.n)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of tokens."""

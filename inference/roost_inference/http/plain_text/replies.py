@@ -21,6 +21,7 @@ class CompletionResponse(StreamedResponse[ChoicePiece]):
         super().__init__(answers, form, is_stream=fields.stream)
         options = fields.stream_options
         self._answers = answers
+        self._fields = fields
         self._wanted = Wanted(
             choices=answers.choices,
             logprobs=fields.logprobs is not None,
@@ -41,11 +42,14 @@ class CompletionResponse(StreamedResponse[ChoicePiece]):
             texts = [piece for piece in own if isinstance(piece, TextPiece)]
             before = self._answers.prompt_of(number)
             text = before + "".join(piece.text for piece in texts)
+            end = next(piece for piece in own if isinstance(piece, Finished))
             logprobs = None
             if wanted.logprobs:
                 tokens = [token for piece in texts for token in piece.logprobs]
                 logprobs = older_logprobs(tokens, len(before), as_ids=wanted.tokens_as_ids)
-            end = next(piece for piece in own if isinstance(piece, Finished))
+                if self._fields.tells_prompt:
+                    prompt = self._prompt_logprobs(number, pieces)
+                    logprobs = {name: [*prompt[name], *logprobs[name]] for name in logprobs}
             choices.append(_choice(number, text, logprobs, end))
         ends = [(choice, piece) for choice, piece in pieces if isinstance(piece, Finished)]
         return {
@@ -53,6 +57,25 @@ class CompletionResponse(StreamedResponse[ChoicePiece]):
             "choices": choices,
             **_figures(ends, self._answers),
             **self._form.notes(),
+        }
+
+    def _prompt_logprobs(self, number: int, pieces: list[ChoicePiece]) -> dict[str, Any]:
+        """Those of a choice's prompt, which its first choice tells. The first token has none."""
+        first = number - number % self._answers.n
+        told = next(
+            piece.prompt_logprobs or ()
+            for choice, piece in pieces
+            if choice == first and isinstance(piece, Finished)
+        )
+        found = [None if token is None else token.found for token in told]
+        start, as_ids = self._answers.first_token_of(number), self._wanted.tokens_as_ids
+        known = [token for token in found if token is not None]
+        rest = older_logprobs(known, len(start), as_ids=as_ids)
+        return {
+            "tokens": [start, *rest["tokens"]],
+            "token_logprobs": [None, *rest["token_logprobs"]],
+            "top_logprobs": [None, *rest["top_logprobs"]],
+            "text_offset": [0, *rest["text_offset"]],
         }
 
     def _head(self) -> dict[str, Any]:

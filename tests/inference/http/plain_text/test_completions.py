@@ -92,6 +92,24 @@ async def test_logprobs_have_the_older_shape(real: openai.AsyncOpenAI) -> None:
         assert choice.text[logprobs.text_offset[number] :].startswith(token)
 
 
+async def test_an_echoed_prompt_has_logprobs_as_well(real: openai.AsyncOpenAI) -> None:
+    prompts = ["One, two, three,", "The sea"]
+    answer = await real.completions.create(
+        model="", prompt=prompts, max_tokens=2, temperature=0, logprobs=1, echo=True, n=2, seed=1
+    )
+    for choice in answer.choices:
+        prompt, logprobs = prompts[choice.index // 2], choice.logprobs
+        assert logprobs is not None and logprobs.tokens and logprobs.token_logprobs
+        assert logprobs.top_logprobs and logprobs.text_offset
+        assert "".join(logprobs.tokens) == choice.text and choice.text.startswith(prompt)
+        assert logprobs.token_logprobs[0] is None and logprobs.top_logprobs[0] is None
+        assert all(value <= 0 for value in logprobs.token_logprobs[1:])
+        sizes = {len(logprobs.tokens), len(logprobs.token_logprobs), len(logprobs.top_logprobs)}
+        assert sizes == {len(logprobs.text_offset)}
+        for token, offset in zip(logprobs.tokens, logprobs.text_offset, strict=True):
+            assert choice.text[offset:].startswith(token)
+
+
 async def test_the_clients_own_types_accept_the_answer(
     strict: openai.AsyncOpenAI, puppet: PuppetEngine
 ) -> None:
@@ -151,7 +169,7 @@ async def test_logprobs_of_a_stream_go_on_where_the_last_chunk_ended(
         ({"n": 0}, "n"),
         ({"best_of": 2}, "best_of"),
         ({"suffix": "end"}, "suffix"),
-        ({"echo": True, "logprobs": 0}, "echo"),
+        ({"echo": True, "logprobs": 0, "stream": True}, "echo"),
         ({"logprobs": True}, "logprobs"),
         ({"logprobs": 21}, "logprobs"),
         ({"max_tokens": 0}, "max_tokens"),
