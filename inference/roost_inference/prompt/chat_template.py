@@ -125,8 +125,9 @@ class ChatTemplate:
         wants of it, and PromptTooLong if they can't fit the context."""
         if not self.exists:
             reject(
-                "The model has no chat template, so it can't be asked in chats; "
-                "/v1/completions takes its prompt as text",
+                "The model has no chat template, so it can't be asked in chats. "
+                "ROOST_ENGINE__CHAT_TEMPLATE names a file with one; /v1/completions takes its "
+                "prompt as text",
                 code="no_chat_template",
             )
         variables = template_variables(call, self._traits, self._spells_control)

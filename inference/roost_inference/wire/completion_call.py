@@ -50,7 +50,6 @@ class CompletionFields(WireModel):
     n: Annotated[int, Field(ge=1, le=CHOICES_MAX)] = 1
     best_of: int | None = None
     logprobs: int | None = Field(default=None, ge=0, le=TOP_LOGPROBS_MAX)
-    suffix: str | None = None
     max_tokens: Count = TOKENS_BY_DEFAULT
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -118,12 +117,6 @@ def parse_completion_call(value: Any, *, session_id: str | None = None) -> Compl
 
 
 def _check_together(fields: CompletionFields) -> None:
-    if fields.suffix:
-        reject(
-            "suffix is not supported: the engine does not fill in the middle",
-            param="suffix",
-            code="unsupported_field",
-        )
     if fields.best_of not in (None, fields.n):
         reject("best_of must be n: all choices that are made are given", param="best_of")
     if fields.n * len(fields.prompts) > CHOICES_MAX:

@@ -67,6 +67,7 @@ REFUSED: Mapping[str, FieldRule] = {
     "modalities": FieldRule("the model writes text only", (["text"],)),
     "n_predict": FieldRule("use max_completion_tokens", (-1,)),
     "repetition_detection": FieldRule("repeated text does not end an answer"),
+    "suffix": FieldRule("the engine does not fill in the middle", ("",)),
     "structural_tag": FieldRule("use structured_outputs"),
     "thinking_token_budget": FieldRule("reasoning has no bound of its own"),
     "use_beam_search": FieldRule("answers are sampled", (False,)),

@@ -1,12 +1,15 @@
 """What a request may say of its prompt: how it ends, what its template reads, where it is cut."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from roost_inference.errors import InvalidRequest, PromptTooLong
+from roost_inference.config import EngineConfig
+from roost_inference.errors import EngineUnavailable, InvalidRequest, PromptTooLong
 from roost_inference.http.listener import listening
+from roost_inference.loading import chat_template_of
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.server import build_server
 from roost_inference.testing.puppet import CHATML, PuppetEngine
@@ -157,6 +160,19 @@ def test_a_prompt_is_refused_where_cutting_does_not_help(kept: int, size: int) -
     call = parse_chat_call({"messages": long, "truncate_prompt_tokens": kept})
     with pytest.raises(PromptTooLong):
         template(CHATML, 100).render(call)
+
+
+def test_a_configured_template_stands_for_the_models_own(tmp_path: Path) -> None:
+    file = tmp_path / "chat.jinja"
+    config = EngineConfig(chat_template=file)
+    with pytest.raises(EngineUnavailable, match=r"chat\.jinja"):
+        chat_template_of(config, "own")
+    file.write_bytes(b"\xff")
+    with pytest.raises(EngineUnavailable, match=r"chat\.jinja"):
+        chat_template_of(config, "own")
+    file.write_text(CHATML)
+    assert chat_template_of(config, "own") == CHATML
+    assert chat_template_of(EngineConfig(), "own") == "own"
 
 
 async def test_a_model_without_a_template_answers_completions_and_no_chats() -> None:
