@@ -177,6 +177,7 @@ class EngineChatService:
                 session,
                 prompt.tokens,
                 lambda token: section_of(prompt.text, call.messages, self._count, token),
+                call.messages,
             )
             if divergence is not None:
                 figures["divergence"] = divergence.report()
@@ -248,7 +249,7 @@ class EngineChatService:
         if session.session_id is not None:
             # Of several choices the client may go on with any: all that is sure is the prompt.
             written = list(answer.tokens) if len(positions) == 1 else []
-            self.memory.end_turn(session, request.prompt_tokens, written)
+            self.memory.end_turn(session, request.prompt_tokens, written, call.messages)
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):
