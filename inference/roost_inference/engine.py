@@ -13,8 +13,7 @@ from dataclasses import replace
 from roost_inference.backend import Backend
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, InvalidRequest
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.paging import Pager
-from roost_inference.kv.paging_protocol import NoPaging, Paging
+from roost_inference.kv.paging import paging_of
 from roost_inference.kv.session_control import SessionControl
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import TierPlacement
@@ -81,7 +80,7 @@ class Engine:
         pacer = Pacer(inter_token_target_ms, cost)
         self._cache = KvCache(
             backend,
-            _paging(backend, store, pacer, clock),
+            paging_of(backend, store, lambda: pacer.prefill_ms_per_token, clock),
             sequences=max_sequences,
             resident_cells=resident_cells,
             clock=clock,
@@ -291,14 +290,3 @@ class Engine:
         self._take_in()
         for sequence in tuple(self._scheduler.sequences()):
             self._outputs.finish(sequence, "error", error)
-
-
-def _paging(
-    backend: Backend, store: BlockStore | None, pacer: Pacer, clock: Callable[[], float]
-) -> Paging:
-    """Paging needs tiers, and a model whose state can be cut into blocks."""
-    if store is None or not backend.truncates:
-        return NoPaging()
-    return Pager(
-        backend, store, prefill_ms_per_token=lambda: pacer.prefill_ms_per_token, clock=clock
-    )

@@ -1,12 +1,11 @@
 """The bodies of /tokenize and /detokenize, in vLLM's form."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import Field, ValidationError
 
 from roost_inference.http.preparation import Preparation
-from roost_inference.http.service_port import ChatService
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.fields import RequestWarning, refuse_unsupported, warnings_of
 from roost_inference.wire.json_body import parse_json, reject
@@ -17,6 +16,28 @@ from roost_inference.wire.parsing import first_error, parse_chat_call
 TOKENS_MAX = 2**20
 
 Model = TypeVar("Model", bound=WireModel)
+
+
+class Tokenizing(Protocol):
+    """What of a ChatService is asked here."""
+
+    def models(self) -> list[dict[str, Any]]:
+        """See ChatService."""
+        ...
+
+    def tokenize(
+        self, call: ChatCall | str, preparation: Preparation, *, adds_special: bool = False
+    ) -> list[int]:
+        """See ChatService."""
+        ...
+
+    def spelling(self, token: int) -> bytes:
+        """See ChatService."""
+        ...
+
+    def warnings(self, call: ChatCall) -> Sequence[RequestWarning]:
+        """See ChatService."""
+        ...
 
 
 class TokenizeText(WireModel):
@@ -41,7 +62,7 @@ class DetokenizeTokens(WireModel):
     model: str | None = None
 
 
-def tokenized(service: ChatService, body: bytes, preparation: Preparation) -> dict[str, Any]:
+def tokenized(service: Tokenizing, body: bytes, preparation: Preparation) -> dict[str, Any]:
     """The tokens of a `prompt`, or of `messages` with their tools. Raises EngineError."""
     value = _object(body)
     warnings: Sequence[RequestWarning]
@@ -68,7 +89,7 @@ def tokenized(service: ChatService, body: bytes, preparation: Preparation) -> di
     return {**answer, "warnings": [w.report() for w in warnings]} if warnings else answer
 
 
-def detokenized(service: ChatService, body: bytes, preparation: Preparation) -> dict[str, Any]:
+def detokenized(service: Tokenizing, body: bytes, preparation: Preparation) -> dict[str, Any]:
     """The text of `tokens`. Raises EngineError."""
     value = _object(body)
     tokens = _checked(DetokenizeTokens, value).tokens

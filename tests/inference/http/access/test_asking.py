@@ -170,7 +170,7 @@ async def test_a_connection_goes_on_after_errors_also_with_requests_in_a_row(
     url: str, puppet: PuppetEngine
 ) -> None:
     puppet.answer = "ok"
-    bad = ({}, {**BODY, "logit_bias": {"01": 1}}, {**BODY, "guided_json": {}}, [1])
+    bad: tuple[Any, ...] = ({}, {**BODY, "logit_bias": {"01": 1}}, {**BODY, "guided_json": {}}, [1])
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
     async with asyncio.timeout(20):
         for body in bad:

@@ -90,8 +90,11 @@ async def test_nested_schemas_hold_whatever_forces_the_tool(
             max_tokens=120,
             seed=3,
         )
-        (call,) = answer.choices[0].message.tool_calls or ()
-        assert call.type == "function" and call.function.name == "weather"
+        calls = answer.choices[0].message.tool_calls
+        assert calls is not None and len(calls) == 1
+        call = calls[0]
+        assert call.type == "function"
+        assert call.function.name == "weather"
         assert is_weather(call.function.arguments)
 
 
@@ -270,7 +273,7 @@ async def test_a_schema_of_many_properties_is_followed_or_refused_at_once(
     real: openai.AsyncOpenAI, real_engine: Engine
 ) -> None:
     for count in (400, 1000, 1900, 6000):
-        properties = {f"p{number}": {} for number in range(count)}
+        properties: dict[str, Any] = {f"p{number}": {} for number in range(count)}
         schema = {"type": "object", "properties": properties, "additionalProperties": False}
         form: Any = {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}
         try:

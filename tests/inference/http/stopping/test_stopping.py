@@ -77,7 +77,7 @@ async def test_a_request_that_is_being_prepared_gets_503(puppet: PuppetEngine) -
         release.wait(20)
         return prepare(*arguments)
 
-    service.prepare = slow  # type: ignore[method-assign]
+    service.prepare = slow  # type: ignore[method-assign, assignment]
     listener = bind("127.0.0.1", 0)
     server = SignalServer(build_app(ServiceHolder(service), EngineConfig()), catch_signals=False)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
