@@ -35,6 +35,7 @@ TOGETHER = {
         for name in (
             *("core/test_loading.py", "core/test_real_model.py", "core/test_real_speculation.py"),
             *("http/test_leaving.py", "http/test_openai_client.py", "http/test_sessions.py"),
+            *("http/fields/", "http/plain_text/"),
             *("kv/test_real_kv.py", "llama/test_prefill_context.py", "prompt/", "security/"),
             "wire/",
         )

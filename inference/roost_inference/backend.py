@@ -48,6 +48,10 @@ class Vocabulary(Protocol):
         """The bytes a token stands for; empty for control tokens."""
         ...
 
+    def special_text(self, token: int) -> str:
+        """A control token as it is written, e.g. <|im_end|>; empty for "none"."""
+        ...
+
     def grammar_tokenizer(self) -> LLTokenizer:
         """The vocabulary in llguidance's form; built once."""
         ...

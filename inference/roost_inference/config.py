@@ -43,6 +43,11 @@ class EngineConfig(BaseModel):
     model: Path | None = Field(
         default=None, description="Path of a GGUF model. Without it the bundled small model runs."
     )
+    chat_template: Path | None = Field(
+        default=None,
+        description="Path of a Jinja file to use instead of the model's own chat template, for a "
+        "GGUF that has none.",
+    )
     url: str | None = Field(
         default=None,
         description="Base URL of an OpenAI-compatible engine to use instead of the bundled core.",

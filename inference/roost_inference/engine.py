@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from roost_inference.backend import Backend
-from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, InvalidRequest
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.paging import Pager
-from roost_inference.kv.paging_protocol import NoPaging, Paging
+from roost_inference.kv.paging import paging_of
 from roost_inference.kv.session_control import SessionControl
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import TierPlacement
@@ -81,7 +80,7 @@ class Engine:
         pacer = Pacer(inter_token_target_ms, cost)
         self._cache = KvCache(
             backend,
-            _paging(backend, store, pacer, clock),
+            paging_of(backend, store, lambda: pacer.prefill_ms_per_token, clock),
             sequences=max_sequences,
             resident_cells=resident_cells,
             clock=clock,
@@ -129,6 +128,13 @@ class Engine:
     def tokens_at_least(self, text: str) -> int:
         """See EnginePort."""
         return self._vocabulary.tokens_at_least(text)
+
+    def spelling(self, token: int) -> bytes:
+        """See EnginePort."""
+        vocabulary = self._vocabulary
+        if not 0 <= token < vocabulary.size:
+            raise InvalidRequest(f"A token is not below {vocabulary.size}", param="tokens")
+        return vocabulary.token_bytes(token) or vocabulary.special_text(token).encode()
 
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request; see EnginePort. A large grammar is compiled in the caller's time."""
@@ -284,14 +290,3 @@ class Engine:
         self._take_in()
         for sequence in tuple(self._scheduler.sequences()):
             self._outputs.finish(sequence, "error", error)
-
-
-def _paging(
-    backend: Backend, store: BlockStore | None, pacer: Pacer, clock: Callable[[], float]
-) -> Paging:
-    """Paging needs tiers, and a model whose state can be cut into blocks."""
-    if store is None or not backend.truncates:
-        return NoPaging()
-    return Pager(
-        backend, store, prefill_ms_per_token=lambda: pacer.prefill_ms_per_token, clock=clock
-    )

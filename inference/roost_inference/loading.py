@@ -142,8 +142,20 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         path=str(backend.path),
         context_length=min(limits),
         vocabulary_size=vocabulary.size,
-        chat_template=backend.chat_template,
+        chat_template=chat_template_of(config, backend.chat_template),
         bos=vocabulary.special_text(bos),
         eos=vocabulary.special_text(eos),
+        adds_bos=vocabulary.adds_bos,
         build=bindings.build_id(),
     )
+
+
+def chat_template_of(config: EngineConfig, own: str) -> str:
+    """The configured chat template, or the model's own. Raises EngineUnavailable."""
+    if config.chat_template is None:
+        return own
+    path = config.chat_template.expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise EngineUnavailable(f"The chat template {path} can't be read: {error}") from error

@@ -216,7 +216,7 @@ Listener = Callable[[Event], None]
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """The loaded model: its name on the wire, its context in tokens, and what its GGUF says about
-    chats."""
+    chats and about how its texts begin."""
 
     name: str
     path: str
@@ -226,6 +226,7 @@ class ModelInfo:
     bos: str
     eos: str
     build: str
+    adds_bos: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,21 @@
 """Chat requests → generations on an engine: model check, prompt, grammar, submission."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from roost_inference.client.reasoning import open_block
 from roost_inference.errors import InvalidRequest, UnknownModel
 from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.engine_port import EnginePort
-from roost_inference.http.generation import CompletedAnswer, Generation, LoopNotifier
+from roost_inference.http.generation import CompletedAnswer, LoopNotifier
 from roost_inference.http.metrics import EngineMetrics
+from roost_inference.http.plain_text.answers import PlainAnswers
+from roost_inference.http.plain_text.prompts import PlainTexts
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
@@ -30,50 +33,16 @@ from roost_inference.request import (
     SamplingParams,
 )
 from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.completion_call import CompletionCall
+from roost_inference.wire.fields import RequestWarning
 from roost_inference.wire.ids import completion_id
 from roost_inference.wire.session_hint import SessionHint
 
-
-class ChatService(Protocol):
-    """What the HTTP routes serve: an engine, or a script in tests."""
-
-    def models(self) -> list[dict[str, Any]]:
-        """The models served, as entries of /v1/models."""
-        ...
-
-    def prepare(
-        self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
-    ) -> Generation:
-        """Accept a request; `body` is its JSON as sent. Runs on a thread of the preparation.
-
-        Calls `preparation.check` before each long piece of work. Raises EngineError; nothing is
-        computed then.
-        """
-        ...
-
-    def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
-        """The tokens of a request's prompt, or of a text. Runs on a thread of the preparation."""
-        ...
-
-    def health(self) -> tuple[int, dict[str, Any]]:
-        """HTTP status and body of /health."""
-        ...
-
-    def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """What is known of the `limit` latest sessions, or of all; may block."""
-        ...
-
-    def session(self, session_id: str, action: str, hint: SessionHint) -> dict[str, Any]:
-        """Do the `action` (pin, prefetch, offload or close) with a session; may block."""
-        ...
-
-    def metrics(self) -> bytes:
-        """Prometheus' text format."""
-        ...
+log = logging.getLogger(__name__)
 
 
 class EngineChatService:
-    """The ChatService of an EnginePort."""
+    """The ChatService of an EnginePort; see there."""
 
     def __init__(self, engine: EnginePort) -> None:
         self.engine = engine
@@ -86,6 +55,9 @@ class EngineChatService:
             tokens_at_least=engine.tokens_at_least,
             context_length=info.context_length,
         )
+        self._plain = PlainTexts(engine)
+        if not self._template.exists:
+            log.warning("the model has no chat template: it answers completions, and no chats")
         self._markers = Markers(self._single_token(CALL_OPEN), self._single_token(CALL_CLOSE))
         self.memory = SessionMemory()
         self._bound = HitRateBound()
@@ -103,7 +75,8 @@ class EngineChatService:
                 "created": 0,
                 "owned_by": "roost",
                 "max_model_len": info.context_length,
-                "supports_tools": True,
+                "supports_tools": self._template.exists,
+                "has_chat_template": self._template.exists,
                 "opens_reasoning": self._template.opening or None,
                 "build": info.build,
             }
@@ -114,12 +87,7 @@ class EngineChatService:
     ) -> EngineGeneration:
         """Make the prompt and the grammar, and hand the request to the engine. Raises UnknownModel,
         InvalidRequest, PromptTooLong, BadGrammar, QueueFull, EngineUnavailable."""
-        name = self.engine.model.name
-        if call.model and call.model != name:
-            raise UnknownModel(
-                f"The model {call.model!r} does not exist; this engine runs {name!r}",
-                param="model",
-            )
+        self._check_model(call.model)
         request, figures, opening = self._request(call, preparation)
         choices = call.n or 1
         positions = [ChainPosition() for _ in range(choices)]
@@ -127,7 +95,7 @@ class EngineChatService:
             self.engine,
             request,
             notifier=self._notifier_of(preparation.loop),
-            parse_calls=bool(call.functions) and call.tool_choice != "none",
+            parse_calls=bool(call.callable_functions) and call.tool_choice != "none",
             choices=choices,
             tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
@@ -141,12 +109,50 @@ class EngineChatService:
             self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
         return generation
 
-    def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
+    def complete(self, call: CompletionCall, preparation: Preparation) -> PlainAnswers:
+        """Hand one request for each choice of each prompt to the engine. Raises what `prepare`
+        does; nothing is computed then."""
+        settings = call.settings
+        self._check_model(settings.model)
+        grammar = build_grammar(settings, self._markers)
+        prompts = [
+            self._plain.tokens(one, settings, preparation.check) for one in call.fields.prompts
+        ]
+        answers = self._plain.answers(
+            call,
+            [self._engine_request(settings, tokens, grammar) for tokens in prompts],
+            self._notifier_of(preparation.loop),
+            self._observe,
+        )
+        answers.submit(preparation.check)
+        for tokens in prompts:
+            for _ in range(call.fields.n):
+                self._bound.prompt(ChainPosition(), settings.cache_salt or "", tokens)
+        return answers
+
+    def tokenize(
+        self, call: ChatCall | str, preparation: Preparation, *, adds_special: bool = False
+    ) -> list[int]:
         """The tokens of a request's prompt, as `prepare` makes it for a new conversation, or of a
         text. Raises InvalidRequest, PromptTooLong."""
         if isinstance(call, str):
-            return self.engine.tokenize(call, special=True)
+            return self._plain.with_bos(call, is_wanted=adds_special)
         return list(self._template.render(call, check=preparation.check).tokens)
+
+    def spelling(self, token: int) -> bytes:
+        """See ChatService."""
+        return self.engine.spelling(token)
+
+    def warnings(self, call: ChatCall) -> Sequence[RequestWarning]:
+        """See ChatService."""
+        return self._template.unheeded(call)
+
+    def _check_model(self, model: str | None) -> None:
+        name = self.engine.model.name
+        if model and model != name:
+            raise UnknownModel(
+                f"The model {model!r} does not exist; this engine runs {name!r}", param="model"
+            )
 
     def _notifier_of(self, loop: asyncio.AbstractEventLoop) -> LoopNotifier:
         """One notifier for all readers of an event loop: a step wakes the loop once for all."""
@@ -160,7 +166,6 @@ class EngineChatService:
     ) -> tuple[Request, dict[str, object], str]:
         """The request, what is known about it before it runs, for the answer's metrics, and the
         tag of the reasoning block that its prompt opens."""
-        kv = self._kv_policy(call)
         session = EngineSession(call.session_id, call.cache_salt or "")
         recall = partial(self.memory.recall, session)
         prompt = self._template.render(call, recall, preparation.check)
@@ -172,15 +177,21 @@ class EngineChatService:
                 session,
                 prompt.tokens,
                 lambda token: section_of(prompt.text, call.messages, self._count, token),
+                call.messages,
             )
             if divergence is not None:
                 figures["divergence"] = divergence.report()
-        left = self.engine.model.context_length - len(prompt.tokens)
-        wanted = call.wanted_tokens
-        # Where no token is left, the engine refuses the request and says both numbers.
-        request = Request(
+        request = self._engine_request(call, prompt.tokens, grammar)
+        # A grammar that begins with something else leaves no place for reasoning.
+        return request, figures, open_block(prompt.text) if call.begins_freely else ""
+
+    def _engine_request(self, call: ChatCall, tokens: list[int], grammar: str | None) -> Request:
+        """What the engine is asked. Where the prompt leaves no token for the answer, the engine
+        refuses the request and says both numbers."""
+        left, wanted = self.engine.model.context_length - len(tokens), call.wanted_tokens
+        return Request(
             id=completion_id(),
-            prompt_tokens=prompt.tokens,
+            prompt_tokens=tokens,
             max_tokens=max(left if wanted is None else min(wanted, left), 1),
             sampling=self._sampling(call),
             stop=tuple(call.stop or ()),
@@ -188,15 +199,13 @@ class EngineChatService:
             includes_stop=bool(call.include_stop_str_in_output),
             min_tokens=call.min_tokens or 0,
             grammar=grammar,
-            session=session,
+            session=EngineSession(call.session_id, call.cache_salt or ""),
             tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
             prompt_logprobs=call.prompt_logprobs,
-            kv=kv,
+            kv=self._kv_policy(call),
         )
-        # A grammar that begins with something else leaves no place for reasoning.
-        return request, figures, open_block(prompt.text) if call.begins_freely else ""
 
     def _sampling(self, call: ChatCall) -> SamplingParams:
         if not call.bad_words:
@@ -240,7 +249,7 @@ class EngineChatService:
         if session.session_id is not None:
             # Of several choices the client may go on with any: all that is sure is the prompt.
             written = list(answer.tokens) if len(positions) == 1 else []
-            self.memory.end_turn(session, request.prompt_tokens, written)
+            self.memory.end_turn(session, request.prompt_tokens, written, call.messages)
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):
@@ -256,7 +265,9 @@ class EngineChatService:
         if failure is not None:
             return 503, {"status": "failed", "reason": failure}
         figures = report(self.engine.stats(), self.engine.store, self.memory, self._bound)
-        return 200, {"status": "ok", "model": self.engine.model.name, **figures}
+        template = "model" if self._template.exists else "none"
+        about = {"model": self.engine.model.name, "chat_template": template}
+        return 200, {"status": "ok", **about, **figures}
 
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """What the engine remembers of sessions, and where their last prompts diverged."""

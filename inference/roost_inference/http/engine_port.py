@@ -75,6 +75,11 @@ class EnginePort(Protocol):
         """A lower bound of the text's tokens, known without tokenising it."""
         ...
 
+    def spelling(self, token: int) -> bytes:
+        """The bytes a token is written with, control tokens included. Raises InvalidRequest for one
+        that is not in the vocabulary."""
+        ...
+
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request. The listener runs on the engine thread and must not block.
 

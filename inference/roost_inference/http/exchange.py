@@ -2,28 +2,31 @@
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from dataclasses import replace
+from typing import Any, Generic, Protocol, TypeVar
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from roost_inference.errors import BodyTooLarge, EngineError, QueueFull
+from roost_inference.errors import BodyTooLarge, EngineError, EngineUnavailable, QueueFull
 from roost_inference.http.generation import Generation, Piece
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.replies import (
     DONE,
     KEEP_ALIVE,
+    PLAIN_FORM,
+    AnswerForm,
     Chunks,
     Wanted,
     completion,
     error_body,
     event,
+    fingerprint_of,
 )
 from roost_inference.wire.chat_call import ChatCall
 
@@ -31,10 +34,9 @@ KEEP_ALIVE_S = 15.0
 # A client that still sends reads the refusal only if we read on a little.
 LINGER_S = 2.0
 LINGER_BYTES_MAX = 64 * 2**20
-# Supervisors, containers and Prometheus read these without a key: a state and figures, no texts.
-OPEN_PATHS = frozenset({"/health", "/metrics"})
-
 T = TypeVar("T")
+Part = TypeVar("Part")
+Contra = TypeVar("Contra", contravariant=True)
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ def error_response(error: EngineError) -> JSONResponse:
         headers["retry-after"] = "1"
     if isinstance(error, BodyTooLarge):
         headers["connection"] = "close"
+    if error.http_status == 401:
+        headers["www-authenticate"] = "Bearer"
     return JSONResponse(error_body(error), status_code=error.http_status, headers=headers)
 
 
@@ -95,41 +99,54 @@ async def while_connected(
     return working.result()
 
 
-class Unauthorized(EngineError):
-    """The API key is missing or wrong."""
+class Answering(Protocol[Part]):
+    """What is generated, and sent as it comes. build: of the engine."""
 
-    http_status = 401
-    type = "invalid_request_error"
-    code = "invalid_api_key"
+    @property
+    def build(self) -> str:
+        """See Generation."""
+        ...
 
+    def pieces(self) -> AsyncGenerator[list[Part], None]:
+        """See Generation."""
+        ...
 
-class RequireKey:
-    """ASGI wrapper: all but OPEN_PATHS needs `Authorization: Bearer KEY`."""
-
-    def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app = app
-        self._key = key.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 without the key, else pass the request on."""
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
-            is_right = hmac.compare_digest(sent.strip().encode(), self._key)
-            if scheme.lower() != "bearer" or not is_right:
-                await error_response(Unauthorized())(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    def cancel(self) -> None:
+        """See Generation."""
+        ...
 
 
-class AnswerResponse:
+class AnswerWriter(Protocol[Contra]):
+    """Makes the events of a stream."""
+
+    def first(self) -> bytes:
+        """What comes before any piece; may be empty."""
+        ...
+
+    def of(self, piece: Contra) -> Iterator[bytes]:
+        """The events of a piece; those of the last one end the stream."""
+        ...
+
+
+class StreamedResponse(ABC, Generic[Part]):
     """An ASGI response made of a generation. The generation is cancelled as soon as the client
     has gone, before the first token, in mid-stream, or while a whole answer is gathered."""
 
-    def __init__(self, generation: Generation, call: ChatCall) -> None:
+    def __init__(self, generation: Answering[Part], form: AnswerForm, *, is_stream: bool) -> None:
         self._generation = generation
-        self._call = call
+        self._form = replace(form, fingerprint=fingerprint_of(generation.build))
+        self._is_stream = is_stream
+        self._has_client_left = False
         self._created = int(time.time())
         self._sent_s = 0.0
+
+    @abstractmethod
+    def writer(self) -> AnswerWriter[Part]:
+        """What writes the answer as a stream."""
+
+    @abstractmethod
+    def whole(self, pieces: list[Part]) -> dict[str, Any]:
+        """The answer as one object."""
 
     def cancel(self) -> None:
         """Stop the generation; for an answer that nobody will read. Any thread may call it."""
@@ -137,11 +154,12 @@ class AnswerResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, and stop the generation once the client has gone."""
-        produce = self._stream if self._call.stream else self._whole
+        produce = self._stream if self._is_stream else self._whole
         producer = asyncio.ensure_future(produce(scope, receive, send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait((producer, gone), return_when=asyncio.FIRST_COMPLETED)
+            self._has_client_left = gone.done()
         finally:
             # Whatever ended the wait: a leaving client, the answer's end, a shutdown.
             self._generation.cancel()
@@ -153,54 +171,48 @@ class AnswerResponse:
             producer.result()
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pieces: list[Piece] = []
+        pieces: list[Part] = []
         try:
             async with contextlib.aclosing(self._generation.pieces()) as batches:
                 async for batch in batches:
                     pieces += batch
-        except EngineError as error:
-            await error_response(error)(scope, receive, send)
+        except (EngineError, asyncio.CancelledError) as error:
+            await error_response(self._told(error))(scope, receive, send)
             return
-        answer = completion(
-            pieces,
-            id=self._generation.id,
-            model=self._generation.model,
-            created=self._created,
-            wanted=_wanted(self._call),
-            prompt_tokens=self._generation.prompt_tokens,
-        )
-        await JSONResponse(answer)(scope, receive, send)
+        await JSONResponse(self.whole(pieces))(scope, receive, send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chunks = Chunks(
-            id=self._generation.id,
-            model=self._generation.model,
-            created=self._created,
-            wanted=_wanted(self._call),
-            opening=self._generation.opening,
-            prompt_tokens=self._generation.prompt_tokens,
-        )
+        writer = self.writer()
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _send_part(send, chunks.first())
+        await _send_part(send, writer.first())
         try:
-            await self._send_pieces(send, chunks)
-        except EngineError as error:
+            await self._send_pieces(send, writer)
+        except (EngineError, asyncio.CancelledError) as error:
             # Too late for a status: the error is the last event.
-            await _send_part(send, event(error_body(error)) + DONE)
+            await _send_part(send, event(error_body(self._told(error))) + DONE)
         await _send_part(send, b"", more=False)
 
-    async def _send_pieces(self, send: Send, chunks: Chunks) -> None:
+    def _told(self, error: EngineError | asyncio.CancelledError) -> EngineError:
+        """What the client is told of an answer that has no end. Raises the cancellation if the
+        client has gone; otherwise it is the server that stops."""
+        if isinstance(error, EngineError):
+            return error
+        if self._has_client_left:
+            raise error
+        return EngineUnavailable("The engine is stopping")
+
+    async def _send_pieces(self, send: Send, writer: AnswerWriter[Part]) -> None:
         self._sent_s = asyncio.get_running_loop().time()
         keeper = asyncio.ensure_future(self._keep_alive(send))
         try:
             async with contextlib.aclosing(self._generation.pieces()) as batches:
                 async for batch in batches:
-                    parts = [chunk for piece in batch for chunk in chunks.of(piece)]
+                    parts = [event for piece in batch for event in writer.of(piece)]
                     await _send_part(send, b"".join(parts))
                     self._sent_s = asyncio.get_running_loop().time()
         finally:
@@ -216,6 +228,41 @@ class AnswerResponse:
             if loop.time() >= self._sent_s + KEEP_ALIVE_S:
                 await _send_part(send, KEEP_ALIVE)
                 self._sent_s = loop.time()
+
+
+class AnswerResponse(StreamedResponse[Piece]):
+    """The answer to a chat."""
+
+    def __init__(
+        self, generation: Generation, call: ChatCall, form: AnswerForm = PLAIN_FORM
+    ) -> None:
+        super().__init__(generation, form, is_stream=bool(call.stream))
+        self._answer = generation
+        self._call = call
+
+    def writer(self) -> Chunks:
+        """See StreamedResponse."""
+        return Chunks(
+            id=self._answer.id,
+            model=self._answer.model,
+            created=self._created,
+            wanted=_wanted(self._call),
+            opening=self._answer.opening,
+            prompt_tokens=self._answer.prompt_tokens,
+            form=self._form,
+        )
+
+    def whole(self, pieces: list[Piece]) -> dict[str, Any]:
+        """See StreamedResponse."""
+        return completion(
+            pieces,
+            id=self._answer.id,
+            model=self._answer.model,
+            created=self._created,
+            wanted=_wanted(self._call),
+            prompt_tokens=self._answer.prompt_tokens,
+            form=self._form,
+        )
 
 
 def _wanted(call: ChatCall) -> Wanted:

@@ -65,11 +65,12 @@ Remember = Callable[[CompletedAnswer], None]
 class Generation(Protocol):
     """An answer of any engine, as the server sees it.
 
-    opening: the tag of a reasoning block that the prompt has opened, else empty.
-    prompt_tokens: those of the prompt, where they are known.
+    opening: the tag of a reasoning block that the prompt has opened, else empty. build: of the
+    engine, for the answer's fingerprint. prompt_tokens: those of the prompt, where they are known.
     """
 
     id: str
+    build: str
     model: str
     opening: str
     prompt_tokens: Sequence[int]

@@ -16,6 +16,8 @@ from roost_inference.http.connections import ConnectionLimits, bounded_protocol
 
 # How long answers under way may go on after the signal to stop.
 SHUTDOWN_GRACE_S = 1
+# How long those that are still under way then may take to tell their clients that they end.
+FAREWELL_S = 1.0
 BACKLOG = 512
 # One worker is the usual client and asks for many conversations at once: no bound per address.
 LIMITS = ConnectionLimits(shares_address=lambda address: True)
@@ -96,6 +98,13 @@ class SignalServer(RestingServer):
             )
         )
         self._catch_signals = catch_signals
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers end, cancel the rest, and let those tell their clients."""
+        await super().shutdown(sockets)
+        cancelled = set(self.server_state.tasks)
+        if cancelled:
+            await asyncio.wait(cancelled, timeout=FAREWELL_S)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

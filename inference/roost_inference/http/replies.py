@@ -1,5 +1,6 @@
 """Answers and errors in OpenAI's shape: one JSON object, or the chunks of a stream."""
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,11 +17,17 @@ from roost_inference.http.answer.figures import (
 from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.prompt.tool_calls import ParsedCall
 from roost_inference.request import TokenLogprob, Usage
+from roost_inference.wire.fields import RequestWarning
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def fingerprint_of(build: str) -> str:
+    """The `system_fingerprint` of a build of the engine."""
+    return f"fp_{hashlib.blake2b(build.encode(), digest_size=5).hexdigest()}"
 
 
 def error_body(error: EngineError) -> dict[str, Any]:
@@ -57,6 +64,32 @@ class Wanted:
     running_usage: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What an answer has beside its content. warnings: of fields that were not heeded.
+    fingerprint: of the build. speaks_of_functions: calls are `function_call`, as the older API
+    has them."""
+
+    warnings: tuple[RequestWarning, ...] = ()
+    fingerprint: str | None = None
+    speaks_of_functions: bool = False
+
+    def head(self) -> dict[str, Any]:
+        """`system_fingerprint`, where the build is known."""
+        return {} if self.fingerprint is None else {"system_fingerprint": self.fingerprint}
+
+    def notes(self) -> dict[str, Any]:
+        """`warnings`, where there are some."""
+        return {"warnings": [w.report() for w in self.warnings]} if self.warnings else {}
+
+    def reason(self, reason: str) -> str:
+        """The finish reason by its name in this form."""
+        return "function_call" if self.speaks_of_functions and reason == "tool_calls" else reason
+
+
+PLAIN_FORM = AnswerForm()
+
+
 class Chunks:
     """The chunks of one streamed answer, in the order OpenAI sends them."""
 
@@ -69,15 +102,17 @@ class Chunks:
         wanted: Wanted,
         opening: str = "",
         prompt_tokens: Sequence[int] = (),
+        form: AnswerForm = PLAIN_FORM,
     ) -> None:
         """opening: the tag of a reasoning block that the prompt has opened."""
+        self._form = form
         self._opening = opening
         self._head = {
             "id": id,
             "object": "chat.completion.chunk",
             "created": created,
             "model": model,
-            "system_fingerprint": None,
+            **form.head(),
         }
         self._wanted = wanted
         self._prompt_tokens = prompt_tokens
@@ -113,6 +148,11 @@ class Chunks:
                 yield before + _encode(piece.text).encode() + after
         elif isinstance(piece, ParsedCall):
             function = {"name": piece.name, "arguments": ""}
+            if self._form.speaks_of_functions:
+                yield self._chunk({"function_call": function}, choice=choice)
+                arguments = {"arguments": piece.arguments}
+                yield self._chunk({"function_call": arguments}, choice=choice)
+                return
             index = self._calls[choice]
             head = {"index": index, "id": piece.id, "type": "function", "function": function}
             yield self._chunk({"tool_calls": [head]}, choice=choice)
@@ -133,12 +173,12 @@ class Chunks:
 
     def _end(self, end: Finished) -> bytes:
         self._ends.append(end)
-        last = self._chunk({}, choice=end.choice, end=end)
-        if len(self._ends) < self._wanted.choices:
-            return last
-        if self._wanted.usage:
-            last += event({**self._head, "choices": [], **figures_of(self._ends)})
-        return last + DONE
+        is_last, notes = len(self._ends) == self._wanted.choices, self._form.notes()
+        more = notes if is_last and not self._wanted.usage else {}
+        last = self._chunk({}, more, choice=end.choice, end=end)
+        if is_last and self._wanted.usage:
+            last += event({**self._head, "choices": [], **figures_of(self._ends), **notes})
+        return last + DONE if is_last else last
 
     def _chunk(
         self,
@@ -155,7 +195,7 @@ class Chunks:
             "index": choice,
             "delta": delta,
             "logprobs": logprobs_body(logprobs, as_ids=wanted.tokens_as_ids) if logprobs else None,
-            "finish_reason": None if end is None else end.reason,
+            "finish_reason": None if end is None else self._form.reason(end.reason),
         }
         if end is not None and end.stop_reason is not None:
             body["stop_reason"] = end.stop_reason  # vLLM's name of it
@@ -176,6 +216,7 @@ def completion(
     created: int,
     wanted: Wanted,
     prompt_tokens: Sequence[int] = (),
+    form: AnswerForm = PLAIN_FORM,
 ) -> dict[str, Any]:
     """The whole answer as one object; the pieces of each choice end with Finished."""
     by_choice: defaultdict[int, list[Piece]] = defaultdict(list)
@@ -188,9 +229,12 @@ def completion(
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "system_fingerprint": None,
-        "choices": [_choice(by_choice[choice], choice, wanted) for choice in sorted(by_choice)],
+        **form.head(),
+        "choices": [
+            _choice(by_choice[choice], choice, wanted, form) for choice in sorted(by_choice)
+        ],
         **figures_of(ends),
+        **form.notes(),
     }
     if wanted.token_ids:
         answer["prompt_token_ids"] = list(prompt_tokens)
@@ -200,7 +244,9 @@ def completion(
     return answer
 
 
-def _choice(pieces: Sequence[Piece], index: int, wanted: Wanted) -> dict[str, Any]:
+def _choice(
+    pieces: Sequence[Piece], index: int, wanted: Wanted, form: AnswerForm
+) -> dict[str, Any]:
     texts = [piece for piece in pieces if isinstance(piece, TextPiece)]
     calls = [
         {
@@ -220,7 +266,9 @@ def _choice(pieces: Sequence[Piece], index: int, wanted: Wanted) -> dict[str, An
         "refusal": None,
         "annotations": [],
     }
-    if calls:
+    if calls and form.speaks_of_functions:
+        message["function_call"] = calls[0]["function"]
+    elif calls:
         message["tool_calls"] = calls
     logprobs = (logprob for piece in texts for logprob in piece.logprobs)
     choice: dict[str, Any] = {
@@ -229,7 +277,7 @@ def _choice(pieces: Sequence[Piece], index: int, wanted: Wanted) -> dict[str, An
         "logprobs": logprobs_body(logprobs, as_ids=wanted.tokens_as_ids)
         if wanted.logprobs
         else None,
-        "finish_reason": end.reason,
+        "finish_reason": form.reason(end.reason),
     }
     if end.stop_reason is not None:
         choice["stop_reason"] = end.stop_reason

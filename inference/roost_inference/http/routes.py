@@ -1,36 +1,50 @@
-"""The engine's HTTP routes: OpenAI's chat completions, models, vLLM's tokens, sessions, figures."""
+"""The engine's HTTP routes: OpenAI's completions and models, vLLM's tokens, sessions, figures."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
-from roost_inference.http.chat_service import ChatService
+from roost_inference.http.access.key import RequireKey
+from roost_inference.http.access.request_id import HEADER, RequestIds, id_of
 from roost_inference.http.exchange import (
     AnswerResponse,
-    RequireKey,
+    StreamedResponse,
     error_response,
     read_body,
     while_connected,
 )
 from roost_inference.http.metrics import CONTENT_TYPE
 from roost_inference.http.origin import KnownClients
+from roost_inference.http.plain_text.replies import CompletionResponse
+from roost_inference.http.plain_text.tokens import detokenized, tokenized
 from roost_inference.http.preparation import Preparation, PreparationLanes
+from roost_inference.http.replies import AnswerForm
+from roost_inference.http.service_port import ChatService
 from roost_inference.kv.sessions import SESSIONS_KEPT
+from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.completion_call import parse_completion_call
+from roost_inference.wire.fields import warnings_of
 from roost_inference.wire.json_body import parse_json
+from roost_inference.wire.legacy import modern, speaks_of_functions
 from roost_inference.wire.parsing import parse_chat_call, parse_session_hint
 
 # The body of a request about a session: a reason, a time and a salt.
 HINT_BYTES_MAX = 16 * 2**10
 SESSION_ACTIONS = ("pin", "prefetch", "offload")
+VERSION = version("roost")
+
+Prepare = Callable[[ChatService, bytes, str | None, Preparation], StreamedResponse[Any]]
 
 
 @dataclass(slots=True)
@@ -52,6 +66,7 @@ def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
     routes = _Routes(holder, lanes, config.max_body_bytes)
     key = config.api_key.get_secret_value()
     middleware = [
+        Middleware(RequestIds),
         Middleware(KnownClients, listens_on=config.host, allowed=config.allowed_hosts),
     ]
     if key:
@@ -59,12 +74,17 @@ def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+            Route("/v1/completions", routes.completions, methods=["POST"]),
             Route("/tokenize", routes.tokenize, methods=["POST"]),
+            Route("/detokenize", routes.detokenize, methods=["POST"]),
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/sessions", routes.sessions),
             Route("/v1/sessions/{id}", routes.close_session, methods=["DELETE"]),
             Route("/v1/sessions/{id}/{action}", routes.session, methods=["POST"]),
+            Route("/", routes.name),
+            Route("/version", routes.version),
+            Route("/ping", routes.ping, methods=["GET", "POST"]),
             Route("/health", routes.health),
             Route("/metrics", routes.metrics),
         ],
@@ -89,24 +109,49 @@ class _Routes:
         self._body_bytes_max = body_bytes_max
 
     async def chat(self, request: Request) -> Any:
+        return await self._answer(request, prepare_answer)
+
+    async def completions(self, request: Request) -> Any:
+        return await self._answer(request, prepare_completions)
+
+    async def _answer(self, request: Request, prepare: Prepare) -> Any:
         body = await read_body(request, self._body_bytes_max)
         preparation = self._lanes.open(len(body))
         service, session_id = self._holder.require(), request.headers.get("x-session-id")
         # Off the event loop, in one piece: JSON, templates, tokens and grammars take milliseconds
         # that every stream would feel.
         preparing = preparation.run(
-            lambda: prepare_answer(service, body, session_id, preparation),
-            undo=AnswerResponse.cancel,
+            lambda: prepare(service, body, session_id, preparation),
+            undo=StreamedResponse.cancel,
         )
         return await while_connected(request.receive, preparation, preparing)
 
     async def tokenize(self, request: Request) -> Response:
+        return await self._prepared(request, tokenized)
+
+    async def detokenize(self, request: Request) -> Response:
+        return await self._prepared(request, detokenized)
+
+    async def _prepared(
+        self, request: Request, work: Callable[[ChatService, bytes, Preparation], dict[str, Any]]
+    ) -> Response:
         body = await read_body(request, self._body_bytes_max)
         preparation = self._lanes.open(len(body))
         service = self._holder.require()
-        counting = preparation.run(lambda: tokenized(service, body, preparation))
-        value = await while_connected(request.receive, preparation, counting)
-        return JSONResponse(value)
+        working = preparation.run(lambda: work(service, body, preparation))
+        return JSONResponse(await while_connected(request.receive, preparation, working))
+
+    async def name(self, request: Request) -> Response:
+        return PlainTextResponse("Roost's engine is running\n")
+
+    async def version(self, request: Request) -> Response:
+        builds = [model.get("build") for model in self._holder.require().models()]
+        return JSONResponse({"version": VERSION, "build": builds[0] if builds else None})
+
+    async def ping(self, request: Request) -> Response:
+        """200 without a body once requests are answered, which SageMaker and vLLM's clients ask."""
+        status = self._holder.service.health()[0] if self._holder.service is not None else 503
+        return Response(status_code=status)
 
     async def models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": self._holder.require().models()})
@@ -158,17 +203,17 @@ def prepare_answer(
     """
     value = parse_json(body)
     call = parse_chat_call(value, session_id=session_id)
-    return AnswerResponse(service.prepare(call, value, preparation), call)
+    warnings = (*warnings_of(modern(value), ChatCall), *service.warnings(call))
+    form = AnswerForm(warnings=warnings, speaks_of_functions=speaks_of_functions(value))
+    return AnswerResponse(service.prepare(call, value, preparation), call, form)
 
 
-def tokenized(service: ChatService, body: bytes, preparation: Preparation) -> dict[str, Any]:
-    """The answer of vLLM's /tokenize, for a `prompt` or for `messages` with their tools."""
-    value = parse_json(body)
-    prompt = value.get("prompt") if isinstance(value, dict) else None
-    call = prompt if isinstance(prompt, str) else parse_chat_call(value)
-    tokens = service.tokenize(call, preparation)
-    limit = service.models()[0].get("max_model_len")
-    return {"count": len(tokens), "max_model_len": limit, "tokens": tokens, "token_strs": None}
+def prepare_completions(
+    service: ChatService, body: bytes, session_id: str | None, preparation: Preparation
+) -> CompletionResponse:
+    """The same for completions of plain text."""
+    call = parse_completion_call(parse_json(body), session_id=session_id)
+    return CompletionResponse(service.complete(call, preparation), call)
 
 
 def _limit(request: Request) -> int | None:
@@ -203,4 +248,7 @@ async def _client_left(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return error_response(EngineError("The engine's server failed; its log says how"))
+    """It is answered outside of RequestIds, so it bears the id by itself."""
+    response = error_response(EngineError("The engine's server failed; its log says how"))
+    response.headers[HEADER] = id_of(request.scope) or ""
+    return response

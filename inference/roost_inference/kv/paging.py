@@ -17,7 +17,7 @@ from roost_inference.errors import EngineFailed
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.index import RAM, MatchedBlock
 from roost_inference.kv.match import reusable, reuse_unit, whole_units
-from roost_inference.kv.paging_protocol import Prefetch
+from roost_inference.kv.paging_protocol import NoPaging, Paging, Prefetch
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import BlockFetch
 from roost_inference.request import EngineSession, KvPolicy
@@ -265,3 +265,15 @@ class Pager:
     def close(self) -> None:
         """Finish writing and give the tiers back."""
         self.store.close()
+
+
+def paging_of(
+    backend: Backend,
+    store: BlockStore | None,
+    prefill_ms_per_token: Callable[[], float],
+    clock: Callable[[], float],
+) -> Paging:
+    """Paging needs tiers, and a model whose state can be cut into blocks."""
+    if store is None or not backend.truncates:
+        return NoPaging()
+    return Pager(backend, store, prefill_ms_per_token=prefill_ms_per_token, clock=clock)

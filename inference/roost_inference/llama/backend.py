@@ -75,6 +75,11 @@ class LlamaVocabulary:
         """The tokens that begin and end a text, -1 for "none"."""
         return bindings.bos_eos(self._handle)
 
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the model's texts begin with its BOS."""
+        return bindings.adds_bos(self._handle)
+
     def grammar_tokenizer(self) -> LLTokenizer:
         """The vocabulary in llguidance's form; built once, in 0.2 s."""
         from llguidance.llamacpp import lltokenizer_from_vocab

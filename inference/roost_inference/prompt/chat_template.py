@@ -19,23 +19,36 @@ from roost_inference.client.reasoning import open_block
 from roost_inference.errors import EngineFailed, InvalidRequest, PromptTooLong
 from roost_inference.prompt.exact_tokens import GeneratedAnswer
 from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
+from roost_inference.prompt.pieces import (
+    declared_tool,
+    mark,
+    marked,
+    native_message,
+    pieces_of,
+)
+from roost_inference.prompt.template_options import (
+    TemplateTraits,
+    length_limit,
+    template_variables,
+    truncated,
+    unheeded_options,
+)
 from roost_inference.prompt.tools import CALL_OPEN
 from roost_inference.wire.chat_call import ChatCall
-from roost_inference.wire.json_body import is_too_deep
-from roost_inference.wire.message import FunctionTool, Message
+from roost_inference.wire.fields import RequestWarning
+from roost_inference.wire.json_body import reject
+from roost_inference.wire.message import Message
 
 PROMPT_CHARACTERS_MAX = 16 * 2**20
 # Digests of texts for which it is known whether they spell control tokens, 16 bytes each.
 TEXTS_REMEMBERED_MAX = 16384
+NAME_TRIED = "Zoltan-7"
+BEGINS_ANSWER: Mapping[str, Any] = {"add_generation_prompt": True}
 
 Tokenize = Callable[[str, bool], Sequence[int]]
 
 # `{% generation %}` marks training targets in some templates and means nothing here.
 _GENERATION_TAG = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
-_DEFAULT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
-    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,8 @@ class ChatTemplate:
 
     Templates that don't write tools as `<tool_call>` JSON get them as text in the system message
     (hermes.py). Contents that spell control tokens are tokenised as plain text. opening: the tag of
-    the reasoning block that prompts open, else empty.
+    the reasoning block that prompts open, else empty. exists: False for a model without a template,
+    which can't be asked in chats.
     """
 
     def __init__(
@@ -66,7 +80,8 @@ class ChatTemplate:
     ) -> None:
         """A prompt of `context_length` tokens or more is refused, before it is tokenised where
         `tokens_at_least` proves its length."""
-        source = _GENERATION_TAG.sub("", source or _DEFAULT_TEMPLATE)
+        self._source, self.exists = source, bool(source.strip())
+        source = _GENERATION_TAG.sub("", source)
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
@@ -78,6 +93,7 @@ class ChatTemplate:
         self._context_length = context_length
         self._spelling: dict[bytes, bool] = {}
         self._lock = threading.Lock()
+        self._bos = bos
         self._special = {"bos_token": bos, "eos_token": eos}
         try:
             self._template = environment.from_string(source)
@@ -88,9 +104,10 @@ class ChatTemplate:
         writes_hermes = CALL_OPEN in source and "<function=" not in source
         self.supports_tools = "tools" in used and writes_hermes
         user = {"role": "user", "content": "a"}
+        self._traits = TemplateTraits(self._source, frozenset(used), self._shows_name(user))
         self._folds_system = not self._accepts([{"role": "system", "content": "a"}, user])
         self._merges = not self._accepts([user, user])
-        self.opening = open_block(self._run([user], None)) if self._accepts([user]) else ""
+        self.opening = open_block(self._run([user])) if self._accepts([user]) else ""
 
     def render(
         self,
@@ -104,20 +121,33 @@ class ChatTemplate:
             messages before it, if it did; the answer keeps its own tokens.
         check: called before each long piece of work; may raise to end it.
 
-        Raises InvalidRequest if the template refuses the messages, PromptTooLong if they can't
-        fit the context."""
+        Raises InvalidRequest if the template refuses the messages, or can't do what the request
+        wants of it, and PromptTooLong if they can't fit the context."""
+        if not self.exists:
+            reject(
+                "The model has no chat template, so it can't be asked in chats. "
+                "ROOST_ENGINE__CHAT_TEMPLATE names a file with one; /v1/completions takes its "
+                "prompt as text",
+                code="no_chat_template",
+            )
+        variables = template_variables(call, self._traits, self._spells_control)
+        limit = length_limit(call, self._context_length)
         functions = call.functions
         nonce = secrets.token_hex(8)
         hidden: dict[str, str | GeneratedAnswer] = {}
-        marked = [
-            _marked(message, recall(place, message), hidden, nonce)
+        history = [
+            marked(message, recall(place, message), hidden, nonce)
             for place, message in enumerate(call.messages)
         ]
+        open_end = ""
+        if call.continue_final_message:
+            open_end = mark(hidden, nonce, call.messages[-1].content or "")
+            history[-1] = Message(role="assistant", content=open_end)
         if self.supports_tools and functions:
-            messages = [_native(message) for message in marked]
-            tools = [_declared(function) for function in functions]
+            messages = [native_message(message) for message in history]
+            tools = [declared_tool(function) for function in functions]
         else:
-            messages = without_tools(marked, functions)
+            messages = without_tools(history, functions)
             tools = None
         if self._folds_system:
             messages = fold_system(messages)
@@ -127,18 +157,24 @@ class ChatTemplate:
             check()
             content = message["content"]
             if self._spells_control(content):
-                message["content"] = _mark(hidden, nonce, content)
+                message["content"] = mark(hidden, nonce, content)
         check()
-        text = self._run(messages, tools)
+        text = self._run(messages, tools, variables)
+        if open_end:
+            before, found, _ = text.rpartition(open_end)
+            if not found:
+                reject("The model's template can't go on with a message", param="messages")
+            text = before + open_end
+        elif call.add_special_tokens and not text.startswith(self._bos):
+            text = self._bos + text
         if len(text) > PROMPT_CHARACTERS_MAX:
             raise InvalidRequest("The chat template made a prompt beyond any limit")
-        pieces = _pieces(text, hidden, nonce)
-        self._refuse_too_long(
-            sum(
-                len(p.tokens) if isinstance(p, GeneratedAnswer) else self._tokens_at_least(p.text)
-                for p in pieces
-            )
+        pieces = pieces_of(text, hidden, nonce)
+        least = sum(
+            len(p.tokens) if isinstance(p, GeneratedAnswer) else self._tokens_at_least(p.text)
+            for p in pieces
         )
+        self._refuse_too_long(least, limit)
         tokens: list[int] = []
         for piece in pieces:
             check()
@@ -147,11 +183,16 @@ class ChatTemplate:
             else:
                 tokens += self._tokenize(piece.text, piece.special)
             if len(pieces) > 1:
-                self._refuse_too_long(len(tokens))
+                self._refuse_too_long(len(tokens), limit)
+        tokens = truncated(tokens, call, self._context_length)
         return Prompt("".join(piece.text for piece in pieces), tokens)
 
-    def _refuse_too_long(self, count: int) -> None:
-        if count >= self._context_length:
+    def unheeded(self, call: ChatCall) -> list[RequestWarning]:
+        """What a request wants of the template that this one does not do."""
+        return unheeded_options(call, self._traits)
+
+    def _refuse_too_long(self, count: int, limit: int) -> None:
+        if count >= limit:
             raise PromptTooLong(
                 f"The prompt has at least {count} tokens; the model's context of "
                 f"{self._context_length} tokens must also hold the answer",
@@ -175,10 +216,15 @@ class ChatTemplate:
                     del self._spelling[next(iter(self._spelling))]
         return known
 
-    def _run(self, messages: Sequence[Mapping[str, Any]], tools: Any) -> str:
+    def _run(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Any = None,
+        variables: Mapping[str, Any] = BEGINS_ANSWER,
+    ) -> str:
         try:
             return self._template.render(
-                messages=messages, tools=tools, add_generation_prompt=True, **self._special
+                messages=messages, tools=tools, **self._special, **variables
             )
         except jinja2.TemplateError as error:
             raise InvalidRequest(
@@ -191,10 +237,15 @@ class ChatTemplate:
 
     def _accepts(self, messages: Sequence[Mapping[str, Any]]) -> bool:
         try:
-            self._run(messages, None)
+            self._run(messages)
         except InvalidRequest:
             return False
         return True
+
+    def _shows_name(self, user: Mapping[str, Any]) -> bool:
+        """Whether prompts tell the names of participants."""
+        named = [{**user, "name": NAME_TRIED}]
+        return self._accepts(named) and NAME_TRIED in self._run(named)
 
     def _tojson(self, value: Any, **options: Any) -> str:
         """JSON as Hugging Face's `tojson` writes it: no HTML escapes."""
@@ -203,87 +254,5 @@ class ChatTemplate:
         return text.replace("<", "\\u003c") if self._spells_control(text) else text
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A part of the rendered text; `special` where it is the template's own."""
-
-    text: str
-    special: bool
-
-
-def _pieces(
-    text: str, hidden: Mapping[str, str | GeneratedAnswer], nonce: str
-) -> list[_Piece | GeneratedAnswer]:
-    """The rendered text in order, with placeholders replaced by what they stand for."""
-    if not hidden:
-        return [_Piece(text, special=True)]
-    pieces: list[_Piece | GeneratedAnswer] = []
-    for part in re.split(f"(\ue000{nonce}:[0-9]+\ue001)", text):
-        plain = hidden.get(part)
-        if isinstance(plain, GeneratedAnswer):
-            pieces.append(plain)
-        elif part:
-            pieces.append(_Piece(part if plain is None else plain, special=plain is None))
-    return pieces
-
-
-def _mark(hidden: dict[str, str | GeneratedAnswer], nonce: str, what: str | GeneratedAnswer) -> str:
-    """A placeholder that no text contains: its nonce is made for one request."""
-    mark = f"\ue000{nonce}:{len(hidden)}\ue001"
-    hidden[mark] = what
-    return mark
-
-
-def _marked(
-    message: Message,
-    answer: GeneratedAnswer | None,
-    hidden: dict[str, str | GeneratedAnswer],
-    nonce: str,
-) -> Message:
-    if answer is None:
-        return message
-    return Message(role="assistant", content=_mark(hidden, nonce, answer))
-
-
 def _raise_exception(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
-
-
-def _declared(function: FunctionTool) -> dict[str, Any]:
-    declared = {
-        "name": function.name,
-        "description": function.description,
-        "parameters": function.parameters,
-    }
-    return {"type": "function", "function": declared}
-
-
-def _native(message: Message) -> dict[str, Any]:
-    """A message as templates with tool support expect it: arguments as objects."""
-    role = "system" if message.role == "developer" else message.role
-    native: dict[str, Any] = {"role": role, "content": message.content or ""}
-    if message.role == "tool":
-        native["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        native["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {
-                    "name": call.function.name,
-                    "arguments": _object(call.function.arguments),
-                },
-            }
-            for call in message.tool_calls
-        ]
-    return native
-
-
-def _object(arguments: str) -> Any:
-    """Arguments as an object; text that is not JSON stays text, as the model wrote it. So does JSON
-    that is nested too deeply: templates write it again, level by level."""
-    try:
-        value = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        return arguments
-    return arguments if is_too_deep(value) else value

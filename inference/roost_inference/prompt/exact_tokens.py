@@ -25,6 +25,8 @@ from roost_inference.wire.message import Message
 ANSWERS_KEPT = 8192
 ANSWER_TOKENS_KEPT = 2_000_000
 HISTORIES_KEPT = 1024
+# Conversations that clients keep under one session id; the platform keeps one.
+CONVERSATIONS_KEPT = 4
 THINKING_END = "</think>"
 
 # A session and the digest of a message; with its place among the messages.
@@ -53,6 +55,14 @@ class Divergence:
         return {"at_token": self.at_token, "lost_tokens": self.lost_tokens, "in": self.section}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _History:
+    """What a turn left in the KV, and the digests of what people and the assistant said in it."""
+
+    tokens: Tokens
+    said: frozenset[bytes]
+
+
 class SessionMemory:
     """Answers and last prompts by session and salt; bounded, thread-safe."""
 
@@ -64,7 +74,8 @@ class SessionMemory:
         self._answers: OrderedDict[AnswerKey, GeneratedAnswer] = OrderedDict()
         self._newest: dict[MessageKey, int] = {}
         self._answer_tokens = 0
-        self._histories: OrderedDict[EngineSession, Tokens] = OrderedDict()
+        self._histories: OrderedDict[EngineSession, list[_History]] = OrderedDict()
+        self._histories_count = 0
         self._last: dict[EngineSession, Divergence] = {}
 
     def remember(
@@ -114,33 +125,60 @@ class SessionMemory:
                 self.spliced_total += 1
             return answer
 
-    def end_turn(self, session: EngineSession, prompt: Sequence[int], answer: list[int]) -> None:
-        """A turn of the session is over: its prompt and answer are what it leaves in the KV."""
+    def end_turn(
+        self,
+        session: EngineSession,
+        prompt: Sequence[int],
+        answer: list[int],
+        messages: Sequence[Message] = (),
+    ) -> None:
+        """A turn of the session is over: its prompt and answer are what it leaves in the KV. It
+        takes the place of the turn that it mostly goes on from."""
+        said = _said(messages)
+        history = _History(np.array([*prompt, *answer], np.int32), frozenset(said))
         with self._lock:
-            self._histories[session] = np.array([*prompt, *answer], np.int32)
+            kept = self._histories.setdefault(session, [])
             self._histories.move_to_end(session)
-            while len(self._histories) > HISTORIES_KEPT:
-                old, _ = self._histories.popitem(last=False)
-                self._last.pop(old, None)
+            shares = _shares(kept, history.tokens, said)
+            shared, best = max(shares, key=lambda pair: pair[0], default=(0, None))
+            if best is not None and 2 * shared >= len(best.tokens):
+                kept.remove(best)
+            elif len(kept) >= CONVERSATIONS_KEPT:
+                del kept[0]
+            else:
+                self._histories_count += 1
+            kept.append(history)
+            while self._histories_count > HISTORIES_KEPT:
+                self._drop_histories(next(iter(self._histories)))
 
     def compare(
-        self, session: EngineSession, prompt: Sequence[int], section_at: Callable[[int], str]
+        self,
+        session: EngineSession,
+        prompt: Sequence[int],
+        section_at: Callable[[int], str],
+        messages: Sequence[Message] = (),
     ) -> Divergence | None:
-        """Where the session's new prompt diverges from its last turn; None if it continues it."""
+        """Where the session's new prompt diverges from its last turn; None if it continues it, or
+        if it has nothing to do with any turn: clients give one id to several conversations."""
         with self._lock:
-            history = self._histories.get(session)
-        if history is None:
+            kept = tuple(self._histories.get(session, ()))
+        shares = _shares(kept, np.asarray(prompt, np.int32), _said(messages))
+        if not shares:
             return None
-        shared = common_prefix(history, np.asarray(prompt, np.int32))
+        shared, history = max(shares, key=lambda pair: pair[0])
         # the last token written is not in the KV, so losing it costs nothing
-        if shared >= len(history) - 1:
+        if any(shared >= len(each.tokens) - 1 for shared, each in shares):
             return None
-        divergence = Divergence(shared, len(history) - shared, section_at(shared))
+        divergence = Divergence(shared, len(history.tokens) - shared, section_at(shared))
         with self._lock:
             self.divergences_total += 1
             self.lost_tokens_total += divergence.lost_tokens
             self._last[session] = divergence
         return divergence
+
+    def _drop_histories(self, session: EngineSession) -> None:
+        self._histories_count -= len(self._histories.pop(session, ()))
+        self._last.pop(session, None)
 
     def last_divergence(self, session: EngineSession) -> dict[str, Any] | None:
         """The latest report of a session, by its salt and id."""
@@ -151,8 +189,7 @@ class SessionMemory:
     def close(self, session: EngineSession) -> None:
         """The session has ended: nothing of it is kept."""
         with self._lock:
-            self._histories.pop(session, None)
-            self._last.pop(session, None)
+            self._drop_histories(session)
             for key in [key for key in self._answers if key[0][0] == session]:
                 self._forget(key)
 
@@ -177,6 +214,27 @@ def section_of(
         section = f"messages[{number}] ({message.role})"
         cursor = start
     return section
+
+
+def _said(messages: Sequence[Message]) -> list[bytes]:
+    """Digests of what people and the assistant said."""
+    return [
+        _digest(message.content, ())
+        for message in messages
+        if message.role in ("user", "assistant") and message.content
+    ]
+
+
+def _shares(
+    histories: Sequence[_History], prompt: Tokens, said: Sequence[bytes]
+) -> list[tuple[int, _History]]:
+    """The turns of the prompt's own conversation, in which its first message was said, each with
+    the tokens that the prompt has in common with it."""
+    return [
+        (common_prefix(each.tokens, prompt), each)
+        for each in histories
+        if not said or said[0] in each.said
+    ]
 
 
 def _digest(content: str, calls: Sequence[tuple[str, str]]) -> bytes:

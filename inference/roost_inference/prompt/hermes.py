@@ -47,7 +47,8 @@ def without_tools(
             plain.append({"role": "assistant", "content": text})
         else:
             role = "user" if message.role == "user" else "system"
-            plain.append({"role": role, "content": content})
+            name = {} if message.name is None else {"name": message.name}
+            plain.append({"role": role, "content": content, **name})
         last_was_tool = message.role == "tool"
     return _with_block(plain, functions) if functions else plain
 

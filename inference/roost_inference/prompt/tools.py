@@ -34,10 +34,7 @@ def build_grammar(call: ChatCall, markers: Markers) -> str | None:
     Raises BadGrammar that names the tool or field whose schema can't be followed.
     """
     form = form_of(call)
-    functions = call.functions
-    forced = call.forced_tool()
-    if forced is not None:
-        functions = [function for function in functions if function.name == forced]
+    functions = call.callable_functions
     if not functions or call.tool_choice == "none":
         if form is not None:
             return form.grammar
@@ -45,12 +42,11 @@ def build_grammar(call: ChatCall, markers: Markers) -> str | None:
             return None
         return f"%llguidance {{}}\nstart: SAFE\nSAFE: {_WITHOUT_CALLS}\n"
     rules = ["%llguidance {}", *_call_rules(functions, markers)]
-    must_call = forced is not None or call.tool_choice == "required"
     # A small model that has to call goes on and repeats itself: it calls once, unless asked.
     parallel = call.parallel_tool_calls
-    repeats = parallel is True or (parallel is None and not must_call)
+    repeats = parallel is True or (parallel is None and not call.must_call)
     more = f" more{{0,{PARALLEL_CALLS_MAX - 1}}}" if repeats else ""
-    if must_call:
+    if call.must_call:
         rules.append(f"start: open call{more}")
     elif form is not None:
         if form.body is None:
@@ -91,7 +87,8 @@ def _call_rules(functions: Sequence[FunctionTool], markers: Markers) -> list[str
 
 def _arguments_schema(function: FunctionTool) -> dict[str, Any]:
     where = f"tool {function.name!r}"
-    schema = {"type": "object", "properties": {}, **function.parameters}
+    given = {key: value for key, value in function.parameters.items() if value is not None}
+    schema = {"type": "object", "properties": {}, **given}
     if schema["type"] != "object":
         raise BadGrammar(f"The schema of {where} must have type 'object'", param="tools")
     schema = definite(schema)

@@ -28,6 +28,10 @@ from roost_inference.speculation.speculator import Speculator
 from roost_inference.speculation.suffix_drafter import SuffixDrafter
 from roost_inference.testing.toy import SIZE, ToyBackend
 
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 GREEDY = SamplingParams(temperature=0.0)
 
 Clock = Callable[[], float]
@@ -138,7 +142,7 @@ def toy_engine(
         path="",
         context_length=context_length or backend.cells,
         vocabulary_size=backend.vocabulary.size,
-        chat_template="",
+        chat_template=CHATML,
         bos="",
         eos="<end>",
         build="toy",

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from roost_inference.errors import EngineError
+from roost_inference.errors import EngineError, InvalidRequest
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import STANDARD_PLACEMENTS, TierPlacement
 from roost_inference.request import (
@@ -98,6 +98,12 @@ class PuppetEngine:
             tokens += text[0].encode() if name is None else [256 + CONTROL.index(name)]
             text = text[1:] if name is None else text[len(name) :]
         return tokens
+
+    def spelling(self, token: int) -> bytes:
+        """A byte, or a control token as it is written."""
+        if not 0 <= token < 256 + len(CONTROL):
+            raise InvalidRequest("A token is not in the vocabulary", param="tokens")
+        return bytes([token]) if token < 256 else CONTROL[token - 256].encode()
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """The text of tokens, control tokens written as `<|user|>` and the like."""

@@ -16,15 +16,18 @@ from typing import Any, Self
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineFailed, EngineUnavailable, InvalidRequest, QueueFull
-from roost_inference.http.chat_service import ChatService
 from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.http.listener import SignalServer, bind, listening, url_of
+from roost_inference.http.plain_text.answers import PlainAnswers
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.routes import ServiceHolder, build_app
+from roost_inference.http.service_port import ChatService
 from roost_inference.prompt.tool_calls import ParsedCall
 from roost_inference.request import Timings, Usage
 from roost_inference.testing.scripts import Call, Drop, Fail, Hang, Say, Step, plan, text_of
 from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.completion_call import CompletionCall
+from roost_inference.wire.fields import RequestWarning
 from roost_inference.wire.ids import call_id, completion_id
 from roost_inference.wire.session_hint import SessionHint
 
@@ -125,7 +128,18 @@ class _ScriptedService(ChatService):
                 raise _failure(step.status)
         return _ScriptedGeneration(engine, steps, body)
 
-    def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
+    def complete(self, call: CompletionCall, preparation: Preparation) -> PlainAnswers:
+        raise InvalidRequest("The scripted engine answers chats only")
+
+    def warnings(self, call: ChatCall) -> Sequence[RequestWarning]:
+        return ()
+
+    def spelling(self, token: int) -> bytes:
+        raise InvalidRequest("The scripted engine has no vocabulary", param="tokens")
+
+    def tokenize(
+        self, call: ChatCall | str, preparation: Preparation, *, adds_special: bool = False
+    ) -> list[int]:
         texts = [call] if isinstance(call, str) else [m.content or "" for m in call.messages]
         return list(range(sum(len(text.split()) for text in texts)))
 
@@ -176,7 +190,7 @@ class _ScriptedGeneration:
         self, engine: ScriptedEngine, steps: Sequence[Step], body: Mapping[str, Any]
     ) -> None:
         self.id = completion_id()
-        self.model = engine.model
+        self.model = self.build = engine.model
         self.opening = engine.opening
         self.prompt_tokens: Sequence[int] = ()
         self._engine = engine

@@ -66,6 +66,10 @@ class ToyVocabulary:
         """The byte, empty for END."""
         return b"" if token == END else bytes([token])
 
+    def special_text(self, token: int) -> str:
+        """END as it is written."""
+        return "<end>" if token == END else ""
+
     def grammar_tokenizer(self) -> LLTokenizer:
         """The vocabulary in llguidance's form."""
         return LLTokenizer(TokenizerWrapper(self))

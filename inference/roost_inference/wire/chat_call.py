@@ -3,8 +3,8 @@
 OpenAI's fields plus vLLM's (`session_id`, `cache_salt`, `priority`, `kv_transfer_params`, `top_k`,
 `min_p`, `repetition_penalty`, `ignore_eos`), and our `tenant`. `priority` names the class, lower
 goes first as with vLLM: up to 0 interactive, 1 a tool's continuation, from 2 on background;
-`tenant` says whose share is used, where that is not what `cache_salt` says. Unknown fields and
-tools of unknown type are ignored.
+`tenant` says whose share is used, where that is not what `cache_salt` says. What happens with other
+fields stands in `wire.fields`.
 """
 
 from typing import Annotated, Any, Literal
@@ -15,6 +15,8 @@ from roost_inference.request import SamplingParams
 from roost_inference.wire.answer_options import AnswerOptions
 from roost_inference.wire.kv_transfer import KvTransferParams
 from roost_inference.wire.message import (
+    TOOLS_MAX,
+    AllowedToolsChoice,
     DeclaredTool,
     FunctionTool,
     Message,
@@ -22,10 +24,10 @@ from roost_inference.wire.message import (
     WireModel,
     known_tools,
 )
+from roost_inference.wire.prompt_options import PromptOptions
 
 STOP_STRINGS_MAX = 16
 TOP_LOGPROBS_MAX = 20
-TOOLS_MAX = 512
 MESSAGES_MAX = 16384
 SESSION_ID_CHARACTERS_MAX = 256
 
@@ -68,7 +70,7 @@ Bias = Annotated[float, Field(ge=-100.0, le=100.0)]
 Stop = Annotated[str, Field(min_length=1, max_length=512)]
 
 
-class ChatCall(AnswerOptions):
+class ChatCall(PromptOptions, AnswerOptions):
     """A checked request. None means the field was absent or null."""
 
     model: str | None = None
@@ -78,7 +80,9 @@ class ChatCall(AnswerOptions):
     tools: Annotated[list[DeclaredTool], BeforeValidator(known_tools)] | None = Field(
         default=None, max_length=TOOLS_MAX
     )
-    tool_choice: Literal["auto", "none", "required"] | NamedToolChoice | None = None
+    tool_choice: (
+        Literal["auto", "none", "required"] | NamedToolChoice | AllowedToolsChoice | None
+    ) = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     max_tokens: Count | None = None
@@ -110,6 +114,30 @@ class ChatCall(AnswerOptions):
         return sorted((tool.function for tool in self.tools or ()), key=lambda f: f.name)
 
     @property
+    def allowed_names(self) -> frozenset[str] | None:
+        """The tools that `tool_choice` allows, None where it names none."""
+        choice = self.tool_choice
+        if isinstance(choice, NamedToolChoice):
+            return frozenset((choice.function.name,))
+        if isinstance(choice, AllowedToolsChoice):
+            return frozenset(tool.function.name for tool in choice.allowed_tools.tools)
+        return None
+
+    @property
+    def callable_functions(self) -> list[FunctionTool]:
+        """Those of the declared tools that the answer may call."""
+        names = self.allowed_names
+        return [f for f in self.functions if names is None or f.name in names]
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the answer has to call a tool."""
+        choice = self.tool_choice
+        if isinstance(choice, AllowedToolsChoice):
+            return choice.allowed_tools.mode == "required"
+        return choice == "required" or isinstance(choice, NamedToolChoice)
+
+    @property
     def wanted_tokens(self) -> int | None:
         """How many tokens the answer may have, None where the request does not say."""
         return self.max_completion_tokens or self.max_tokens
@@ -128,12 +156,7 @@ class ChatCall(AnswerOptions):
         form, outputs = self.response_format, self.structured_outputs
         is_text = form is None or form.type in ("text", "structural_tag")
         is_text = is_text and (outputs is None or outputs.structural_tag is not None)
-        return is_text and (not self.tools or self.tool_choice in (None, "auto", "none"))
-
-    def forced_tool(self) -> str | None:
-        """The name of the function that has to be called, None if the model chooses."""
-        choice = self.tool_choice
-        return choice.function.name if isinstance(choice, NamedToolChoice) else None
+        return is_text and (not self.tools or not self.must_call)
 
     def sampling(self) -> SamplingParams:
         """How the answer's tokens are chosen; absent fields get OpenAI's defaults."""

@@ -6,14 +6,16 @@ from pydantic import ValidationError
 
 from roost_inference.errors import InvalidRequest
 from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.fields import refuse_unsupported
 from roost_inference.wire.json_body import reject
+from roost_inference.wire.legacy import modern
 from roost_inference.wire.message import UnsupportedContent
 from roost_inference.wire.session_hint import SessionHint
 
 TOKEN_DIGITS_MAX = 10
 
 # pydantic puts branches of unions and validators into a field's path; clients don't know them.
-BRANCHES = ("NamedToolChoice", "TierPlace")
+BRANCHES = ("NamedToolChoice", "AllowedToolsChoice", "TierPlace")
 TAGS = ("literal[", "function-", "list[", "nullable[")
 
 
@@ -24,12 +26,14 @@ def parse_chat_call(value: Any, *, session_id: str | None = None) -> ChatCall:
     """
     if not isinstance(value, dict):
         reject("The body must be a JSON object", code="invalid_json")
+    refuse_unsupported(value, ChatCall)
+    value = modern(value)
     if session_id and value.get("session_id") is None:
         value = {**value, "session_id": session_id}
     try:
         call = ChatCall.model_validate(value)
     except ValidationError as error:
-        raise _first_error(error) from error
+        raise first_error(error) from error
     _check_together(call)
     return call
 
@@ -41,7 +45,7 @@ def parse_session_hint(value: Any) -> SessionHint:
     try:
         return SessionHint.model_validate(value)
     except ValidationError as error:
-        raise _first_error(error) from error
+        raise first_error(error) from error
 
 
 def _check_together(call: ChatCall) -> None:
@@ -57,7 +61,7 @@ def _check_together(call: ChatCall) -> None:
     if call.stream_options is not None and not call.stream:
         reject("stream_options is for streams only; set stream to true", param="stream_options")
     for index, message in enumerate(call.messages):
-        if message.content is None and not (message.role == "assistant" and message.tool_calls):
+        if message.content is None:
             reject("content must be text", param=f"messages[{index}].content")
         if message.role == "tool" and not message.tool_call_id:
             reject("A tool message needs tool_call_id", param=f"messages[{index}].tool_call_id")
@@ -66,21 +70,24 @@ def _check_together(call: ChatCall) -> None:
         reject("Two tools have the same name", param="tools")
     if call.tool_choice not in (None, "auto", "none") and not names:
         reject("tool_choice asks for a tool but none is declared", param="tool_choice")
-    forced = call.forced_tool()
-    if forced is not None and forced not in names:
-        reject(f"tool_choice names {forced!r}, which is not declared", param="tool_choice")
+    for name in sorted(call.allowed_names or ()):
+        if name not in names:
+            reject(f"tool_choice names {name!r}, which is not declared", param="tool_choice")
     form = call.response_format
     if form is not None and form.type == "json_schema" and form.json_schema is None:
         reject("response_format json_schema needs a schema", param="response_format.json_schema")
     if not all(_is_token_id(token) for token in call.logit_bias or ()):
-        reject("The keys of logit_bias must be token ids", param="logit_bias")
+        reject("The keys of logit_bias must be token ids, such as 42", param="logit_bias")
 
 
 def _is_token_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= TOKEN_DIGITS_MAX
+    """Whether the text is a token id in its one form: `01` would be a second name of `1`."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= TOKEN_DIGITS_MAX
+    return is_number and (text == "0" or text[0] != "0")
 
 
-def _first_error(error: ValidationError) -> InvalidRequest:
+def first_error(error: ValidationError) -> InvalidRequest:
+    """The first fault of a body, with the path of its field as clients know it."""
     first = error.errors()[0]
     param = ""
     for step in first["loc"]:

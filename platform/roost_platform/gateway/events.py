@@ -102,8 +102,8 @@ class Finish:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens, as the provider counts them. input_tokens has the cached ones in it, output_tokens
-    those of the reasoning. metrics: figures of the bundled core. native: the provider's own
-    figures, for clients of its own wire.
+    those of the reasoning. metrics: figures of the bundled core. warnings: fields of the request
+    that it does not heed. native: the provider's own figures, for clients of its own wire.
     """
 
     input_tokens: int = 0
@@ -112,6 +112,7 @@ class Usage:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[Mapping[str, str]] = ()
     native: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -23,10 +23,10 @@ from roost_inference.testing.puppet import PuppetEngine
 from roost_inference.wire.chat_call import (
     SESSION_ID_CHARACTERS_MAX,
     STOP_STRINGS_MAX,
-    TOOLS_MAX,
     TOP_LOGPROBS_MAX,
 )
 from roost_inference.wire.json_body import JSON_DEPTH_MAX
+from roost_inference.wire.message import TOOLS_MAX
 
 CHAT = "/v1/chat/completions"
 USER = {"role": "user", "content": "hi"}

@@ -36,6 +36,7 @@ class EngineGeneration:
     ) -> None:
         self.id = request.id
         self.model = engine.model.name
+        self.build = f"{engine.model.name} {engine.model.build}"
         self.opening = opening
         self.prompt_tokens = request.prompt_tokens
         self._engine = engine

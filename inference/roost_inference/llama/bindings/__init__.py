@@ -43,6 +43,7 @@ from roost_inference.llama.bindings.sequences import (
     write_sequence,
 )
 from roost_inference.llama.bindings.vocabularies import (
+    adds_bos,
     bos_eos,
     covers_bytes,
     end_tokens,
@@ -59,6 +60,7 @@ __all__ = [
     "DECODE_NO_CELLS",
     "FILE_TYPE_Q4_0",
     "PACKAGE_VERSION",
+    "adds_bos",
     "bos_eos",
     "build_id",
     "chat_template",

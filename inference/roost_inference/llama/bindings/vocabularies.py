@@ -32,6 +32,11 @@ def bos_eos(vocab: Any) -> tuple[int, int]:
     return int(llama.llama_vocab_bos(vocab)), int(llama.llama_vocab_eos(vocab))
 
 
+def adds_bos(vocab: Any) -> bool:
+    """Whether the model's texts begin with its BOS."""
+    return bool(llama.llama_vocab_get_add_bos(vocab))
+
+
 def covers_bytes(vocab: Any) -> bool:
     """Whether tokens cover a text's bytes one after the other; other kinds normalise it first."""
     return llama.llama_vocab_type(vocab) in (VOCABULARY_SPM, VOCABULARY_BPE)

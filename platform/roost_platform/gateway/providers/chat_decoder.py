@@ -31,6 +31,8 @@ from roost_platform.gateway.events import (
 )
 
 CHOICES_MAX: Final = 128
+WARNINGS_MAX: Final = 32
+WARNING_CHARACTERS_MAX: Final = 500
 REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
 ERROR_FIELDS: Final = frozenset({"error", "errors", "message", "detail"})
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking")
@@ -91,7 +93,7 @@ class ChatDecoder:
                 events += self._choice(choice)
         usage = chunk.get("usage")
         if isinstance(usage, dict) and self.has_started:
-            events.append(_usage(usage, chunk.get("metrics")))
+            events.append(_usage(usage, chunk.get("metrics"), chunk.get("warnings")))
             self._was_ended = self._was_ended or choices == []
         return events
 
@@ -229,7 +231,7 @@ def _is_entry(entry: Any) -> bool:
     )
 
 
-def _usage(usage: Mapping[str, Any], metrics: Any) -> Usage:
+def _usage(usage: Mapping[str, Any], metrics: Any, warnings: Any) -> Usage:
     prompt, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
     thought = output.get("reasoning_tokens") if isinstance(output, dict) else None
@@ -239,4 +241,14 @@ def _usage(usage: Mapping[str, Any], metrics: Any) -> Usage:
         output_tokens=count_of(usage.get("completion_tokens")),
         reasoning_tokens=count_of(thought),
         metrics=metrics if isinstance(metrics, dict) else {},
+        warnings=tuple(filter(_is_warning, warnings[:WARNINGS_MAX]))
+        if isinstance(warnings, list)
+        else (),
+    )
+
+
+def _is_warning(warning: Any) -> bool:
+    """Whether it has the form in which the bundled core names fields that it does not heed."""
+    return isinstance(warning, dict) and all(
+        isinstance(text, str) and len(text) <= WARNING_CHARACTERS_MAX for text in warning.values()
     )

@@ -81,6 +81,8 @@ class ChatWriter:
         last: dict[str, Any] = {**self._head, "choices": [], "usage": usage_object(usage)}
         if usage.metrics:
             last["metrics"] = dict(usage.metrics)
+        if usage.warnings:
+            last["warnings"] = list(usage.warnings)
         return b"data: " + encode(last) + b"\n\n" + DONE
 
     def fail(self, error: EngineError) -> bytes:
@@ -151,6 +153,8 @@ def completion(
         whole["system_fingerprint"] = answer.started.fingerprint
     if answer.usage.metrics:
         whole["metrics"] = dict(answer.usage.metrics)
+    if answer.usage.warnings:
+        whole["warnings"] = list(answer.usage.warnings)
     return whole
 
 

@@ -1,0 +1,1 @@
+"""Who asks: the key of a request, and its id."""

@@ -1,0 +1,1 @@
+"""Texts without a chat: completions, and the tokens of a text."""

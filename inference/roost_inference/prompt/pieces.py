@@ -1,0 +1,97 @@
+"""Messages as templates take them, with placeholders for texts that keep their own tokens."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from roost_inference.prompt.exact_tokens import GeneratedAnswer
+from roost_inference.wire.json_body import is_too_deep
+from roost_inference.wire.message import FunctionTool, Message
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A part of the rendered text; `special` where it is the template's own."""
+
+    text: str
+    special: bool
+
+
+def pieces_of(
+    text: str, hidden: Mapping[str, str | GeneratedAnswer], nonce: str
+) -> list[TextPart | GeneratedAnswer]:
+    """The rendered text in order, with placeholders replaced by what they stand for."""
+    if not hidden:
+        return [TextPart(text, special=True)]
+    pieces: list[TextPart | GeneratedAnswer] = []
+    for part in re.split(f"(\ue000{nonce}:[0-9]+\ue001)", text):
+        plain = hidden.get(part)
+        if isinstance(plain, GeneratedAnswer):
+            pieces.append(plain)
+        elif part:
+            pieces.append(TextPart(part if plain is None else plain, special=plain is None))
+    return pieces
+
+
+def mark(hidden: dict[str, str | GeneratedAnswer], nonce: str, what: str | GeneratedAnswer) -> str:
+    """A placeholder that no text contains: its nonce is made for one request."""
+    mark = f"\ue000{nonce}:{len(hidden)}\ue001"
+    hidden[mark] = what
+    return mark
+
+
+def marked(
+    message: Message,
+    answer: GeneratedAnswer | None,
+    hidden: dict[str, str | GeneratedAnswer],
+    nonce: str,
+) -> Message:
+    """The message, with a placeholder instead of an answer that keeps its own tokens."""
+    if answer is None:
+        return message
+    return Message(role="assistant", content=mark(hidden, nonce, answer))
+
+
+def declared_tool(function: FunctionTool) -> dict[str, Any]:
+    """A tool as templates with tool support expect it."""
+    declared = {
+        "name": function.name,
+        "description": function.description,
+        "parameters": function.parameters,
+    }
+    return {"type": "function", "function": declared}
+
+
+def native_message(message: Message) -> dict[str, Any]:
+    """A message as templates with tool support expect it: arguments as objects."""
+    role = "system" if message.role == "developer" else message.role
+    native: dict[str, Any] = {"role": role, "content": message.content or ""}
+    if message.name is not None:
+        native["name"] = message.name
+    if message.role == "tool":
+        native["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        native["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": _object(call.function.arguments),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    return native
+
+
+def _object(arguments: str) -> Any:
+    """Arguments as an object; text that is not JSON stays text, as the model wrote it. So does JSON
+    that is nested too deeply: templates write it again, level by level."""
+    try:
+        value = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        return arguments
+    return arguments if is_too_deep(value) else value
