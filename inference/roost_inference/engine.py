@@ -290,7 +290,7 @@ def _paging(
     backend: Backend, store: BlockStore | None, pacer: Pacer, clock: Callable[[], float]
 ) -> Paging:
     """Paging needs tiers, and a model whose state can be cut into blocks."""
-    if store is None or not backend.truncates:
+    if store is None or not backend.pages:
         return NoPaging()
     return Pager(
         backend, store, prefill_ms_per_token=lambda: pacer.prefill_ms_per_token, clock=clock

@@ -78,6 +78,8 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
             store.close()
         backend.close()
         raise
+    if backend.kind.restriction:
+        log.warning("%s: %s", engine.model.name, backend.kind.restriction)
     log.info("%s is ready after %.2f s", engine.model.name, time.monotonic() - started)
     return engine
 
@@ -146,4 +148,5 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         bos=vocabulary.special_text(bos),
         eos=vocabulary.special_text(eos),
         build=bindings.build_id(),
+        kind=backend.kind,
     )

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Literal
 
 from roost_inference.errors import EngineError
+from roost_inference.models.kinds import ModelKind
 
 FinishReason = Literal["stop", "length", "abort", "error"]
 
@@ -193,6 +194,7 @@ class ModelInfo:
     bos: str
     eos: str
     build: str
+    kind: ModelKind = field(default_factory=ModelKind)
 
 
 @dataclass(frozen=True, slots=True)
