@@ -43,6 +43,23 @@ class EngineConfig(BaseModel):
     model: Path | None = Field(
         default=None, description="Path of a GGUF model. Without it the bundled small model runs."
     )
+    chat_template: Path | None = Field(
+        default=None,
+        description="File with the Jinja template of the bundled core's chats, for a GGUF that has "
+        "none or a wrong one.",
+    )
+    embedding_model: Path | None = Field(
+        default=None,
+        description="Path of a GGUF embedding model: the bundled core then answers /v1/embeddings, "
+        "beside its chats and on a thread of its own.",
+    )
+    embedding_context_length: int = Field(
+        default=2048,
+        ge=16,
+        le=32768,
+        description="Longest text of /v1/embeddings in tokens, where the embedding model was "
+        "trained for as many. More tokens cost memory.",
+    )
     url: str | None = Field(
         default=None,
         description="Base URL of an OpenAI-compatible engine to use instead of the bundled core.",

@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from roost_inference.config import EngineConfig
+from roost_inference.embeddings.service import EmbeddingService
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
 from roost_inference.kv.opening import open_block_store
 from roost_inference.kv.store import BlockStore
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
+from roost_inference.llama.embedder import LlamaEmbedder
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.request import ModelInfo
@@ -84,11 +86,26 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
     return engine
 
 
+def open_embeddings(config: EngineConfig) -> EmbeddingService | None:
+    """The service of the configured embedding model, None without one. Raises EngineUnavailable
+    with the reason if it can't be loaded."""
+    if config.embedding_model is None:
+        return None
+    path = _existing(config.embedding_model)
+    embedder = LlamaEmbedder(path, context_length=config.embedding_context_length)
+    log.info("%s makes vectors of %d numbers", embedder.name, embedder.dimensions)
+    return EmbeddingService(embedder)
+
+
 def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
     """The path of the configured GGUF, or of the fast copy of the bundled one."""
     if config.model is None:
         return requantised(bundled_model(), data_dir / "models", threads)
-    path = config.model.expanduser()
+    return _existing(config.model)
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser()
     if not path.is_file():
         raise EngineUnavailable(f"The model {path} does not exist or is not a file")
     return path
@@ -144,9 +161,19 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         path=str(backend.path),
         context_length=min(limits),
         vocabulary_size=vocabulary.size,
-        chat_template=backend.chat_template,
+        chat_template=_chat_template(config) or backend.chat_template,
         bos=vocabulary.special_text(bos),
         eos=vocabulary.special_text(eos),
         build=bindings.build_id(),
         kind=backend.kind,
     )
+
+
+def _chat_template(config: EngineConfig) -> str:
+    """The template of the settings, empty without one. Raises EngineUnavailable."""
+    if config.chat_template is None:
+        return ""
+    try:
+        return config.chat_template.expanduser().read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise EngineUnavailable(f"The chat template can't be read: {error}") from error

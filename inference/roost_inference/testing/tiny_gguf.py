@@ -1,12 +1,11 @@
 """Writes GGUF files of a few hundred KiB with random weights: one of each kind of architecture.
 
-They say nothing sensible, but llama.cpp treats them as it treats large ones of their kind. Every
-byte of a text is a token, and each marker is one control token.
+llama.cpp treats them as large ones of their kind. Every byte of a text is a token.
 """
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ class TinyShape:
     markers: tuple[str, ...] = MARKERS
     template: str = TEMPLATE
     seed: int = 0
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def head(self) -> int:
@@ -69,7 +67,6 @@ def write_tiny(path: Path, architecture: str, shape: TinyShape | None = None) ->
         "general.file_type": 0,
         **named,
         **_vocabulary(shape),
-        **shape.more,
     }
     tensors = {name: _weights(random, name, size) for name, size in shapes.items()}
     _write(path, header, tensors)
@@ -245,6 +242,7 @@ def _vocabulary(shape: TinyShape) -> dict[str, Any]:
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.scores": [0.0] * len(tokens),
         "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.token_type_count": 2,
         "tokenizer.ggml.bos_token_id": 1,
         "tokenizer.ggml.eos_token_id": end,
         "tokenizer.ggml.add_space_prefix": False,

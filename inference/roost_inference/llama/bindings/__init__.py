@@ -38,6 +38,13 @@ from roost_inference.llama.bindings.models import (
     trained_context,
     truncates,
 )
+from roost_inference.llama.bindings.pooling import (
+    create_pooling_context,
+    forget_all,
+    pooling,
+    vector_address,
+    vector_length,
+)
 from roost_inference.llama.bindings.sequences import (
     memory,
     read_sequence,
@@ -76,9 +83,11 @@ __all__ = [
     "context_cells",
     "covers_bytes",
     "create_context",
+    "create_pooling_context",
     "decode",
     "encodes",
     "end_tokens",
+    "forget_all",
     "free_context",
     "free_model",
     "is_hybrid",
@@ -89,6 +98,7 @@ __all__ = [
     "make_batch",
     "memory",
     "metadata",
+    "pooling",
     "quantize",
     "read_sequence",
     "recent_errors",
@@ -105,6 +115,8 @@ __all__ = [
     "tokenize",
     "trained_context",
     "truncates",
+    "vector_address",
+    "vector_length",
     "vocabulary",
     "vocabulary_size",
     "write_sequence",
