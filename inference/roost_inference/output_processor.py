@@ -70,6 +70,8 @@ class OutputProcessor:
         speculation = self._speculation.end(sequence, finished=reason in ("stop", "length"))
         self.publish()
         self._emit_text(sequence, sequence.text.finish())
+        last = sequence.tokens.last
+        is_silent = sequence.generated > 0 and last in sequence.silent_tokens
         end = FinishEvent(
             sequence.id,
             reason,
@@ -77,6 +79,8 @@ class OutputProcessor:
             sequence.timings(now),
             error,
             sequence.text.stop_string,
+            stop_token=last if reason == "stop" and last in sequence.request.stop_tokens else None,
+            end_token=last if is_silent else None,
             kv=sequence.kv_report,
             speculation=speculation,
         )
@@ -148,7 +152,7 @@ class OutputProcessor:
             sequence.first_token_s = now
             self._stats.first_token(sequence, now)
         sequence.last_token_s = now
-        if token not in self._vocabulary.end_tokens:
+        if token not in sequence.silent_tokens:
             self._emit_text(sequence, text.push(token, logprob))
         if sampler.is_over(token) or text.stop_string is not None:
             return "stop"

@@ -25,6 +25,8 @@ class ServiceClass(IntEnum):
 class SamplingParams:
     """How the next token is chosen. Temperature 0 is greedy; top_k 0 and min_p 0 are off. The
     defaults are OpenAI's.
+
+    bad_words: sequences of tokens of which the last is never chosen after the others.
     """
 
     temperature: float = 1.0
@@ -37,6 +39,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     top_logprobs: int | None = None
+    bad_words: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,9 @@ class EngineSession:
 class Request:
     """One completion over token ids.
 
-    stop: strings that end the text and are not part of it.
+    stop: strings that end the text, and stop_tokens tokens that do. They are part of it only with
+        `includes_stop`.
+    min_tokens: before it has so many tokens nothing ends the answer but its grammar.
     grammar: an llguidance grammar (JSON or Lark text), None for free text.
     tenant: a name for the fair shares of the engine and for nothing else: isolation is the
         session's salt. None where the salt names the tenant.
@@ -80,6 +85,9 @@ class Request:
     max_tokens: int
     sampling: SamplingParams = SamplingParams()
     stop: tuple[str, ...] = ()
+    stop_tokens: frozenset[int] = frozenset()
+    includes_stop: bool = False
+    min_tokens: int = 0
     grammar: str | None = None
     session: EngineSession = EngineSession()
     tenant: str | None = None
@@ -101,12 +109,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """Natural-log probability of one token and of its likeliest alternatives (text, logprob)."""
+    """Natural-log probability of one token with the bytes it stands for, and of the likeliest
+    tokens in its place, which name no others."""
 
     token: int
-    text: str
+    data: bytes
     logprob: float
-    top: tuple[tuple[str, float], ...] = ()
+    top: tuple["TokenLogprob", ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The bytes as text; U+FFFD for those that are part of a character."""
+        return self.data.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +179,11 @@ class TextEvent:
 
 @dataclass(frozen=True, slots=True)
 class FinishEvent:
-    """The last event of every request, of aborted and failed ones, too."""
+    """The last event of every request, of aborted and failed ones, too.
+
+    stop_string, stop_token: which one of the request ended it. end_token: the last token, if it
+    ended the answer and is no part of the text.
+    """
 
     request_id: str
     reason: FinishReason
@@ -173,6 +191,8 @@ class FinishEvent:
     timings: Timings
     error: EngineError | None = None
     stop_string: str | None = None
+    stop_token: int | None = None
+    end_token: int | None = None
     kv: Mapping[str, object] = field(default_factory=dict)
     speculation: SpeculationFigures | None = None
 

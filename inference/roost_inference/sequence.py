@@ -74,6 +74,8 @@ class Sequence:
     tokens: TokenBuffer
     # Prompt and answer together; the context bounds it, too.
     length_max: int
+    # Tokens that end it and are no part of its text.
+    silent_tokens: frozenset[int]
     service: ServiceClass = field(init=False)
     fairness_key: str = field(init=False)
     # The account of its tenant while the scheduler has it, and what it has reserved there.

@@ -3,27 +3,32 @@
 import asyncio
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
 from roost_inference.client.reasoning import open_block
 from roost_inference.errors import InvalidRequest, UnknownModel
+from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.engine_port import EnginePort
-from roost_inference.http.generation import (
-    CompletedAnswer,
-    EngineGeneration,
-    Generation,
-    LoopNotifier,
-)
+from roost_inference.http.generation import CompletedAnswer, Generation, LoopNotifier
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
+from roost_inference.output.bad_words import sequences_of
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
-from roost_inference.request import EngineSession, Event, FinishEvent, KvPolicy, Request
+from roost_inference.request import (
+    EngineSession,
+    Event,
+    FinishEvent,
+    KvPolicy,
+    Request,
+    SamplingParams,
+)
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.ids import completion_id
 from roost_inference.wire.session_hint import SessionHint
@@ -122,8 +127,10 @@ class EngineChatService:
             request,
             notifier=self._notifier_of(preparation.loop),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
+            choices=call.n or 1,
+            tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
-            remember=partial(self._remember, request, position, len(call.messages)),
+            remember=partial(self._remember, request, position, call),
             figures=figures,
             opening=opening,
         )
@@ -173,8 +180,11 @@ class EngineChatService:
             id=completion_id(),
             prompt_tokens=prompt.tokens,
             max_tokens=max(left if wanted is None else min(wanted, left), 1),
-            sampling=call.sampling(),
+            sampling=self._sampling(call),
             stop=tuple(call.stop or ()),
+            stop_tokens=frozenset(call.stop_token_ids or ()),
+            includes_stop=bool(call.include_stop_str_in_output),
+            min_tokens=call.min_tokens or 0,
             grammar=grammar,
             session=session,
             tenant=call.tenant,
@@ -184,6 +194,12 @@ class EngineChatService:
         )
         # A grammar that begins with something else leaves no place for reasoning.
         return request, figures, open_block(prompt.text) if call.begins_freely else ""
+
+    def _sampling(self, call: ChatCall) -> SamplingParams:
+        if not call.bad_words:
+            return call.sampling()
+        tokenize = partial(self.engine.tokenize, special=False)
+        return replace(call.sampling(), bad_words=sequences_of(call.bad_words, tokenize))
 
     def _kv_policy(self, call: ChatCall) -> KvPolicy:
         """The bounds of paging. Raises InvalidRequest for a tier that does not exist."""
@@ -207,15 +223,19 @@ class EngineChatService:
         return len(self.engine.tokenize(text, special=True))
 
     def _remember(
-        self, request: Request, position: ChainPosition, place: int, answer: CompletedAnswer
+        self, request: Request, position: ChainPosition, call: ChatCall, answer: CompletedAnswer
     ) -> None:
-        self._bound.answer(position, answer.tokens, answer.cached_tokens)
-        session = request.session
+        session, place = request.session, len(call.messages)
         if answer.whole:
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
+        if answer.choice:
+            return
+        self._bound.answer(position, answer.tokens, answer.cached_tokens)
         if session.session_id is not None:
-            self.memory.end_turn(session, request.prompt_tokens, list(answer.tokens))
+            # Of several choices the client may go on with any: all that is sure is the prompt.
+            written = list(answer.tokens) if (call.n or 1) == 1 else []
+            self.memory.end_turn(session, request.prompt_tokens, written)
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):

@@ -16,7 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from roost_inference.errors import BodyTooLarge, EngineError, QueueFull
 from roost_inference.http.generation import Generation, Piece
 from roost_inference.http.preparation import Preparation
-from roost_inference.http.replies import DONE, KEEP_ALIVE, Chunks, completion, error_body, event
+from roost_inference.http.replies import (
+    DONE,
+    KEEP_ALIVE,
+    Chunks,
+    Wanted,
+    completion,
+    error_body,
+    event,
+)
 from roost_inference.wire.chat_call import ChatCall
 
 KEEP_ALIVE_S = 15.0
@@ -158,19 +166,19 @@ class AnswerResponse:
             id=self._generation.id,
             model=self._generation.model,
             created=self._created,
-            logprobs=bool(self._call.logprobs),
+            wanted=_wanted(self._call),
+            prompt_tokens=self._generation.prompt_tokens,
         )
         await JSONResponse(answer)(scope, receive, send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        options = self._call.stream_options
         chunks = Chunks(
             id=self._generation.id,
             model=self._generation.model,
             created=self._created,
-            include_usage=options is not None and options.include_usage,
-            logprobs=bool(self._call.logprobs),
+            wanted=_wanted(self._call),
             opening=self._generation.opening,
+            prompt_tokens=self._generation.prompt_tokens,
         )
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -208,6 +216,20 @@ class AnswerResponse:
             if loop.time() >= self._sent_s + KEEP_ALIVE_S:
                 await _send_part(send, KEEP_ALIVE)
                 self._sent_s = loop.time()
+
+
+def _wanted(call: ChatCall) -> Wanted:
+    """What the request wants to see of its answer."""
+    options = call.stream_options
+    has_usage = options is not None and bool(options.include_usage)
+    return Wanted(
+        choices=call.n or 1,
+        logprobs=bool(call.logprobs),
+        tokens_as_ids=bool(call.return_tokens_as_token_ids),
+        token_ids=bool(call.return_token_ids),
+        usage=has_usage,
+        running_usage=call.wants_running_usage,
+    )
 
 
 async def _send_part(

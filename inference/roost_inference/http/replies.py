@@ -1,13 +1,16 @@
 """Answers and errors in OpenAI's shape: one JSON object, or the chunks of a stream."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from roost_inference.errors import EngineError
+from roost_inference.http.answer.figures import figures_of, logprobs_body, usage_body
 from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.prompt.tool_calls import ParsedCall
-from roost_inference.request import SpeculationFigures, Timings, TokenLogprob, Usage
+from roost_inference.request import TokenLogprob, Usage
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -32,6 +35,23 @@ def event(value: Mapping[str, Any]) -> bytes:
     return b"data: " + _encode(value).encode() + b"\n\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client wants to see of its answer.
+
+    choices: how many there are. tokens_as_ids: logprobs name tokens by their numbers. token_ids:
+    the tokens of prompt and choices. usage: a last chunk with the usage; running_usage: every chunk
+    has the usage so far.
+    """
+
+    choices: int = 1
+    logprobs: bool = False
+    tokens_as_ids: bool = False
+    token_ids: bool = False
+    usage: bool = False
+    running_usage: bool = False
+
+
 class Chunks:
     """The chunks of one streamed answer, in the order OpenAI sends them."""
 
@@ -41,9 +61,9 @@ class Chunks:
         id: str,
         model: str,
         created: int,
-        include_usage: bool,
-        logprobs: bool,
+        wanted: Wanted,
         opening: str = "",
+        prompt_tokens: Sequence[int] = (),
     ) -> None:
         """opening: the tag of a reasoning block that the prompt has opened."""
         self._opening = opening
@@ -54,79 +74,138 @@ class Chunks:
             "model": model,
             "system_fingerprint": None,
         }
-        self._include_usage = include_usage
-        self._logprobs = logprobs
-        self._calls = 0
+        self._wanted = wanted
+        self._prompt_tokens = prompt_tokens
+        self._written = 0
+        self._calls = [0] * wanted.choices
+        self._ends: list[Finished] = []
         # A chunk of text is its text between these two: chunks are made for every token.
-        self._before, self._after = self._chunk({"content": ""}).rsplit(b'""', 1)
+        self._around = [self._around_text(choice) for choice in range(wanted.choices)]
+
+    def _around_text(self, choice: int) -> tuple[bytes, bytes]:
+        before, after = self._chunk({"content": ""}, choice=choice).rsplit(b'""', 1)
+        return before, after
 
     def first(self) -> bytes:
-        """The chunk that names the role, before any text."""
-        opens = {"opens_reasoning": self._opening} if self._opening else {}
-        return self._chunk({"role": "assistant", "content": "", "refusal": None}, opens)
+        """The chunks that name the role, before any text."""
+        more: dict[str, Any] = {"opens_reasoning": self._opening} if self._opening else {}
+        if self._wanted.token_ids:
+            more["prompt_token_ids"] = list(self._prompt_tokens)
+        role = {"role": "assistant", "content": "", "refusal": None}
+        return b"".join(
+            self._chunk(role, more, choice=choice) for choice in range(self._wanted.choices)
+        )
 
     def of(self, piece: Piece) -> Iterator[bytes]:
-        """The events of one piece; those of Finished end the stream."""
+        """The events of one piece; those of the last Finished end the stream."""
+        choice = piece.choice
         if isinstance(piece, TextPiece):
-            if self._logprobs and piece.logprobs:
-                yield self._chunk({"content": piece.text}, logprobs=piece.logprobs)
+            self._written += len(piece.tokens)
+            if self._tells_more(piece):
+                yield self._chunk({"content": piece.text}, choice=choice, text=piece)
             elif piece.text:
-                yield self._before + _encode(piece.text).encode() + self._after
+                before, after = self._around[choice]
+                yield before + _encode(piece.text).encode() + after
         elif isinstance(piece, ParsedCall):
             function = {"name": piece.name, "arguments": ""}
-            head = {"index": self._calls, "id": piece.id, "type": "function", "function": function}
-            yield self._chunk({"tool_calls": [head]})
-            rest = {"index": self._calls, "function": {"arguments": piece.arguments}}
-            yield self._chunk({"tool_calls": [rest]})
-            self._calls += 1
+            index = self._calls[choice]
+            head = {"index": index, "id": piece.id, "type": "function", "function": function}
+            yield self._chunk({"tool_calls": [head]}, choice=choice)
+            rest = {"index": index, "function": {"arguments": piece.arguments}}
+            yield self._chunk({"tool_calls": [rest]}, choice=choice)
+            self._calls[choice] += 1
         else:
-            yield self._chunk({}, finish_reason=piece.reason, stop_string=piece.stop_string)
-            if self._include_usage:
-                yield event({**self._head, "choices": [], **_figures(piece)})
-            yield DONE
+            yield self._end(piece)
+
+    def _tells_more(self, piece: TextPiece) -> bool:
+        """Whether more than the piece's text is told."""
+        wanted = self._wanted
+        return bool(
+            (wanted.logprobs and piece.logprobs)
+            or (wanted.token_ids and piece.tokens)
+            or (wanted.running_usage and piece.text)
+        )
+
+    def _end(self, end: Finished) -> bytes:
+        self._ends.append(end)
+        last = self._chunk({}, choice=end.choice, end=end)
+        if len(self._ends) < self._wanted.choices:
+            return last
+        if self._wanted.usage:
+            last += event({**self._head, "choices": [], **figures_of(self._ends)})
+        return last + DONE
 
     def _chunk(
         self,
         delta: Mapping[str, Any],
         more: Mapping[str, Any] | None = None,
         *,
-        finish_reason: str | None = None,
-        stop_string: str | None = None,
-        logprobs: Sequence[TokenLogprob] = (),
+        choice: int,
+        end: Finished | None = None,
+        text: TextPiece | None = None,
     ) -> bytes:
-        choice: dict[str, Any] = {
-            "index": 0,
+        wanted = self._wanted
+        logprobs: Sequence[TokenLogprob] = text.logprobs if text and wanted.logprobs else ()
+        body: dict[str, Any] = {
+            "index": choice,
             "delta": delta,
-            "logprobs": _logprobs(logprobs) if self._logprobs and logprobs else None,
-            "finish_reason": finish_reason,
+            "logprobs": logprobs_body(logprobs, as_ids=wanted.tokens_as_ids) if logprobs else None,
+            "finish_reason": None if end is None else end.reason,
         }
-        if stop_string is not None:
-            choice["stop_reason"] = stop_string  # vLLM's name of it
-        chunk: dict[str, Any] = {**self._head, "choices": [choice], **(more or {})}
-        if self._include_usage:
-            chunk["usage"] = None
+        if end is not None and end.stop_reason is not None:
+            body["stop_reason"] = end.stop_reason  # vLLM's name of it
+        if wanted.token_ids and text is not None:
+            body["token_ids"] = list(text.tokens)
+        chunk: dict[str, Any] = {**self._head, "choices": [body], **(more or {})}
+        if wanted.usage:
+            so_far = Usage(len(self._prompt_tokens), 0, self._written)
+            chunk["usage"] = usage_body(so_far) if wanted.running_usage else None
         return event(chunk)
 
 
 def completion(
-    pieces: Iterable[Piece], *, id: str, model: str, created: int, logprobs: bool
+    pieces: Iterable[Piece],
+    *,
+    id: str,
+    model: str,
+    created: int,
+    wanted: Wanted,
+    prompt_tokens: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """The whole answer as one object; `pieces` end with Finished."""
-    texts: list[str] = []
-    calls: list[dict[str, Any]] = []
-    tokens: list[TokenLogprob] = []
-    end: Finished | None = None
+    """The whole answer as one object; the pieces of each choice end with Finished."""
+    by_choice: defaultdict[int, list[Piece]] = defaultdict(list)
     for piece in pieces:
-        if isinstance(piece, TextPiece):
-            texts.append(piece.text)
-            tokens += piece.logprobs
-        elif isinstance(piece, ParsedCall):
-            function = {"name": piece.name, "arguments": piece.arguments}
-            calls.append({"id": piece.id, "type": "function", "function": function})
-        else:
-            end = piece
-    assert end is not None, "a generation ends with Finished"
-    text = "".join(texts)
+        by_choice[piece.choice].append(piece)
+    ends = [piece for each in by_choice.values() for piece in each if isinstance(piece, Finished)]
+    assert len(ends) == len(by_choice) == wanted.choices, "every choice ends with Finished"
+    answer = {
+        "id": id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "system_fingerprint": None,
+        "choices": [_choice(by_choice[choice], choice, wanted) for choice in sorted(by_choice)],
+        **figures_of(ends),
+    }
+    if wanted.token_ids:
+        answer["prompt_token_ids"] = list(prompt_tokens)
+    return answer
+
+
+def _choice(pieces: Sequence[Piece], index: int, wanted: Wanted) -> dict[str, Any]:
+    texts = [piece for piece in pieces if isinstance(piece, TextPiece)]
+    calls = [
+        {
+            "id": piece.id,
+            "type": "function",
+            "function": {"name": piece.name, "arguments": piece.arguments},
+        }
+        for piece in pieces
+        if isinstance(piece, ParsedCall)
+    ]
+    end = pieces[-1]
+    assert isinstance(end, Finished)
+    text = "".join(piece.text for piece in texts)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": text if text or not calls else None,
@@ -135,88 +214,17 @@ def completion(
     }
     if calls:
         message["tool_calls"] = calls
+    logprobs = (logprob for piece in texts for logprob in piece.logprobs)
     choice: dict[str, Any] = {
-        "index": 0,
+        "index": index,
         "message": message,
-        "logprobs": _logprobs(tokens) if logprobs else None,
+        "logprobs": logprobs_body(logprobs, as_ids=wanted.tokens_as_ids)
+        if wanted.logprobs
+        else None,
         "finish_reason": end.reason,
     }
-    if end.stop_string is not None:
-        choice["stop_reason"] = end.stop_string
-    return {
-        "id": id,
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "system_fingerprint": None,
-        "choices": [choice],
-        **_figures(end),
-    }
-
-
-def _figures(end: Finished) -> dict[str, Any]:
-    """`usage`, and `metrics` with the times of the request."""
-    figures: dict[str, Any] = {"usage": _usage(end.usage)}
-    if end.timings is not None:
-        figures["metrics"] = {**_timings(end.timings), **end.figures}
-    if end.speculation is not None:
-        figures.setdefault("metrics", {})["speculative_decoding"] = _speculation(end.speculation)
-    return figures
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
-
-
-def _timings(timings: Timings) -> dict[str, float | None]:
-    first = timings.first_token_s
-    return {
-        "queue_ms": round(timings.queue_s * 1000, 3),
-        "first_token_ms": None if first is None else round(first * 1000, 3),
-        "total_ms": round(timings.total_s * 1000, 3),
-    }
-
-
-def _speculation(figures: SpeculationFigures) -> dict[str, Any]:
-    """vLLM's names and shapes, and the accepted tokens by drafter."""
-    unseen = [0] * (figures.depth_max + 1 - len(figures.histogram))
-    return {
-        "mean_acceptance_length": round(1 + figures.accepted_tokens / figures.steps, 3),
-        "draft_acceptance_rate": round(figures.accepted_tokens / figures.draft_tokens, 3),
-        "acceptance_histogram": [*figures.histogram, *unseen],
-        "acceptance_histogram_by_draft_length": {
-            str(length): list(counts) for length, counts in figures.by_draft_length.items()
-        },
-        "num_spec_steps": figures.steps,
-        "num_accepted_draft_tokens": figures.accepted_tokens,
-        "num_draft_tokens": figures.draft_tokens,
-        "num_spec_tokens": figures.depth_max,
-        "accepted_by_drafter": dict(figures.accepted_by_drafter),
-    }
-
-
-def _logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
-    content = [
-        {
-            **_token(token.text, token.logprob),
-            "top_logprobs": [_token(text, logprob) for text, logprob in token.top],
-        }
-        for token in tokens
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _token(text: str, logprob: float) -> dict[str, Any]:
-    # JSON has no -inf, which masked and biased tokens have.
-    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
+    if end.stop_reason is not None:
+        choice["stop_reason"] = end.stop_reason
+    if wanted.token_ids:
+        choice["token_ids"] = [token for piece in texts for token in piece.tokens]
+    return choice

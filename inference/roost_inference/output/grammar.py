@@ -5,12 +5,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from roost_inference.errors import BadGrammar, EngineFailed
 
 COMPILED_GRAMMARS_KEPT = 32
+# Where all properties of an object are optional, each takes four items of a row.
+ITEMS_IN_ROW_MAX = 8192
 
 
 class Grammar:
@@ -76,9 +78,16 @@ class GrammarCompiler:
         if not grammar.strip():
             raise BadGrammar("The grammar is empty")
         # With another log_level llguidance writes warnings to stderr.
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
+        limits = LLParserLimits(max_items_in_row=ITEMS_IN_ROW_MAX)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         if matcher.is_error():
             raise BadGrammar(f"The grammar can't be compiled: {matcher.get_error()}")
+        beginning = matcher.deep_copy()  # some are too large from their first token on
+        beginning.compute_ff_tokens()
+        beginning.compute_bitmask()
+        if beginning.is_error():
+            reason = beginning.get_error().strip().splitlines()[0]
+            raise BadGrammar(f"The grammar can't be followed: {reason}")
         return matcher
 
     def __len__(self) -> int:

@@ -1,7 +1,8 @@
 """Chooses the next token from logits: greedy or seeded, with penalties, filters and a mask.
 
-The order is: bias, penalties, grammar mask, temperature, then min_p, top_k and top_p as filters of
-the resulting distribution. Logprobs are those of the model's own logits before all of it.
+The order is: bias, penalties, forbidden tokens and grammar mask, temperature, then min_p, top_k and
+top_p as filters of the resulting distribution. Logprobs are those of the model's own logits before
+all of it.
 
 The draw is an exponential race whose noise is a hash of seed, position and token. So a choice
 depends on these and the logits alone, and logits that differ in the last bits (another batch,
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from roost_inference.backend import Logits
 from roost_inference.batch import Tokens
+from roost_inference.output.bad_words import BadWords
 from roost_inference.output.grammar import Grammar
 from roost_inference.request import SamplingParams, TokenLogprob
 
@@ -34,14 +36,25 @@ Weights = NDArray[np.float32]
 
 @dataclass(eq=False, slots=True)
 class Sampler:
-    """Sampling state of one sequence. With a seed, equal logits give equal tokens."""
+    """Sampling state of one sequence. With a seed, equal logits give equal tokens.
+
+    stop_tokens: further tokens that end it; min_tokens: no token ends it before it has so many.
+    """
 
     params: SamplingParams
     prompt: Tokens
     end_tokens: frozenset[int]
     grammar: Grammar | None = None
     ignore_end: bool = False
+    stop_tokens: frozenset[int] = frozenset()
+    min_tokens: int = 0
     _seed: int = field(init=False)
+    # Whether the logits need no copy where no token is forbidden, and the tokens forbidden before
+    # and after min_tokens.
+    _is_plain: bool = field(init=False)
+    _forbidden_early: frozenset[int] = field(init=False)
+    _forbidden: frozenset[int] = field(init=False)
+    _words: BadWords | None = field(init=False)
     _position: int = 0
     _counts: dict[int, int] = field(default_factory=dict)
     _bias_ids: Ids = field(init=False)
@@ -55,15 +68,14 @@ class Sampler:
         self._bias = np.fromiter(params.logit_bias.values(), np.float32)
         repeats = params.repetition_penalty != 1.0
         self._prompt_ids = np.unique(self.prompt) if repeats else np.zeros(0, np.int32)
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether the logits need no copy: nothing changes them, or only an end token that is the
-        largest."""
-        params = self.params
-        return (
+        self._words = BadWords(params.bad_words) if params.bad_words else None
+        # A grammar must be able to end.
+        ignores_end = self.ignore_end and self.grammar is None
+        self._forbidden = self.end_tokens if ignores_end else frozenset()
+        self._forbidden_early = self.end_tokens | self.stop_tokens
+        self._is_plain = (
             self.grammar is None
-            and (not self.ignore_end or params.temperature < GREEDY_TEMPERATURE)
+            and self._words is None
             and not params.logit_bias
             and params.frequency_penalty == params.presence_penalty == 0.0
             and params.repetition_penalty == 1.0
@@ -71,11 +83,14 @@ class Sampler:
 
     def sample(self, logits: Logits) -> int:
         """The next token. Changes neither the logits nor the sampler; see `accept`."""
-        if self._is_plain:
+        is_early = self._position < self.min_tokens
+        forbidden = self._forbidden_early if is_early else self._forbidden
+        # Where the likeliest token is allowed, it does not matter which others are not.
+        if self._is_plain and (not forbidden or self.params.temperature < GREEDY_TEMPERATURE):
             token = self._choose(logits, self._position)
-            if not self.ignore_end or token not in self.end_tokens:
+            if token not in forbidden:
                 return token
-        return self._choose(self._adjusted(logits), self._position)
+        return self._choose(self._adjusted(logits, forbidden), self._position)
 
     def guess(self, logits: Logits, ahead: int) -> int:
         """What `sample` would choose `ahead` tokens further on, without penalties and grammar. With
@@ -95,12 +110,17 @@ class Sampler:
         """Note a generated token, for penalties and the grammar."""
         self._position += 1
         self._counts[token] = self._counts.get(token, 0) + 1
+        if self._words is not None:
+            self._words.accept(token)
         if self.grammar is not None and token not in self.end_tokens:
             self.grammar.accept(token)
 
     def is_over(self, token: int) -> bool:
-        """Whether generation stops after this token: an end token, or a completed grammar."""
+        """Whether generation stops after this token: an end token, a stop token, or a completed
+        grammar."""
         if self.grammar is not None and self.grammar.is_complete:
+            return True
+        if token in self.stop_tokens and self._position > self.min_tokens:
             return True
         return token in self.end_tokens and not self.ignore_end
 
@@ -116,22 +136,28 @@ class Sampler:
         wide -= np.log(np.exp(wide).sum())
         top = _largest(wide, wanted) if wanted else np.zeros(0, np.intp)
 
-        def text(index: int) -> str:
-            return token_bytes(index).decode("utf-8", "replace")
+        alternatives = tuple(
+            TokenLogprob(index, token_bytes(index), float(wide[index])) for index in top.tolist()
+        )
+        return TokenLogprob(token, token_bytes(token), float(wide[token]), alternatives)
 
-        alternatives = tuple((text(int(i)), float(wide[i])) for i in top)
-        return TokenLogprob(token, text(token), float(wide[token]), alternatives)
-
-    def _adjusted(self, logits: Logits) -> Logits:
+    def _adjusted(self, logits: Logits, forbidden: frozenset[int]) -> Logits:
         params = self.params
         adjusted = logits.copy()
         if self._bias_ids.size:
             adjusted[self._bias_ids] += self._bias
         self._penalise(adjusted, params)
-        if self.ignore_end and self.grammar is None:  # a grammar must be able to end
-            adjusted[list(self.end_tokens)] = -np.inf
-        if self.grammar is not None:
-            np.putmask(adjusted, ~self.grammar.allowed(), -np.inf)
+        if self._words is not None:
+            forbidden = forbidden.union(self._words.forbidden())
+        if self.grammar is None:
+            adjusted[list(forbidden)] = -np.inf
+            return adjusted
+        allowed = self.grammar.allowed()
+        if forbidden:
+            others = allowed.copy()
+            others[list(forbidden)] = False
+            allowed = others if others.any() else allowed  # the grammar has the last word
+        np.putmask(adjusted, ~allowed, -np.inf)
         return adjusted
 
     def _penalise(self, logits: Logits, params: SamplingParams) -> None:

@@ -15,11 +15,13 @@ _DECODER = json.JSONDecoder()
 
 @dataclass(frozen=True, slots=True)
 class ParsedCall:
-    """A complete call; `arguments` is JSON text exactly as generated."""
+    """A complete call; `arguments` is JSON text exactly as generated, `choice` says which of the
+    answers to a request made it."""
 
     id: str
     name: str
     arguments: str
+    choice: int = 0
 
 
 class ToolCallParser:

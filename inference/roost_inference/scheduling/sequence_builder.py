@@ -34,12 +34,21 @@ class SequenceBuilder:
             self._vocabulary.end_tokens,
             self._grammar(request.grammar),
             request.ignore_eos,
+            request.stop_tokens,
+            request.min_tokens,
         )
-        text = TextStream(self._vocabulary.token_bytes, request.stop)
+        text = TextStream(
+            self._vocabulary.token_bytes,
+            request.stop,
+            includes_stop=request.includes_stop,
+            searched_after=request.min_tokens,
+        )
+        silent = self._vocabulary.end_tokens
+        if request.stop_tokens and not request.includes_stop:
+            silent |= request.stop_tokens
         length_max = min(len(tokens) + request.max_tokens, self._context_length)
-        return Sequence(
-            request, listener, now, next(self._orders), sampler, text, tokens, length_max
-        )
+        order = next(self._orders)
+        return Sequence(request, listener, now, order, sampler, text, tokens, length_max, silent)
 
     def _validate(self, request: Request) -> None:
         length, limit = len(request.prompt_tokens), self._context_length
@@ -58,6 +67,10 @@ class SequenceBuilder:
             raise InvalidRequest(f"A prompt token is not below {size}", param="messages")
         if any(not 0 <= token < size for token in request.sampling.logit_bias):
             raise InvalidRequest(f"A biased token is not below {size}", param="logit_bias")
+        if any(not 0 <= token < size for token in request.stop_tokens):
+            raise InvalidRequest(f"A stop token is not below {size}", param="stop_token_ids")
+        if request.min_tokens > request.max_tokens:
+            raise InvalidRequest("min_tokens is larger than max_tokens", param="min_tokens")
         if not all(request.stop):
             raise InvalidRequest("A stop string is empty", param="stop")
 

@@ -176,6 +176,7 @@ class _ScriptedGeneration:
         self.id = completion_id()
         self.model = engine.model
         self.opening = engine.opening
+        self.prompt_tokens: Sequence[int] = ()
         self._engine = engine
         self._steps = steps
         self._body = body
@@ -210,7 +211,7 @@ class _ScriptedGeneration:
                     "tool_calls" if calls else "stop",
                     Usage(prompt, 0, self._words),
                     Timings(0.0, 0.0, total_s),
-                    stop_string=self._stopped,
+                    stop_reason=self._stopped,
                 )
             ]
         finally:

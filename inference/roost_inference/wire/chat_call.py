@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from roost_inference.request import SamplingParams
+from roost_inference.wire.answer_options import AnswerOptions
 from roost_inference.wire.kv_transfer import KvTransferParams
 from roost_inference.wire.message import (
     DeclaredTool,
@@ -38,16 +39,21 @@ class JsonSchemaFormat(WireModel):
 
 
 class ResponseFormat(WireModel):
-    """The form of the answer's text."""
+    """The form of the answer's text. structures, triggers, format: tags within free text, see
+    `prompt.forms`."""
 
-    type: Literal["text", "json_object", "json_schema"]
+    type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: JsonSchemaFormat | None = None
+    structures: list[dict[str, Any]] | None = None
+    triggers: list[str] | None = None
+    format: dict[str, Any] | None = None
 
 
 class StreamOptions(WireModel):
     """Options of a streamed answer."""
 
     include_usage: bool = False
+    continuous_usage_stats: bool | None = None
 
 
 def _list_of_stops(value: Any) -> Any:
@@ -61,7 +67,7 @@ Bias = Annotated[float, Field(ge=-100.0, le=100.0)]
 Stop = Annotated[str, Field(min_length=1, max_length=512)]
 
 
-class ChatCall(WireModel):
+class ChatCall(AnswerOptions):
     """A checked request. None means the field was absent or null."""
 
     model: str | None = None
@@ -74,7 +80,6 @@ class ChatCall(WireModel):
     tool_choice: Literal["auto", "none", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    n: int | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
@@ -109,9 +114,19 @@ class ChatCall(WireModel):
         return self.max_completion_tokens or self.max_tokens
 
     @property
+    def wants_running_usage(self) -> bool:
+        """Whether every chunk tells the usage so far; as with vLLM only beside the last one's."""
+        options = self.stream_options
+        return options is not None and bool(
+            options.include_usage and options.continuous_usage_stats
+        )
+
+    @property
     def begins_freely(self) -> bool:
         """Whether the answer may begin with any text: no form and no tool is forced on it."""
-        is_text = self.response_format is None or self.response_format.type == "text"
+        form, outputs = self.response_format, self.structured_outputs
+        is_text = form is None or form.type in ("text", "structural_tag")
+        is_text = is_text and (outputs is None or outputs.structural_tag is not None)
         return is_text and (not self.tools or self.tool_choice in (None, "auto", "none"))
 
     def forced_tool(self) -> str | None:

@@ -46,8 +46,10 @@ def parse_session_hint(value: Any) -> SessionHint:
 
 def _check_together(call: ChatCall) -> None:
     """The rules between fields that a type can't express."""
-    if call.n not in (None, 1):
-        reject("This engine gives one choice a request; n must be 1", param="n")
+    if call.best_of is not None and call.best_of != (call.n or 1):
+        reject("All choices that are made are given; best_of must be n", param="best_of")
+    if call.structured_outputs is not None and len(call.structured_outputs.kinds) != 1:
+        reject("structured_outputs takes exactly one form", param="structured_outputs")
     if call.top_logprobs is not None and not call.logprobs:
         reject("top_logprobs needs logprobs to be true", param="top_logprobs")
     if call.stream_options is not None and not call.stream:

@@ -101,7 +101,7 @@ def test_logprobs_come_with_their_tokens() -> None:
     sampling = SamplingParams(temperature=0.0, top_logprobs=2)
     heard = run(toy_engine(), prompt="why", max_tokens=6, sampling=sampling)
     assert [p.token for p in heard.logprobs] == heard.tokens
-    assert all(p.top[0][1] == pytest.approx(p.logprob) for p in heard.logprobs)
+    assert all(p.top[0].logprob == pytest.approx(p.logprob) for p in heard.logprobs)
 
 
 def test_many_requests_share_steps() -> None:

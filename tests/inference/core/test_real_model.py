@@ -80,8 +80,8 @@ def test_a_second_turn_reuses_the_first_and_answers_the_same(engine: Engine) -> 
     assert cold.finish.usage.cached_tokens == 0
     for mine, theirs in zip(warm.logprobs, cold.logprobs, strict=False):
         if mine.token != theirs.token:  # computed one by one or together: the last bits differ
-            assert mine.text == theirs.top[1][0]
-            assert theirs.top[0][1] - theirs.top[1][1] < NEAR_TIE
+            assert mine.text == theirs.top[1].text
+            assert theirs.top[0].logprob - theirs.top[1].logprob < NEAR_TIE
             break
     else:
         assert warm.text == cold.text
@@ -131,7 +131,7 @@ def test_logprobs_are_those_of_a_distribution(engine: Engine) -> None:
     sampling = SamplingParams(temperature=0.0, top_logprobs=5)
     heard = run(engine, ask("Hello"), 4, sampling=sampling, ignore_eos=True)
     for found in heard.logprobs:
-        assert found.logprob == max(value for _, value in found.top) <= 0.0
+        assert found.logprob == max(likely.logprob for likely in found.top) <= 0.0
 
 
 def test_abort_frees_a_decoding_sequence_at_once(engine: Engine) -> None:

@@ -75,7 +75,7 @@ def first_gap(one: Collector, other: Collector) -> float | None:
     """How close the two likeliest tokens were where the answers part; None if they do not."""
     for mine, theirs, found in zip(one.tokens, other.tokens, one.logprobs, strict=False):
         if mine != theirs:
-            return found.top[0][1] - found.top[1][1]
+            return found.top[0].logprob - found.top[1].logprob
     return None
 
 

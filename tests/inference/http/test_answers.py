@@ -217,7 +217,12 @@ async def test_a_silent_stream_shows_that_it_lives(
 async def test_logprobs_come_with_the_text_they_belong_to(
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
-    figures = TokenLogprob(1, "é", -0.5, (("é", -0.5), ("e", float("-inf"))))
+    figures = TokenLogprob(
+        1,
+        "é".encode(),
+        -0.5,
+        (TokenLogprob(1, "é".encode(), -0.5), TokenLogprob(2, b"e", float("-inf"))),
+    )
     for streamed in (False, True):
         body = {**BODY, "logprobs": True, "top_logprobs": 2, "stream": streamed}
         asking = asyncio.create_task(http.post(CHAT, json=body))

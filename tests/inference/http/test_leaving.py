@@ -11,8 +11,8 @@ import pytest
 
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
+from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.chat_service import EngineChatService
-from roost_inference.http.generation import EngineGeneration
 from roost_inference.http.listener import listening
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.routes import ServiceHolder, build_app

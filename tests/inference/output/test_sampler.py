@@ -154,8 +154,8 @@ def test_logprobs_are_the_models_own_whatever_the_filters_do() -> None:
     found = chooser.logprob(row, 67, ToyVocabulary().token_bytes)
     assert found is not None and found.text == "C"
     assert found.logprob == pytest.approx(math.log(0.2))
-    assert [text for text, _ in found.top] == ["A", "B"]
-    assert found.top[0][1] == pytest.approx(math.log(0.5))
+    assert [likely.text for likely in found.top] == ["A", "B"]
+    assert found.top[0].logprob == pytest.approx(math.log(0.5))
 
 
 def test_no_logprobs_unless_asked_and_none_alternative_when_zero() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from roost_inference.client.assembly import AnswerAssembly
 from roost_inference.client.reasoning import open_block
-from roost_inference.http.replies import Chunks
+from roost_inference.http.replies import Chunks, Wanted
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.wire.parsing import parse_chat_call
 
@@ -56,9 +56,7 @@ def test_an_answer_that_has_to_begin_with_something_else_has_no_reasoning(
 
 
 def test_the_first_chunk_tells_it_and_the_client_listens() -> None:
-    chunks = Chunks(
-        id="1", model="m", created=0, include_usage=False, logprobs=False, opening="<think>"
-    )
+    chunks = Chunks(id="1", model="m", created=0, wanted=Wanted(), opening="<think>")
     assert b'"opens_reasoning": "<think>"' in chunks.first()
     answer = AnswerAssembly("m")
     answer.add({"choices": [{"delta": {"content": ""}}], "opens_reasoning": "<think>"})

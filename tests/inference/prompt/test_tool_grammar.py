@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from roost_inference.engine import Engine
 from roost_inference.errors import BadGrammar
+from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.chat_service import EngineChatService
-from roost_inference.http.generation import EngineGeneration, Finished, TextPiece
+from roost_inference.http.generation import Finished, TextPiece
 from roost_inference.http.preparation import PreparationLanes
+from roost_inference.prompt.schemas import definite
 from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
 from roost_inference.prompt.tools import (
     CALL_CLOSE,
@@ -21,7 +23,6 @@ from roost_inference.prompt.tools import (
     PARALLEL_CALLS_MAX,
     Markers,
     build_grammar,
-    definite,
 )
 from roost_inference.testing.toy import ToyVocabulary
 from roost_inference.wire.parsing import parse_chat_call

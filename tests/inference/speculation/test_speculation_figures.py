@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from roost_inference.http.generation import Finished
 from roost_inference.http.metrics import EngineMetrics
-from roost_inference.http.replies import completion
+from roost_inference.http.replies import Wanted, completion
 from roost_inference.request import DrafterFigures, EngineStats, SpeculationFigures, Usage
 from roost_inference.testing.puppet import PuppetEngine
 
@@ -21,7 +21,7 @@ FIGURES = SpeculationFigures(
 
 def answered(speculation: SpeculationFigures | None) -> dict:  # type: ignore[type-arg]
     end = Finished("stop", Usage(3, 0, 14), None, speculation)
-    return completion([end], id="a", model="m", created=0, logprobs=False)
+    return completion([end], id="a", model="m", created=0, wanted=Wanted())
 
 
 def test_an_answer_tells_what_was_drafted_for_it() -> None:
