@@ -16,6 +16,7 @@ from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.embedder import LlamaEmbedder
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
+from roost_inference.prompt.families.table import markup_parts
 from roost_inference.request import ModelInfo
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.drafts import Speculation
@@ -150,7 +151,8 @@ def _build(
 
 
 def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
-    vocabulary = backend.vocabulary
+    vocabulary, template = backend.vocabulary, _chat_template(config) or backend.chat_template
+    vocabulary.show(markup_parts(template))
     bos, eos = vocabulary.bos_eos
     limits = [backend.trained_context, backend.cells]
     if config.request_context_length is not None:
@@ -161,7 +163,7 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         path=str(backend.path),
         context_length=min(limits),
         vocabulary_size=vocabulary.size,
-        chat_template=_chat_template(config) or backend.chat_template,
+        chat_template=template,
         bos=vocabulary.special_text(bos),
         eos=vocabulary.special_text(eos),
         build=bindings.build_id(),

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -18,9 +18,10 @@ from roost_inference.http.report import report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.output.bad_words import sequences_of
+from roost_inference.prompt.call_markup import CallMarkup, CallParser, Markers
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
-from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
+from roost_inference.prompt.tools import build_grammar
 from roost_inference.request import (
     EngineSession,
     Event,
@@ -86,7 +87,8 @@ class EngineChatService:
             tokens_at_least=engine.tokens_at_least,
             context_length=info.context_length,
         )
-        self._markers = Markers(self._single_token(CALL_OPEN), self._single_token(CALL_CLOSE))
+        self._family = self._template.family
+        self._markers = Markers(tokens=self._tokens_of(self._family.markup))
         self.memory = SessionMemory()
         self._bound = HitRateBound()
         self._metrics = EngineMetrics(engine, self.memory, self._bound)
@@ -126,7 +128,7 @@ class EngineChatService:
             self.engine,
             request,
             notifier=self._notifier_of(preparation.loop),
-            parse_calls=bool(call.functions) and call.tool_choice != "none",
+            new_parser=self._parser_of(call),
             choices=call.n or 1,
             tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
@@ -163,7 +165,7 @@ class EngineChatService:
         recall = partial(self.memory.recall, session)
         prompt = self._template.render(call, recall, preparation.check)
         preparation.check()
-        grammar = build_grammar(call, self._markers)
+        grammar = build_grammar(call, self._markers, self._family.markup)
         figures: dict[str, object] = {}
         if call.session_id is not None and len(prompt.tokens) < self.engine.model.context_length:
             divergence = self.memory.compare(
@@ -226,7 +228,8 @@ class EngineChatService:
         self, request: Request, position: ChainPosition, call: ChatCall, answer: CompletedAnswer
     ) -> None:
         session, place = request.session, len(call.messages)
-        if answer.whole:
+        family = self._family
+        if answer.whole and (family.splices_calls if answer.calls else family.splices):
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
         if answer.choice:
@@ -241,9 +244,18 @@ class EngineChatService:
         if isinstance(event, FinishEvent):
             self._metrics.finished(event)
 
-    def _single_token(self, text: str) -> int | None:
-        tokens = self.engine.tokenize(text, special=True)
-        return tokens[0] if len(tokens) == 1 else None
+    def _tokens_of(self, markup: CallMarkup) -> dict[str, int]:
+        """The parts of the markup that are one token each."""
+        tokens = {part: self.engine.tokenize(part, special=True) for part in markup.parts}
+        return {part: found[0] for part, found in tokens.items() if len(found) == 1}
+
+    def _parser_of(self, call: ChatCall) -> Callable[[], CallParser] | None:
+        """Makes a parser of an answer's markup, None where it has none."""
+        may_call = bool(call.functions) and call.tool_choice != "none"
+        if not may_call and not self._family.markup.always_parses:
+            return None
+        names = frozenset(function.name for function in call.functions)
+        return partial(self._family.markup.parser, names)
 
     def health(self) -> tuple[int, dict[str, Any]]:
         """503 with the reason once the engine has given up, else 200 with its figures."""

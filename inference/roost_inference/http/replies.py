@@ -9,7 +9,7 @@ from typing import Any
 from roost_inference.errors import EngineError
 from roost_inference.http.answer.figures import figures_of, logprobs_body, usage_body
 from roost_inference.http.generation import Finished, Piece, TextPiece
-from roost_inference.prompt.tool_calls import ParsedCall
+from roost_inference.prompt.call_markup import ParsedCall
 from roost_inference.request import TokenLogprob, Usage
 
 DONE = b"data: [DONE]\n\n"

@@ -3,6 +3,7 @@
 import functools
 import threading
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from llguidance import LLTokenizer
@@ -47,6 +48,14 @@ class LlamaVocabulary:
             piece = bindings.token_bytes(self._handle, token, special=False)
             self._pieces[token] = piece
         return piece
+
+    def show(self, texts: Iterable[str]) -> None:
+        """Let `token_bytes` give these texts where each is one control token: they are markup that
+        somebody reads. Call it before the first answer."""
+        for text in texts:
+            tokens = self.tokenize(text)
+            if len(tokens) == 1 and tokens[0] not in self.end_tokens:
+                self._pieces[tokens[0]] = text.encode()
 
     def special_text(self, token: int) -> str:
         """A control token as it is written, e.g. <|im_end|>; empty for "none"."""

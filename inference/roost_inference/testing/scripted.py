@@ -21,7 +21,7 @@ from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.http.listener import SignalServer, bind, listening, url_of
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.routes import ServiceHolder, build_app
-from roost_inference.prompt.tool_calls import ParsedCall
+from roost_inference.prompt.call_markup import ParsedCall
 from roost_inference.request import Timings, Usage
 from roost_inference.testing.scripts import Call, Drop, Fail, Hang, Say, Step, plan, text_of
 from roost_inference.wire.chat_call import ChatCall

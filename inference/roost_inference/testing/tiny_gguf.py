@@ -1,6 +1,6 @@
 """Writes GGUF files of a few hundred KiB with random weights: one of each kind of architecture.
 
-llama.cpp treats them as large ones of their kind. Every byte of a text is a token.
+llama.cpp treats them as large ones of their kind. Every byte is a token.
 """
 
 import struct
@@ -18,7 +18,7 @@ TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_UNKNOWN, _CONTROL, _BYTE = 2, 3, 6
+_NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 _ALIGNMENT = 32
 _F32 = 0
 _SIGNED = 5
@@ -50,7 +50,7 @@ class TinyShape:
     @property
     def tokens(self) -> int:
         """Size of the vocabulary."""
-        return 3 + 256 + len(self.markers)
+        return 3 + 256 + 1 + len(self.markers)
 
 
 def write_tiny(path: Path, architecture: str, shape: TinyShape | None = None) -> Path:
@@ -233,9 +233,11 @@ def _weights(random: np.random.Generator, name: str, size: Sequence[int]) -> Ten
 
 
 def _vocabulary(shape: TinyShape) -> dict[str, Any]:
-    """A SentencePiece vocabulary of bytes alone."""
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *shape.markers]
-    kinds = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256, *[_CONTROL] * len(shape.markers)]
+    """A SentencePiece vocabulary of bytes and the space."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokens += ["\u2581", *shape.markers]
+    kinds = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256, _NORMAL]
+    kinds += [_CONTROL] * len(shape.markers)
     end = tokens.index("<|im_end|>") if "<|im_end|>" in tokens else 2
     facts: dict[str, Any] = {
         "tokenizer.ggml.model": "llama",
