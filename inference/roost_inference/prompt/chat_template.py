@@ -87,9 +87,8 @@ class ChatTemplate:
         self.family = family_of(source, takes_tools="tools" in used)
         self.supports_tools = "tools" in used and self.family.takes_tools
         user = {"role": "user", "content": "a"}
-        self._no_tools: Any = None
-        if not self._accepts([user]):
-            self._no_tools = []  # some templates can't do without a list
+        self._no_tools: Any = None  # some templates can't do without a list
+        self._no_tools = None if self._accepts([user]) else []
         self._folds_system = not self._accepts([{"role": "system", "content": "a"}, user])
         self._merges = not self._accepts([user, user])
         self.opening = open_block(self._run([user], None)) if self._accepts([user]) else ""
@@ -210,9 +209,9 @@ class ChatTemplate:
 
 def _listed(value: Any) -> list[Any]:
     """What a filter such as `map` gives; other values are no JSON."""
-    if isinstance(value, Iterator):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    if not isinstance(value, Iterator):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    return list(value)
 
 
 @dataclass(frozen=True, slots=True)

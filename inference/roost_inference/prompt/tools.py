@@ -6,7 +6,8 @@ from typing import Any
 from roost_inference.errors import BadGrammar
 from roost_inference.prompt.call_markup import CALL_CLOSE as CALL_CLOSE
 from roost_inference.prompt.call_markup import CALL_OPEN as CALL_OPEN
-from roost_inference.prompt.call_markup import CallMarkup, Markers
+from roost_inference.prompt.call_markup import CallMarkup
+from roost_inference.prompt.call_markup import Markers as Markers
 from roost_inference.prompt.families.hermes import HERMES
 from roost_inference.prompt.forms import form_of
 from roost_inference.prompt.schemas import check_schema, definite, schema_text

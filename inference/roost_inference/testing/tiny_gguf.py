@@ -19,9 +19,7 @@ TEMPLATE = (
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
-_ALIGNMENT = 32
-_F32 = 0
-_SIGNED = 5
+_ALIGNMENT, _F32, _SIGNED = 32, 0, 5
 
 Tensor = NDArray[np.float32]
 

@@ -82,8 +82,8 @@ CONVERSATION: list[dict[str, Any]] = [
 def a_fixed_day(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fixed(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return datetime(2026, 11, 29)
+        def now(cls, tz: Any = None) -> "Fixed":
+            return cls(2026, 11, 29)
 
     monkeypatch.setattr(chat_template, "datetime", Fixed)
 
