@@ -51,6 +51,8 @@ class OutputProcessor:
         now, generated = self._clock(), 0
         gaps_s: list[float] = []
         for row in step.rows:
+            if row.first_output is not None:
+                self._read_prompt(row, row.first_output)
             if row.output is None:
                 continue
             sequence = row.sequence
@@ -83,6 +85,7 @@ class OutputProcessor:
             end_token=last if is_silent else None,
             kv=sequence.kv_report,
             speculation=speculation,
+            prompt_logprobs=sequence.prompt_logprobs,
         )
         self._emit(sequence, end)
 
@@ -112,6 +115,14 @@ class OutputProcessor:
                 preemptions_total=scheduler.preemptions_total,
             )
         )
+
+    def _read_prompt(self, row: Row, first: int) -> None:
+        """Note the logprobs of a prompt's tokens; the rows from `first` on have logits."""
+        found = row.sequence.prompt_logprobs
+        assert found is not None
+        start = row.sequence.computed - row.count
+        for at in range(row.count):
+            found.take(start + at, self._backend.logits(first + at))
 
     def _advance_row(self, row: Row, output: int, now: float) -> int:
         """Give the row's sequence its next token, and further ones as long as each equals its

@@ -1,6 +1,6 @@
 """Requests, events and figures: what goes into the engine and what comes out. No I/O."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
@@ -77,6 +77,8 @@ class Request:
     grammar: an llguidance grammar (JSON or Lark text), None for free text.
     tenant: a name for the fair shares of the engine and for nothing else: isolation is the
         session's salt. None where the salt names the tenant.
+    prompt_logprobs: how many alternatives are told of each of the prompt's tokens, None for no
+        logprobs of the prompt; then all of it is computed.
     priority: its class; lower runs earlier within the class and the tenant.
     """
 
@@ -93,6 +95,7 @@ class Request:
     tenant: str | None = None
     priority: int = 0
     ignore_eos: bool = False
+    prompt_logprobs: int | None = None
     kv: KvPolicy = KvPolicy()
 
     @property
@@ -121,6 +124,15 @@ class TokenLogprob:
     def text(self) -> str:
         """The bytes as text; U+FFFD for those that are part of a character."""
         return self.data.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptToken:
+    """A token of a prompt: its logprob after those before it, and its rank among all tokens; the
+    likeliest has rank 1."""
+
+    found: TokenLogprob
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +194,7 @@ class FinishEvent:
     """The last event of every request, of aborted and failed ones, too.
 
     stop_string, stop_token: which one of the request ended it. end_token: the last token, if it
-    ended the answer and is no part of the text.
+    ended the answer and is no part of the text. prompt_logprobs: None for the first token.
     """
 
     request_id: str
@@ -195,6 +207,7 @@ class FinishEvent:
     end_token: int | None = None
     kv: Mapping[str, object] = field(default_factory=dict)
     speculation: SpeculationFigures | None = None
+    prompt_logprobs: Iterable[PromptToken | None] | None = None
 
 
 Event = TextEvent | FinishEvent

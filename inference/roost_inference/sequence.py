@@ -7,6 +7,7 @@ import numpy as np
 
 from roost_inference.batch import Tokens
 from roost_inference.output.detokenizer import TextStream
+from roost_inference.output.logprobs import PromptLogprobs
 from roost_inference.output.sampler import Sampler
 from roost_inference.request import Event, Listener, Request, ServiceClass, Timings, Usage
 
@@ -76,6 +77,8 @@ class Sequence:
     length_max: int
     # Tokens that end it and are no part of its text.
     silent_tokens: frozenset[int]
+    # Gathers the logprobs of its prompt, if they are wanted.
+    prompt_logprobs: PromptLogprobs | None = None
     service: ServiceClass = field(init=False)
     fairness_key: str = field(init=False)
     # The account of its tenant while the scheduler has it, and what it has reserved there.
@@ -126,6 +129,11 @@ class Sequence:
         """Whether only the last token that it generated is pending."""
         length = len(self.tokens)
         return length - self.computed == 1 and length > self.prompt_length
+
+    @property
+    def tells_prompt(self) -> bool:
+        """Whether its prompt has still to be computed whole, for the logprobs of its tokens."""
+        return self.prompt_logprobs is not None and not self.prompt_logprobs.is_complete
 
     @property
     def tokens_left(self) -> int:

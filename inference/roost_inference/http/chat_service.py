@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -123,22 +123,24 @@ class EngineChatService:
                 param="model",
             )
         request, figures, opening = self._request(call, preparation)
-        position = ChainPosition()
+        choices = call.n or 1
+        positions = [ChainPosition() for _ in range(choices)]
         generation = EngineGeneration(
             self.engine,
             request,
             notifier=self._notifier_of(preparation.loop),
             new_parser=self._parser_of(call),
-            choices=call.n or 1,
+            choices=choices,
             tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
-            remember=partial(self._remember, request, position, call),
+            remember=partial(self._remember, request, positions, call),
             figures=figures,
             opening=opening,
         )
         preparation.check()
         generation.submit()
-        self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
+        for position in positions:
+            self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
         return generation
 
     def tokenize(self, call: ChatCall | str, preparation: Preparation) -> list[int]:
@@ -192,6 +194,7 @@ class EngineChatService:
             tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
+            prompt_logprobs=call.prompt_logprobs,
             kv=kv,
         )
         # A grammar that begins with something else leaves no place for reasoning.
@@ -225,19 +228,21 @@ class EngineChatService:
         return len(self.engine.tokenize(text, special=True))
 
     def _remember(
-        self, request: Request, position: ChainPosition, call: ChatCall, answer: CompletedAnswer
+        self,
+        request: Request,
+        positions: Sequence[ChainPosition],
+        call: ChatCall,
+        answer: CompletedAnswer,
     ) -> None:
         session, place = request.session, len(call.messages)
         family = self._family
         if answer.whole and (family.splices_calls if answer.calls else family.splices):
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
-        if answer.choice:
-            return
-        self._bound.answer(position, answer.tokens, answer.cached_tokens)
+        self._bound.answer(positions[answer.choice], answer.tokens, answer.cached_tokens)
         if session.session_id is not None:
             # Of several choices the client may go on with any: all that is sure is the prompt.
-            written = list(answer.tokens) if (call.n or 1) == 1 else []
+            written = list(answer.tokens) if len(positions) == 1 else []
             self.memory.end_turn(session, request.prompt_tokens, written)
 
     def _observe(self, event: Event) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from roost_inference.prompt.call_markup import ParsedCall
-from roost_inference.request import SpeculationFigures, Timings, TokenLogprob, Usage
+from roost_inference.request import PromptToken, SpeculationFigures, Timings, TokenLogprob, Usage
 
 WireFinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -35,6 +35,7 @@ class Finished:
     figures: Mapping[str, object] = field(default_factory=dict)
     stop_reason: str | int | None = None
     choice: int = 0
+    prompt_logprobs: Sequence[PromptToken | None] | None = None
 
 
 Piece = TextPiece | ParsedCall | Finished

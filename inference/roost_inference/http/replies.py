@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from roost_inference.errors import EngineError
-from roost_inference.http.answer.figures import figures_of, logprobs_body, usage_body
+from roost_inference.http.answer.figures import (
+    figures_of,
+    logprobs_body,
+    prompt_logprobs_body,
+    usage_body,
+)
 from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.prompt.call_markup import ParsedCall
 from roost_inference.request import TokenLogprob, Usage
@@ -189,6 +194,9 @@ def completion(
     }
     if wanted.token_ids:
         answer["prompt_token_ids"] = list(prompt_tokens)
+    for end in ends:
+        if end.prompt_logprobs is not None:
+            answer["prompt_logprobs"] = prompt_logprobs_body(end.prompt_logprobs)
     return answer
 
 

@@ -49,7 +49,7 @@ class KvCache:
         self._residents: OrderedDict[int, Resident] = OrderedDict()
         self._free_ids = list(range(sequences - 1, -1, -1))
         self._active: set[int] = set()
-        self._ids_total = sequences
+        self.sequences = sequences
 
     @property
     def residents(self) -> tuple[Resident, ...]:
@@ -251,7 +251,7 @@ class KvCache:
         assert set(active) == self._active, "active ids are not those of running sequences"
         held = active | {r.sequence_id: len(r.tokens) for r in self._residents.values()}
         assert len(held) == len(active) + len(self._residents), "an id is active and resident"
-        assert len(held) + len(self._free_ids) == self._ids_total, "sequence ids leaked"
+        assert len(held) + len(self._free_ids) == self.sequences, "sequence ids leaked"
         for sequence_id, length in held.items():
             taken = length + under_way.get(sequence_id, 0)
             assert self.ledger.length(sequence_id) == taken, "the ledger's length is wrong"

@@ -78,7 +78,7 @@ class TextStream:
         text = self._held[:count] if count > 0 else ""
         if not text and self.stop_string is None:
             return None
-        logprobs = self._released_logprobs(text)
+        logprobs = self._released_logprobs(text) if self._logprobs or self._owed else ()
         if not text:
             return None
         piece = Piece(text, tuple(self._tokens), logprobs)
@@ -89,8 +89,6 @@ class TextStream:
     def _released_logprobs(self, text: str) -> tuple[TokenLogprob, ...]:
         """The logprobs of tokens that begin in this text, which is released. Those that begin in
         what a stop string cuts off never are."""
-        if not self._logprobs and not self._owed:
-            return ()
         count = len(self._logprobs)
         if self.stop:
             size = len(text.encode())

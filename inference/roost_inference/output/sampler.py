@@ -12,7 +12,6 @@ another cell) give another token only at a near-tie.
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from roost_inference.backend import Logits
 from roost_inference.batch import Tokens
 from roost_inference.output.bad_words import BadWords
 from roost_inference.output.grammar import Grammar
+from roost_inference.output.logprobs import largest, token_logprob
 from roost_inference.request import SamplingParams, TokenLogprob
 
 GREEDY_TEMPERATURE = 1e-5
@@ -69,9 +69,7 @@ class Sampler:
         repeats = params.repetition_penalty != 1.0
         self._prompt_ids = np.unique(self.prompt) if repeats else np.zeros(0, np.int32)
         self._words = BadWords(params.bad_words) if params.bad_words else None
-        # A grammar must be able to end.
-        ignores_end = self.ignore_end and self.grammar is None
-        self._forbidden = self.end_tokens if ignores_end else frozenset()
+        self._forbidden = self.end_tokens if self.ignore_end else frozenset()
         self._forbidden_early = self.end_tokens | self.stop_tokens
         self._is_plain = (
             self.grammar is None
@@ -122,7 +120,8 @@ class Sampler:
             return True
         if token in self.stop_tokens and self._position > self.min_tokens:
             return True
-        return token in self.end_tokens and not self.ignore_end
+        # An end that is ignored is chosen only where a grammar allows nothing else.
+        return token in self.end_tokens and (not self.ignore_end or self.grammar is not None)
 
     def logprob(
         self, logits: Logits, token: int, token_bytes: Callable[[int], bytes]
@@ -131,15 +130,7 @@ class Sampler:
         wanted = self.params.top_logprobs
         if wanted is None:
             return None
-        wide = logits.astype(np.float64)
-        wide -= wide.max()
-        wide -= np.log(np.exp(wide).sum())
-        top = _largest(wide, wanted) if wanted else np.zeros(0, np.intp)
-
-        alternatives = tuple(
-            TokenLogprob(index, token_bytes(index), float(wide[index])) for index in top.tolist()
-        )
-        return TokenLogprob(token, token_bytes(token), float(wide[token]), alternatives)
+        return token_logprob(logits, token, wanted, token_bytes)
 
     def _adjusted(self, logits: Logits, forbidden: frozenset[int]) -> Logits:
         params = self.params
@@ -200,7 +191,7 @@ def candidates(weights: Weights, params: SamplingParams) -> Ids:
     else:
         tokens = np.arange(len(weights))
     if 0 < params.top_k < len(tokens):
-        tokens = tokens[_largest(weights[tokens], params.top_k)]
+        tokens = tokens[largest(weights[tokens], params.top_k)]
     if params.top_p < 1.0:
         tokens = tokens[_nucleus(weights[tokens], params.top_p)]
     return tokens
@@ -215,13 +206,3 @@ def _nucleus(weights: Weights, top_p: float) -> Ids:
     order = likely[np.argsort(-weights[likely], kind="stable")]
     cumulative = np.cumsum(weights[order], dtype=np.float64)
     return order[: int(np.searchsorted(cumulative, top_p * total, "left")) + 1]
-
-
-def _largest(values: NDArray[np.floating[Any]], count: int) -> Ids:
-    """Indices of the `count` largest values, largest first, ties by index."""
-    count = min(count, len(values))
-    if count < len(values):
-        chosen = np.sort(np.argpartition(values, len(values) - count)[-count:])
-    else:
-        chosen = np.arange(len(values), dtype=np.intp)
-    return chosen[np.argsort(-values[chosen], kind="stable")]

@@ -44,7 +44,9 @@ def _response_format(form: ResponseFormat) -> Form:
     if form.type == "structural_tag":
         return _tagged(form.model_dump(exclude_none=True), FORMAT)
     if form.type == "json_object" or form.json_schema is None:
-        return _json({"type": "object"}, FORMAT)
+        wanted = {"type": "object", **(form.schema_ or {})}
+        check_schema(wanted, FORMAT, FORMAT)
+        return _json(wanted, FORMAT)
     schema = form.json_schema.schema_
     if form.json_schema.strict:
         schema = definite(schema)
@@ -115,17 +117,15 @@ def _tagged(value: Mapping[str, Any], param: str) -> Form:
         triggers, structures = form.get("triggers"), form.get("tags")
     else:
         triggers, structures = value.get("triggers"), value.get("structures")
-    if not (_are_texts(triggers) and isinstance(structures, list) and structures):
-        raise BadGrammar(f"{param} needs triggers and structures", param=param)
+    if not isinstance(triggers, list) or not all(isinstance(t, str) and t for t in triggers):
+        raise BadGrammar(f"{param} needs a list of triggers", param=param)
+    if not isinstance(structures, list) or not structures:
+        raise BadGrammar(f"{param} needs a list of structures", param=param)
     if len(structures) > TAGS_MAX:
         raise BadGrammar(f"{param} has more than {TAGS_MAX} structures", param=param)
     tags = [_tag(structure, triggers, param) for structure in structures]
     grammar = StructTag.to_grammar(tags, assume_special=False)
     return _checked(Form(grammar, None, param))
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) and text for text in value)
 
 
 def _tag(structure: Any, triggers: Sequence[Any], param: str) -> StructTag:

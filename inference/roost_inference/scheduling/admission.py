@@ -104,13 +104,17 @@ class Admission:
 
     def _match(self, sequence: Sequence) -> PrefixMatch:
         """The prefix that the sequence can begin with; the KV of one that is being computed in
-        the background can't be copied."""
+        the background can't be copied, and a prompt whose logprobs are wanted is computed."""
+        if sequence.tells_prompt:
+            return NO_MATCH
         sources = [other for other in self.running if not self._background.computes(other)]
         return self._cache.match(sequence, sources)
 
     def _is_being_computed(self, sequence: Sequence, match: PrefixMatch) -> bool:
         """Whether a running prompt is about to compute more of this one's prefix than it could
         begin with now, so that waiting is cheaper. One of a lower class is not waited for."""
+        if sequence.tells_prompt:
+            return False
         wanted = sequence.tokens.view[:-1]
         return any(
             common_prefix(other.tokens.view, wanted) > match.length

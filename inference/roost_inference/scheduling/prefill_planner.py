@@ -63,7 +63,7 @@ class PrefillPlanner:
         None if none should. Between two pieces short prompts have their turn."""
         if not (self._background_cells and prompts and answers):
             return None
-        long = [s for s in prompts if not self._is_short(s)]
+        long = [s for s in prompts if not self._is_short(s) and not s.tells_prompt]
         if not long or (self._background_was_last and len(long) < len(prompts)):
             return None
         sequence = self._ordered(long, now)[0]
@@ -130,7 +130,7 @@ class PrefillPlanner:
         """Rows of the next piece of a prompt that may be computed in the background, 0 if none."""
         rows = min(sequence.pending, BACKGROUND_ROWS)
         fits = rows >= SHARING_ROWS_MAX and sequence.computed + rows <= self._background_cells
-        return rows if fits and not self._is_short(sequence) else 0
+        return rows if fits and not self._is_short(sequence) and not sequence.tells_prompt else 0
 
     def _is_short(self, sequence: Sequence) -> bool:
         """Whether the prompt is one that is read whole."""

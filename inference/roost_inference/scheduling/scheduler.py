@@ -14,6 +14,10 @@ from roost_inference.scheduling.queue import charge
 from roost_inference.scheduling.step import Row, Step
 from roost_inference.sequence import Sequence
 
+# Rows of a prompt whose logprobs are wanted, in one step that it has alone: the kernels keep logits
+# for as many rows as there are sequences.
+PROMPT_OUTPUTS_MAX = 8
+
 
 class Scheduler:
     """Holds every unfinished sequence; owns no thread and no clock."""
@@ -136,11 +140,17 @@ class Scheduler:
         and waits for answers to end. If nothing else can run, the last in rank is preempted."""
         while planned := self._planner.next(step, self._prompts(), self._answers(), now):
             sequence, wanted = planned
+            if sequence.tells_prompt:
+                if step.rows:
+                    return
+                wanted = min(wanted, PROMPT_OUTPUTS_MAX, self._cache.sequences)
             rows = self._available(wanted)
             if rows and sequence.sequence_id is not None:
                 self._cache.reserve(sequence.sequence_id, rows)
                 step.add_prompt(sequence, sequence.sequence_id, rows)
                 self._planner.took(sequence, rows)
+                if sequence.tells_prompt:
+                    return
             elif step.rows or self._answers() or len(self.running) == 1:
                 return
             else:

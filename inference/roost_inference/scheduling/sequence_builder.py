@@ -7,6 +7,7 @@ from roost_inference.backend import Vocabulary
 from roost_inference.errors import InvalidRequest, PromptTooLong
 from roost_inference.output.detokenizer import TextStream
 from roost_inference.output.grammar import Grammar, GrammarCompiler
+from roost_inference.output.logprobs import PROMPT_LOGPROBS_TOKENS_MAX, PromptLogprobs
 from roost_inference.output.sampler import Sampler
 from roost_inference.request import Listener, Request
 from roost_inference.sequence import Sequence, TokenBuffer
@@ -48,7 +49,30 @@ class SequenceBuilder:
             silent |= request.stop_tokens
         length_max = min(len(tokens) + request.max_tokens, self._context_length)
         order = next(self._orders)
-        return Sequence(request, listener, now, order, sampler, text, tokens, length_max, silent)
+        return Sequence(
+            request,
+            listener,
+            now,
+            order,
+            sampler,
+            text,
+            tokens,
+            length_max,
+            silent,
+            self._prompt_logprobs(request, tokens),
+        )
+
+    def _prompt_logprobs(self, request: Request, tokens: TokenBuffer) -> PromptLogprobs | None:
+        wanted = request.prompt_logprobs
+        if wanted is None:
+            return None
+        if len(tokens) > PROMPT_LOGPROBS_TOKENS_MAX:
+            raise InvalidRequest(
+                f"The prompt has {len(tokens)} tokens; logprobs of a prompt are told up to "
+                f"{PROMPT_LOGPROBS_TOKENS_MAX}",
+                param="prompt_logprobs",
+            )
+        return PromptLogprobs(tokens.view.copy(), wanted, self._vocabulary.token_bytes)
 
     def _validate(self, request: Request) -> None:
         length, limit = len(request.prompt_tokens), self._context_length

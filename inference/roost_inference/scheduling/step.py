@@ -11,11 +11,12 @@ from roost_inference.sequence import Sequence
 @dataclass(slots=True)
 class Row:
     """`count` tokens of a sequence in this step; `output` is the batch row with logits, if the
-    last token of the sequence is among them."""
+    last token of the sequence is among them; `first_output` the first row, if all have logits."""
 
     sequence: Sequence
     count: int
     output: int | None
+    first_output: int | None = None
     # What is verified after the last token, and the batch row of its first token.
     draft: Draft | None = None
     draft_row: int = 0
@@ -47,10 +48,12 @@ class Step:
         """Add the next `count` tokens of a prompt; its last token asks for logits."""
         start, last = sequence.computed, count == sequence.pending
         tokens = sequence.tokens.view[start : start + count]
-        row = self.batch.add(tokens, start, sequence_id, output=last)
-        self.rows.append(Row(sequence, count, row if last else None))
+        tells = sequence.tells_prompt
+        row = self.batch.add(tokens, start, sequence_id, output=last, every_output=tells)
+        first = row - count + 1 if tells else None
+        self.rows.append(Row(sequence, count, row if last else None, first))
         self.prefill_tokens += count
-        self.outputs += last
+        self.outputs += count if tells else last
         self.work += count * (start + count / 2)
 
     def add_answers(self, sequences: list[Sequence], ids: list[int]) -> None:

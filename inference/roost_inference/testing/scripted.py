@@ -110,6 +110,8 @@ class _ScriptedService(ChatService):
         self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
     ) -> "_ScriptedGeneration":
         engine = self._engine
+        if (call.n or 1) > 1:
+            raise InvalidRequest("A script gives one choice a request; n must be 1", param="n")
         with self._lock:  # requests are prepared on several threads
             engine.requests.append({**body, "session_id": call.session_id})
             del engine.requests[:-REQUESTS_KEPT]

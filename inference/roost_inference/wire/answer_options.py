@@ -9,6 +9,7 @@ from roost_inference.wire.message import WireModel
 CHOICES_MAX = 16
 STOP_TOKENS_MAX = 128
 BAD_WORDS_MAX = 128
+PROMPT_TOP_LOGPROBS_MAX = 20
 CHOICE_TEXTS_MAX = 1024
 # Of a regular expression, a grammar, or a text to choose.
 FORM_CHARACTERS_MAX = 2**16
@@ -53,6 +54,7 @@ class AnswerOptions(WireModel):
     stop_token_ids: list[TokenId] | None = Field(default=None, max_length=STOP_TOKENS_MAX)
     include_stop_str_in_output: bool | None = None
     min_tokens: int | None = Field(default=None, ge=0, lt=2**31)
+    prompt_logprobs: int | None = Field(default=None, ge=0, le=PROMPT_TOP_LOGPROBS_MAX)
     bad_words: list[BadWord] | None = Field(default=None, max_length=BAD_WORDS_MAX)
     structured_outputs: StructuredOutputs | None = None
     return_token_ids: bool | None = None

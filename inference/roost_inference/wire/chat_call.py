@@ -39,11 +39,12 @@ class JsonSchemaFormat(WireModel):
 
 
 class ResponseFormat(WireModel):
-    """The form of the answer's text. structures, triggers, format: tags within free text, see
-    `prompt.forms`."""
+    """The form of the answer's text. schema: of a json_object, as llama-server takes it.
+    structures, triggers, format: tags within free text, see `prompt.forms`."""
 
     type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: JsonSchemaFormat | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     structures: list[dict[str, Any]] | None = None
     triggers: list[str] | None = None
     format: dict[str, Any] | None = None

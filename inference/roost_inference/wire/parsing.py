@@ -46,6 +46,8 @@ def parse_session_hint(value: Any) -> SessionHint:
 
 def _check_together(call: ChatCall) -> None:
     """The rules between fields that a type can't express."""
+    if call.prompt_logprobs is not None and call.stream:
+        reject("prompt_logprobs come with whole answers only", param="prompt_logprobs")
     if call.best_of is not None and call.best_of != (call.n or 1):
         reject("All choices that are made are given; best_of must be n", param="best_of")
     if call.structured_outputs is not None and len(call.structured_outputs.kinds) != 1:

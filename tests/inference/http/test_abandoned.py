@@ -19,7 +19,7 @@ from roost_inference.llama import bindings
 from roost_inference.llama.quantize import bundled_model
 from roost_inference.llama.token_floor import TokenFloor
 from roost_inference.llama.vocabulary import LlamaVocabulary
-from roost_inference.prompt.tools import SCHEMA_BYTES_MAX
+from roost_inference.prompt.schemas import SCHEMA_BYTES_MAX
 from roost_inference.request import Listener, Request
 from roost_inference.server import build_server
 from roost_inference.testing.puppet import PuppetEngine

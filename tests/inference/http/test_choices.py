@@ -280,14 +280,28 @@ async def test_a_choice_that_fails_fails_the_answer_and_stops_the_others(
     assert set(puppet.aborted) == {first, third}
 
 
+async def test_the_hit_rate_with_choices_stays_below_its_ceiling(
+    toy_http: httpx2.AsyncClient,
+) -> None:
+    await whole(toy_http, n=4)
+    health = (await toy_http.get("/health")).json()
+    cached, ceiling = health["cached_tokens_total"], health["ceiling"]
+    assert 0 < cached <= ceiling["seen_tokens"]
+    assert ceiling["prompt_tokens"] == health["prompt_tokens_total"]
+
+
 async def test_all_choices_of_an_answer_are_remembered_for_the_next_turn(
     toy: Engine, toy_http: httpx2.AsyncClient
 ) -> None:
-    fields = {"session_id": "s", "temperature": 0.5}
-    for choice in seen(await whole(toy_http, **fields, n=3)).values():
+    """Whichever of them the client goes on with, its tokens are not computed again."""
+    fields = {"temperature": 0.5, "n": 3}
+    for index in range(3):
+        session = f"session {index}"
+        choice = seen(await whole(toy_http, **fields, session_id=session))[index]
         answer = {"role": "assistant", "content": choice["text"]}
         messages = [*BODY["messages"], answer, {"role": "user", "content": "and now?"}]
-        next_turn = await whole(toy_http, **fields, messages=messages, max_tokens=4)
-        assert next_turn["usage"]["prompt_tokens_details"]["cached_tokens"] > len("roll the dice")
-        assert "divergence" not in next_turn.get("metrics", {})
-        break
+        then = await whole(toy_http, session_id=session, messages=messages, max_tokens=4)
+        cached = then["usage"]["prompt_tokens_details"]["cached_tokens"]
+        tokens = then["usage"]["prompt_tokens"]
+        assert tokens - cached < 80, "only what follows the answer is computed"
+        assert "divergence" not in then["metrics"]

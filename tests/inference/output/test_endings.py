@@ -155,6 +155,17 @@ def test_a_grammar_ends_the_answer_whatever_the_least_length_is() -> None:
     assert len(heard.text) >= 9
 
 
+def test_an_end_that_is_ignored_is_written_only_where_a_grammar_allows_nothing_else() -> None:
+    for temperature in (0.0, 2.0):
+        sampling = SamplingParams(temperature=temperature, seed=1, logit_bias={END: 60.0})
+        fields: dict[str, object] = {"ignore_eos": True, "sampling": sampling}
+        heard = run("grammar", 30, grammar="start: /[ab]*/", **fields)
+        assert heard.finish.reason == "length" and set(heard.text) <= set("ab")
+        assert len(heard.text) == 30
+        heard = run("grammar", 30, grammar="start: /[ab]{3}/", **fields)
+        assert heard.finish.reason == "stop" and len(heard.text) == 3
+
+
 def test_ignoring_the_end_does_not_ignore_stops() -> None:
     prompt = ends_early()
     said = run(prompt, 40, ignore_eos=True)

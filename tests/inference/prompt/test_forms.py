@@ -108,6 +108,13 @@ def test_a_structural_tag_leaves_text_free_and_holds_each_tag_to_its_schema(
     assert parse_chat_call({"messages": USER, **fields}).begins_freely
 
 
+def test_a_json_object_may_bring_its_schema() -> None:
+    form = {"type": "json_object", "schema": SCHEMA}
+    assert accepts('{"x": 1}', response_format=form)
+    assert not accepts('{"y": 1}', response_format=form)
+    assert accepts('{"y": 1}', response_format={"type": "json_object"})
+
+
 def test_a_form_goes_with_tools_where_both_can_hold() -> None:
     call = f'{CALL_OPEN}\n{{"name": "find", "arguments": {{"what": "x"}}}}\n{CALL_CLOSE}'
     for form, text in (

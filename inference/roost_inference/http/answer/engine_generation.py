@@ -103,5 +103,6 @@ def requests_of(request: Request, choices: int) -> Sequence[Request]:
     for choice in range(1, choices):
         seed = None if sampling.seed is None else (sampling.seed + choice) % SEEDS
         own = replace(sampling, seed=seed)
-        requests.append(replace(request, id=f"{request.id}-{choice}", sampling=own))
+        id = f"{request.id}-{choice}"
+        requests.append(replace(request, id=id, sampling=own, prompt_logprobs=None))
     return requests

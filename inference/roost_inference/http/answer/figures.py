@@ -4,7 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from roost_inference.http.generation import Finished
-from roost_inference.request import SpeculationFigures, Timings, TokenLogprob, Usage
+from roost_inference.request import PromptToken, SpeculationFigures, Timings, TokenLogprob, Usage
+
+# JSON has no -inf, which a token that can't come has.
+LOWEST = -9999.0
 
 
 def figures_of(ends: Sequence[Finished]) -> dict[str, Any]:
@@ -76,10 +79,26 @@ def logprobs_body(tokens: Iterable[TokenLogprob], *, as_ids: bool = False) -> di
     return {"content": content, "refusal": None}
 
 
+def prompt_logprobs_body(prompt: Iterable[PromptToken | None]) -> list[dict[str, Any] | None]:
+    """vLLM's `prompt_logprobs`: for each token an object by token, itself and the likeliest."""
+    return [None if told is None else _prompt_token(told) for told in prompt]
+
+
+def _prompt_token(told: PromptToken) -> dict[str, Any]:
+    ranked = [*enumerate(told.found.top, 1), (told.rank, told.found)]
+    return {
+        str(token.token): {
+            "logprob": max(token.logprob, LOWEST),
+            "rank": rank,
+            "decoded_token": token.text,
+        }
+        for rank, token in ranked
+    }
+
+
 def _token(token: TokenLogprob, as_id: bool) -> dict[str, Any]:
     return {
         "token": f"token_id:{token.token}" if as_id else token.text,
-        # JSON has no -inf, which a token that can't come has.
-        "logprob": max(token.logprob, -9999.0),
+        "logprob": max(token.logprob, LOWEST),
         "bytes": list(token.data),
     }

@@ -130,6 +130,7 @@ class Track:
             figures,
             event.stop_token if event.stop_string is None else event.stop_string,
             self._choice,
+            None if event.prompt_logprobs is None else tuple(event.prompt_logprobs),
         )
         return [*pieces, end]
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 
 from roost_inference.errors import InvalidRequest
-from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.events import Embedded, Event, Finish, Started, Usage
 from roost_platform.gateway.providers.provider import Provider
 from roost_platform.gateway.request import ModelRequest
@@ -59,7 +58,7 @@ class _Choices:
 
     async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
         """The events of all choices as they come, and their usage together."""
-        gives_several = self._provider.wire == "openai" and self._provider.name != BUNDLED
+        gives_several = self._provider.wire == "openai"
         step = self._each if gives_several else 1
         for first in range(0, self._each * len(self._bodies), step):
             self._start(first, step)

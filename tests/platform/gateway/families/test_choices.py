@@ -65,7 +65,7 @@ class Endless:
 
 
 async def test_a_client_that_does_not_read_holds_the_provider_back() -> None:
-    provider = Endless()
+    provider = Endless("other", "anthropic")
     request = ModelRequest("chat", "m", {}, n=N_MAX)
     async with contextlib.aclosing(asked(provider, request, "m", {})) as batches:
         await anext(batches)
@@ -76,12 +76,12 @@ async def test_a_client_that_does_not_read_holds_the_provider_back() -> None:
     assert provider.open == 0
 
 
-async def test_anthropic_s_wire_and_the_bundled_core_are_asked_once_for_each_choice() -> None:
+async def test_anthropic_s_wire_is_asked_once_for_each_choice_and_others_for_all_at_once() -> None:
     hints = {"session_id": "s", "cache_salt": "k"}
     for provider, calls in (
-        (Endless(), 3),
         (Endless("other", "anthropic"), 3),
         (Endless("other"), 1 + 2),  # it gives one of three, the rest is asked for again
+        (Endless(BUNDLED), 1 + 2),
     ):
         request = ModelRequest("chat", "m", {"stops": True, "seed": 5}, n=3)
         events = [e async for batch in asked(provider, request, "m", hints) for e in batch]
