@@ -15,7 +15,6 @@ from roost_inference.config import EngineConfig
 from roost_inference.embeddings.service import EmbeddingService
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
 from roost_inference.http.chat_service import ChatService
-from roost_inference.http.embeddings import EmbeddingsRoute
 from roost_inference.http.exchange import (
     AnswerResponse,
     RequireKey,
@@ -26,6 +25,7 @@ from roost_inference.http.exchange import (
 from roost_inference.http.metrics import CONTENT_TYPE
 from roost_inference.http.origin import KnownClients
 from roost_inference.http.preparation import Preparation, PreparationLanes
+from roost_inference.http.vectors.route import EmbeddingsRoute
 from roost_inference.kv.sessions import SESSIONS_KEPT
 from roost_inference.wire.json_body import parse_json
 from roost_inference.wire.parsing import parse_chat_call, parse_session_hint
