@@ -1,5 +1,6 @@
 """`roost doctor` tells from a model's file how it will be served."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,31 @@ def test_the_embedding_model_has_a_line_of_its_own(tmp_path: Path) -> None:
     assert [finding.name for finding in model_findings(config)] == ["model", "embedding model"]
     gone = EngineConfig(embedding_model=tmp_path / "gone.gguf")
     assert [finding.level for finding in model_findings(gone)] == ["ok", "broken"]
+
+
+def keys(*values: bytes) -> bytes:
+    """A GGUF header with these keys and values, and no tensors."""
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(values)) + b"".join(values)
+
+
+def test_a_header_cannot_make_the_reader_take_all_memory_or_go_down_without_end(
+    tmp_path: Path,
+) -> None:
+    key = struct.pack("<Q", 1) + b"k"
+    lists = b"".join(struct.pack("<IQ", 9, 1) for _ in range(50))
+    bad = {
+        "a text of a terabyte": keys(key + struct.pack("<IQ", 8, 2**40)),
+        "a key of a terabyte": keys(struct.pack("<Q", 2**40)),
+        "a list beyond the file": keys(key + struct.pack("<IIQ", 9, 4, 2**40)),
+        "lists in lists": keys(key + struct.pack("<I", 9) + lists),
+        "an unknown type": keys(key + struct.pack("<I", 99)),
+    }
+    for name, content in bad.items():
+        path = tmp_path / "model.gguf"
+        path.write_bytes(content)
+        with pytest.raises(NotGguf):
+            read_header(path)
+        assert found(path).level == "broken", name
 
 
 def test_files_that_are_no_gguf_are_named(tmp_path: Path) -> None:
