@@ -14,6 +14,7 @@ from roost_inference.prompt.families.hermes import HERMES
 from roost_inference.prompt.families.json_text import BrokenMarkup, ObjectEnd
 from roost_inference.prompt.families.llama3 import LlamaCalls
 from roost_inference.prompt.families.mistral import MistralList, MistralNamed
+from roost_inference.prompt.families.table import FAMILIES, Family
 from roost_inference.prompt.tools import build_grammar
 from roost_inference.wire.parsing import parse_chat_call
 
@@ -150,6 +151,26 @@ def test_calls_are_the_same_whole_and_in_any_pieces(name: str) -> None:
     assert parsed(sample.markup, sample.text) == wanted
     for seed in range(40):
         assert parsed(sample.markup, sample.text, seed=seed) == wanted
+
+
+def test_a_recipient_may_stand_before_the_channel() -> None:
+    text = f" to=functions.weather<|channel|>commentary json<|message|>{B}"
+    for seed in (None, *range(20)):
+        assert parsed(HarmonyChannels(), text, seed=seed) == ("", (("weather", B),), False)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("seed", range(8))
+def test_rubbish_gives_the_same_in_any_pieces_and_ends(family: Family, seed: int) -> None:
+    chance = random.Random(seed)
+    bits = [*family.markup.parts, "{", "}", "[", "]", '"', "\\", ", ", "weather", "\n", " ", "<"]
+    bits += ['"name": "weather"', '"arguments": {}', "function", "```json\n", "```", "x" * 300]
+    bits += ["analysis", "final", "commentary to=functions.weather", "assistant", "<|call|>", "a"]
+    for _ in range(60):
+        text = "".join(chance.choices(bits, k=chance.randint(1, 20)))
+        whole = parsed(family.markup, text)
+        for pieces in range(3):
+            assert parsed(family.markup, text, seed=pieces) == whole, text
 
 
 @ALL

@@ -32,7 +32,7 @@ PART_CHARACTERS_MAX = max(map(len, PARTS))
 _RECIPIENT = re.compile(r"to=functions\.([A-Za-z0-9_.:/-]{1,128})")
 _CHANNEL = re.compile(r"<\|channel\|>\s*([a-z]+)")
 _BODY_ENDS = re.compile(r"<\|(?:end|call|return|start|channel)\|>")
-_HEADER_MAY_BEGIN = re.compile(r"\s*(?:<|to=|assistant|$)")
+_HEADER_BEGINS = ("<|", "to=", "assistant")
 
 Kind = Literal["thought", "call", "text"]
 
@@ -133,9 +133,14 @@ class HarmonyParser:
 
     def _read_header(self) -> Iterator[str | ParsedCall]:
         at = self._held.find(MESSAGE)
+        length = len(self._held) if at < 0 else at
+        if not _may_be_header(self._held) or length > HEADER_CHARACTERS_MAX:
+            self._kind = "text"  # a model that writes no channels
+            if begins := _BODY_ENDS.match(self._held):  # would end the text at once
+                self._held = self._held[begins.end() :]
+                yield begins[0]
+            return
         if at < 0:
-            if not _HEADER_MAY_BEGIN.match(self._held) or len(self._held) > HEADER_CHARACTERS_MAX:
-                self._kind = "text"  # a model that writes no channels
             return
         self._header, self._held = self._held[: at + len(MESSAGE)], self._held[at + len(MESSAGE) :]
         channel, recipient = _CHANNEL.search(self._header), _RECIPIENT.search(self._header)
@@ -175,6 +180,12 @@ class HarmonyParser:
             yield f"{self._header}{body}"
 
 
+def _may_be_header(text: str) -> bool:
+    """Whether the text is the beginning of a header, as far as it has come."""
+    bare = text.lstrip()
+    return any(begin.startswith(bare) or bare.startswith(begin) for begin in _HEADER_BEGINS)
+
+
 def _begun(text: str) -> int:
     """Length of the end of `text` that may be the beginning of a part."""
     at = text.rfind("<|", max(len(text) - PART_CHARACTERS_MAX, 0))
@@ -185,4 +196,4 @@ def _begun(text: str) -> int:
 
 def _is_markup(text: str) -> bool:
     """Whether a header that never ended says nothing to a reader."""
-    return text.lstrip().startswith(("<|", "to=", "assistant"))
+    return text.lstrip().startswith(_HEADER_BEGINS)
