@@ -84,6 +84,11 @@ class Backend(Protocol):
         """Whether part of a sequence can be removed or copied (not so for recurrent models)."""
         ...
 
+    @property
+    def pages(self) -> bool:
+        """Whether the KV of a sequence can be exported and imported in blocks."""
+        ...
+
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute the rows of the batch. Raises EngineFailed when the kernels fail."""
         ...

@@ -46,7 +46,19 @@ class EngineConfig(BaseModel):
     chat_template: Path | None = Field(
         default=None,
         description="Path of a Jinja file to use instead of the model's own chat template, for a "
-        "GGUF that has none.",
+        "GGUF that has none or a wrong one.",
+    )
+    embedding_model: Path | None = Field(
+        default=None,
+        description="Path of a GGUF embedding model: the bundled core then answers /v1/embeddings, "
+        "beside its chats and on a thread of its own.",
+    )
+    embedding_context_length: int = Field(
+        default=2048,
+        ge=16,
+        le=32768,
+        description="Longest text of /v1/embeddings in tokens, where the embedding model was "
+        "trained for as many. More tokens cost memory.",
     )
     url: str | None = Field(
         default=None,

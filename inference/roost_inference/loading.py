@@ -6,14 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from roost_inference.config import EngineConfig
+from roost_inference.embeddings.service import EmbeddingService
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
 from roost_inference.kv.opening import open_block_store
 from roost_inference.kv.store import BlockStore
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
+from roost_inference.llama.embedder import LlamaEmbedder
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
+from roost_inference.prompt.families.table import markup_parts
 from roost_inference.request import ModelInfo
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.drafts import Speculation
@@ -78,15 +81,32 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
             store.close()
         backend.close()
         raise
+    if backend.kind.restriction:
+        log.warning("%s: %s", engine.model.name, backend.kind.restriction)
     log.info("%s is ready after %.2f s", engine.model.name, time.monotonic() - started)
     return engine
+
+
+def open_embeddings(config: EngineConfig) -> EmbeddingService | None:
+    """The service of the configured embedding model, None without one. Raises EngineUnavailable
+    with the reason if it can't be loaded."""
+    if config.embedding_model is None:
+        return None
+    path = _existing(config.embedding_model)
+    embedder = LlamaEmbedder(path, context_length=config.embedding_context_length)
+    log.info("%s makes vectors of %d numbers", embedder.name, embedder.dimensions)
+    return EmbeddingService(embedder)
 
 
 def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
     """The path of the configured GGUF, or of the fast copy of the bundled one."""
     if config.model is None:
         return requantised(bundled_model(), data_dir / "models", threads)
-    path = config.model.expanduser()
+    return _existing(config.model)
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser()
     if not path.is_file():
         raise EngineUnavailable(f"The model {path} does not exist or is not a file")
     return path
@@ -131,7 +151,8 @@ def _build(
 
 
 def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
-    vocabulary = backend.vocabulary
+    vocabulary, template = backend.vocabulary, chat_template_of(config, backend.chat_template)
+    vocabulary.show(markup_parts(template))
     bos, eos = vocabulary.bos_eos
     limits = [backend.trained_context, backend.cells]
     if config.request_context_length is not None:
@@ -142,16 +163,17 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         path=str(backend.path),
         context_length=min(limits),
         vocabulary_size=vocabulary.size,
-        chat_template=chat_template_of(config, backend.chat_template),
+        chat_template=template,
         bos=vocabulary.special_text(bos),
         eos=vocabulary.special_text(eos),
         adds_bos=vocabulary.adds_bos,
         build=bindings.build_id(),
+        kind=backend.kind,
     )
 
 
 def chat_template_of(config: EngineConfig, own: str) -> str:
-    """The configured chat template, or the model's own. Raises EngineUnavailable."""
+    """The template of the settings, or the model's own. Raises EngineUnavailable."""
     if config.chat_template is None:
         return own
     path = config.chat_template.expanduser()

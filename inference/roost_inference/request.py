@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Literal
 
 from roost_inference.errors import EngineError
+from roost_inference.models.kinds import ModelKind
 
 FinishReason = Literal["stop", "length", "abort", "error"]
 
@@ -227,6 +228,7 @@ class ModelInfo:
     eos: str
     build: str
     adds_bos: bool = False
+    kind: ModelKind = field(default_factory=ModelKind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.http.preparation import PreparationLanes
 from roost_inference.http.routes import ServiceHolder, build_app
-from roost_inference.loading import load_engine
+from roost_inference.loading import load_engine, open_embeddings
 
 LOAD_STOP_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 15.0
@@ -106,6 +106,7 @@ class _EngineHost:
             self._give_up(str(error) or repr(error))
             return
         try:
+            self._holder.embeddings = open_embeddings(self._config)
             self._holder.service = EngineChatService(engine)
             self._on_ready()
             engine.on_failure = self._stop.set
@@ -116,6 +117,8 @@ class _EngineHost:
         except EngineError as error:
             self._give_up(error.message)
         finally:
+            if self._holder.embeddings is not None:
+                self._holder.embeddings.close()
             engine.close()
 
     def _give_up(self, problem: str) -> None:

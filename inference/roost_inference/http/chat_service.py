@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,9 +21,10 @@ from roost_inference.http.report import report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.output.bad_words import sequences_of
+from roost_inference.prompt.call_markup import CallMarkup, CallParser, Markers
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
-from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
+from roost_inference.prompt.tools import build_grammar
 from roost_inference.request import (
     EngineSession,
     Event,
@@ -58,7 +59,8 @@ class EngineChatService:
         self._plain = PlainTexts(engine)
         if not self._template.exists:
             log.warning("the model has no chat template: it answers completions, and no chats")
-        self._markers = Markers(self._single_token(CALL_OPEN), self._single_token(CALL_CLOSE))
+        self._family = self._template.family
+        self._markers = Markers(tokens=self._tokens_of(self._family.markup))
         self.memory = SessionMemory()
         self._bound = HitRateBound()
         self._metrics = EngineMetrics(engine, self.memory, self._bound)
@@ -95,7 +97,7 @@ class EngineChatService:
             self.engine,
             request,
             notifier=self._notifier_of(preparation.loop),
-            parse_calls=bool(call.callable_functions) and call.tool_choice != "none",
+            new_parser=self._parser_of(call),
             choices=choices,
             tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
@@ -170,7 +172,7 @@ class EngineChatService:
         recall = partial(self.memory.recall, session)
         prompt = self._template.render(call, recall, preparation.check)
         preparation.check()
-        grammar = build_grammar(call, self._markers)
+        grammar = build_grammar(call, self._markers, self._family.markup)
         figures: dict[str, object] = {}
         if call.session_id is not None and len(prompt.tokens) < self.engine.model.context_length:
             divergence = self.memory.compare(
@@ -242,7 +244,8 @@ class EngineChatService:
         answer: CompletedAnswer,
     ) -> None:
         session, place = request.session, len(call.messages)
-        if answer.whole:
+        family = self._family
+        if answer.whole and (family.splices_calls if answer.calls else family.splices):
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
         self._bound.answer(positions[answer.choice], answer.tokens, answer.cached_tokens)
@@ -255,9 +258,18 @@ class EngineChatService:
         if isinstance(event, FinishEvent):
             self._metrics.finished(event)
 
-    def _single_token(self, text: str) -> int | None:
-        tokens = self.engine.tokenize(text, special=True)
-        return tokens[0] if len(tokens) == 1 else None
+    def _tokens_of(self, markup: CallMarkup) -> dict[str, int]:
+        """The parts of the markup that are one token each."""
+        tokens = {part: self.engine.tokenize(part, special=True) for part in markup.parts}
+        return {part: found[0] for part, found in tokens.items() if len(found) == 1}
+
+    def _parser_of(self, call: ChatCall) -> Callable[[], CallParser] | None:
+        """Makes a parser of an answer's markup, None where it has none."""
+        may_call = bool(call.functions) and call.tool_choice != "none"
+        if not may_call and not self._family.markup.always_parses:
+            return None
+        names = frozenset(function.name for function in call.functions)
+        return partial(self._family.markup.parser, names)
 
     def health(self) -> tuple[int, dict[str, Any]]:
         """503 with the reason once the engine has given up, else 200 with its figures."""
@@ -265,9 +277,10 @@ class EngineChatService:
         if failure is not None:
             return 503, {"status": "failed", "reason": failure}
         figures = report(self.engine.stats(), self.engine.store, self.memory, self._bound)
+        model = self.engine.model
         template = "model" if self._template.exists else "none"
-        about = {"model": self.engine.model.name, "chat_template": template}
-        return 200, {"status": "ok", **about, **figures}
+        about = {"chat_template": template, "model_kind": model.kind.report()}
+        return 200, {"status": "ok", "model": model.name, **about, **figures}
 
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """What the engine remembers of sessions, and where their last prompts diverged."""

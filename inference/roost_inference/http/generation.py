@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from roost_inference.prompt.tool_calls import ParsedCall
+from roost_inference.prompt.call_markup import ParsedCall
 from roost_inference.request import PromptToken, SpeculationFigures, Timings, TokenLogprob, Usage
 
 WireFinishReason = Literal["stop", "length", "tool_calls"]

@@ -15,7 +15,7 @@ from roost_inference.http.answer.figures import (
     usage_body,
 )
 from roost_inference.http.generation import Finished, Piece, TextPiece
-from roost_inference.prompt.tool_calls import ParsedCall
+from roost_inference.prompt.call_markup import ParsedCall
 from roost_inference.request import TokenLogprob, Usage
 from roost_inference.wire.fields import RequestWarning
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from roost_inference.config import EngineConfig
+from roost_inference.embeddings.service import EmbeddingService
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
 from roost_inference.http.access.key import RequireKey
 from roost_inference.http.access.request_id import HEADER, RequestIds, id_of
@@ -31,6 +32,7 @@ from roost_inference.http.plain_text.tokens import detokenized, tokenized
 from roost_inference.http.preparation import Preparation, PreparationLanes
 from roost_inference.http.replies import AnswerForm
 from roost_inference.http.service_port import ChatService
+from roost_inference.http.vectors.route import EmbeddingsRoute
 from roost_inference.kv.sessions import SESSIONS_KEPT
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.completion_call import parse_completion_call
@@ -52,6 +54,7 @@ class ServiceHolder:
     """Holds the service that the routes serve; empty while the model loads."""
 
     service: ChatService | None = None
+    embeddings: EmbeddingService | None = None
 
     def require(self) -> ChatService:
         """The service. Raises EngineUnavailable while there is none."""
@@ -59,11 +62,23 @@ class ServiceHolder:
             raise EngineUnavailable("The model is still loading")
         return self.service
 
+    def vectors(self) -> EmbeddingService | None:
+        """The service for embeddings, None without a model for them. Raises EngineUnavailable while
+        models load."""
+        self.require()
+        return self.embeddings
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models served, the one that answers first. Raises EngineUnavailable."""
+        own = self.require().models()
+        return own if self.embeddings is None else [*own, self.embeddings.model()]
+
 
 def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
     """The ASGI app over the holder's service, whether it is there now or comes later."""
     lanes = PreparationLanes()
     routes = _Routes(holder, lanes, config.max_body_bytes)
+    embeddings = EmbeddingsRoute(holder.vectors, lanes, config.max_body_bytes)
     key = config.api_key.get_secret_value()
     middleware = [
         Middleware(RequestIds),
@@ -75,6 +90,7 @@ def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
         routes=[
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
             Route("/v1/completions", routes.completions, methods=["POST"]),
+            Route("/v1/embeddings", embeddings.embeddings, methods=["POST"]),
             Route("/tokenize", routes.tokenize, methods=["POST"]),
             Route("/detokenize", routes.detokenize, methods=["POST"]),
             Route("/v1/models", routes.models),
@@ -154,11 +170,11 @@ class _Routes:
         return Response(status_code=status)
 
     async def models(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": self._holder.require().models()})
+        return JSONResponse({"object": "list", "data": self._holder.models()})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
-        for model in self._holder.require().models():
+        for model in self._holder.models():
             if model["id"] == name:
                 return JSONResponse(model)
         raise UnknownModel(f"The model {name!r} does not exist", param="model")
@@ -188,6 +204,8 @@ class _Routes:
         if self._holder.service is None:
             return JSONResponse({"status": "starting"}, status_code=503)
         status, body = self._holder.service.health()
+        if self._holder.embeddings is not None:
+            body["embeddings"] = self._holder.embeddings.report()
         return JSONResponse(body, status_code=status)
 
     async def metrics(self, request: Request) -> Response:

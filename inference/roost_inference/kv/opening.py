@@ -31,7 +31,7 @@ def open_block_store(
 
     openers: TIER_OPENERS unless a test brings its own.
     """
-    if config.kv_ram == 0 or not backend.truncates:
+    if config.kv_ram == 0 or not backend.pages:
         return None
     identity = identity_digest(backend.identity)
     tiers: list[Tier] = []

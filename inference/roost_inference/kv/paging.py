@@ -274,6 +274,6 @@ def paging_of(
     clock: Callable[[], float],
 ) -> Paging:
     """Paging needs tiers, and a model whose state can be cut into blocks."""
-    if store is None or not backend.truncates:
+    if store is None or not backend.pages:
         return NoPaging()
     return Pager(backend, store, prefill_ms_per_token=prefill_ms_per_token, clock=clock)

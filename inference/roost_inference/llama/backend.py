@@ -1,97 +1,26 @@
 """llama.cpp behind the Backend protocol: one model, its vocabulary, and one or two contexts."""
 
 import ctypes
-import functools
 import hashlib
 import logging
-import threading
-import warnings
 from pathlib import Path
-from typing import Any
-
-from llguidance import LLTokenizer
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
 from roost_inference.batch import Batch
 from roost_inference.errors import EngineUnavailable
+from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.llama import bindings
 from roost_inference.llama.context import LlamaContext
 from roost_inference.llama.machine import available_memory_bytes
 from roost_inference.llama.prefill import PrefillContext
-from roost_inference.llama.token_floor import TokenFloor
+from roost_inference.llama.vocabulary import LlamaVocabulary
+from roost_inference.models.kinds import Memory, ModelKind, kind_of
 
 # The compute buffers and the logits need memory, too; with less than this left they may not fit.
 MEMORY_MARGIN_BYTES = 256 * 2**20
 BACKGROUND_THREADS_MAX = 3
 
 log = logging.getLogger(__name__)
-
-
-class LlamaVocabulary:
-    """Tokens of a loaded model; thread-safe, as llama.cpp's vocabulary is read-only."""
-
-    def __init__(self, model: Any) -> None:
-        self._handle = bindings.vocabulary(model)
-        self._pieces: dict[int, bytes] = {}
-        self._grammar: LLTokenizer | None = None
-        self._lock = threading.Lock()
-        self.size = bindings.vocabulary_size(self._handle)
-        self.end_tokens = bindings.end_tokens(self._handle)
-
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids; see Vocabulary."""
-        return bindings.tokenize(self._handle, text, special=special)
-
-    def tokens_at_least(self, text: str) -> int:
-        """A lower bound of the tokens; see Vocabulary. The first call takes a tenth of a second."""
-        return self._token_floor.tokens(text)
-
-    @functools.cached_property
-    def _token_floor(self) -> TokenFloor:
-        """Reads every token once, which takes a tenth of a second."""
-        if not bindings.covers_bytes(self._handle):
-            return TokenFloor(0)
-        pieces = (
-            bindings.token_bytes(self._handle, token, special=True) for token in range(self.size)
-        )
-        return TokenFloor.of_pieces(pieces, strips_space=bindings.strips_space(self._handle))
-
-    def token_bytes(self, token: int) -> bytes:
-        """The bytes of a token, empty for control tokens; remembered."""
-        piece = self._pieces.get(token)
-        if piece is None:
-            piece = bindings.token_bytes(self._handle, token, special=False)
-            self._pieces[token] = piece
-        return piece
-
-    def special_text(self, token: int) -> str:
-        """A control token as it is written, e.g. <|im_end|>; empty for "none"."""
-        if token < 0:
-            return ""
-        return bindings.token_bytes(self._handle, token, special=True).decode("utf-8", "replace")
-
-    @property
-    def bos_eos(self) -> tuple[int, int]:
-        """The tokens that begin and end a text, -1 for "none"."""
-        return bindings.bos_eos(self._handle)
-
-    @property
-    def adds_bos(self) -> bool:
-        """Whether the model's texts begin with its BOS."""
-        return bindings.adds_bos(self._handle)
-
-    def grammar_tokenizer(self) -> LLTokenizer:
-        """The vocabulary in llguidance's form; built once, in 0.2 s."""
-        from llguidance.llamacpp import lltokenizer_from_vocab
-
-        with self._lock:
-            if self._grammar is None:
-                eos = self.bos_eos[1]
-                others = sorted(self.end_tokens - {eos})
-                with warnings.catch_warnings():  # llguidance calls a function by its old name
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    self._grammar = lltokenizer_from_vocab(self._handle, eos_token=[eos, *others])
-            return self._grammar
 
 
 class LlamaBackend:
@@ -134,9 +63,10 @@ class LlamaBackend:
                 return made
 
             self._main = context(cells, sequences, outputs)
-            self.truncates = bindings.truncates(self._model)
+            self.kind = self._find_kind()
+            self.truncates = self.kind.truncates
             prefill_cells = min(prefill_cells, cells, self.trained_context)
-            if prefill_cells and self.truncates and self._fits(prefill_cells, kv_type):
+            if prefill_cells and self.kind.pages and self._fits(prefill_cells, kv_type):
                 self._prefill = PrefillContext(context(prefill_cells, 1, outputs), self._main)
         except BaseException:
             self.close()
@@ -149,6 +79,21 @@ class LlamaBackend:
         self.vocabulary = LlamaVocabulary(self._model)
         self.cells = self._main.cells
         self.identity = _identity(path, kv_type)
+
+    def _find_kind(self) -> ModelKind:
+        model = self._model
+        memory: Memory = "hybrid" if bindings.is_hybrid(model) else "attention"
+        return kind_of(
+            bindings.architecture(model),
+            memory="recurrent" if bindings.is_recurrent(model) else memory,
+            window=bindings.sliding_window(model),
+            block_tokens=BLOCK_TOKENS,
+        )
+
+    @property
+    def pages(self) -> bool:
+        """Whether the KV of a sequence can be moved in blocks; see Backend."""
+        return self.kind.pages
 
     def _check_memory(self, cells: int, kv_type: str) -> None:
         """Raise EngineUnavailable for a cache that does not fit: llama.cpp zeroes it, and the

@@ -2,19 +2,28 @@
 
 llama.cpp ends the process on misuse (more rows than n_batch, an unknown sequence id), so the
 arguments are checked in Python first.
+
+Layers with sliding attention see the last tokens alone, and llama.cpp gives the cells of tokens
+that their only sequence sees no more to others, even with a cache for all tokens (find_slot).
+Forks, rollbacks and exported blocks would miss them without a word. So every sequence of such a
+model has a shadow: a second id that holds the same cells, which are kept then.
 """
 
 import ctypes
+import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
 from roost_inference.batch import Batch
-from roost_inference.errors import EngineFailed
+from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.llama import bindings
 from roost_inference.llama.threads import ThreadTuner
+
+SEQUENCES_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
 
 _STATUS = {
     bindings.DECODE_DONE: DecodeStatus.DONE,
@@ -39,19 +48,37 @@ class LlamaContext:
         abort_flag: Any,
     ) -> None:
         """abort_flag: see bindings.set_abort_flag. Raises EngineUnavailable."""
+        # A state that can't be cut is never shared, so nothing is missed.
+        window = bindings.sliding_window(model) if bindings.truncates(model) else 0
+        # The last sequence is the scratch of block export.
+        self._ids_per_row, ids = (2, 2 * (sequences + 1)) if window else (1, sequences + 1)
+        if ids > SEQUENCES_MAX:
+            raise EngineUnavailable(
+                f"A model with sliding attention takes two ids for each sequence: set the engine's "
+                f"max_sequences to {SEQUENCES_MAX // 2 - 1} at most"
+            )
+        # A longer piece can't be exported: its first tokens are out of its last one's sight.
+        self.export_tokens_max = window or sys.maxsize
         self._context: Any = bindings.create_context(
             model,
             cells=cells,
             batch=batch_tokens,
-            sequences=sequences + 1,  # the last one is the scratch of block export
-            outputs=max(outputs, sequences + 1),
+            sequences=ids,
+            outputs=max(outputs, ids),
             threads=threads,
             kv_type=kv_type,
         )
         self.cells = min(cells, bindings.context_cells(self._context))
         self.sequences = sequences
         self._scratch = sequences
+        self._shadow = sequences + 1
         self._memory = bindings.memory(self._context)
+        if not self._memory or bindings.encodes(model):
+            self.close()
+            raise EngineUnavailable(
+                f"A model of the architecture {bindings.architecture(model)} can't write answers. "
+                "One that makes vectors of texts belongs in the engine's embedding_model."
+            )
         self._vocabulary_size = bindings.vocabulary_size(bindings.vocabulary(model))
         bindings.set_abort_flag(self._context, abort_flag)
         self._tuner, self._threads, self._threads_most = ThreadTuner(threads), threads, threads
@@ -66,10 +93,11 @@ class LlamaContext:
         """Arrays the C batch points into; they live as long as this object."""
         self._tokens = np.zeros(capacity, np.int32)
         self._positions = np.zeros(capacity, np.int32)
-        self._ids = np.zeros(capacity, np.int32)
+        self._ids = np.zeros((capacity, self._ids_per_row), np.int32)
         self._outputs = np.zeros(capacity, np.int8)
-        self._counts = np.ones(capacity, np.int32)
-        addresses = self._ids.ctypes.data + 4 * np.arange(capacity, dtype=np.uint64)
+        self._counts = np.full(capacity, self._ids_per_row, np.int32)
+        step = self._ids.strides[0]
+        addresses = self._ids.ctypes.data + step * np.arange(capacity, dtype=np.uint64)
         self._pointers = addresses.astype(np.uint64)
         self._batch = bindings.make_batch(
             self._tokens, self._positions, self._counts, self._pointers, self._outputs
@@ -80,7 +108,10 @@ class LlamaContext:
         rows = batch.size
         if not 0 < rows <= self._capacity:
             raise EngineFailed(f"A batch of {rows} rows, 1 to {self._capacity} are possible")
-        self._ids[:rows] = batch.sequence_ids[:rows] if sequence is None else sequence
+        ids = self._ids[:rows]
+        ids[:, 0] = batch.sequence_ids[:rows] if sequence is None else sequence
+        if self._ids_per_row == 2:
+            ids[:, 1] = ids[:, 0] + self._shadow
         highest = sequence if sequence is not None else int(batch.sequence_ids[:rows].max())
         if not 0 <= highest < self.sequences:
             raise EngineFailed(f"A sequence id is not below {self.sequences}")
@@ -88,9 +119,17 @@ class LlamaContext:
         self._positions[:rows] = batch.positions[:rows]
         self._outputs[:rows] = batch.outputs[:rows]
         status = _STATUS.get(code := self._compute(rows, batch.is_exact))
+        if status is not DecodeStatus.DONE and self._ids_per_row == 2:
+            self._even_out(np.unique(ids[:, 0]))
         if status is None:
             raise EngineFailed(f"llama.cpp failed ({code}): {bindings.recent_errors()}")
         return status
+
+    def _even_out(self, sequences: Iterable[int]) -> None:
+        """llama.cpp takes an unfinished batch back from the first id of each row alone."""
+        for sequence in map(int, sequences):
+            end = self.end(sequence)
+            bindings.sequence_remove(self._memory, sequence + self._shadow, end)
 
     def _compute(self, rows: int, is_exact: bool) -> int:
         """Decode the batch with the number of threads that is fastest for its size, or all."""
@@ -121,9 +160,13 @@ class LlamaContext:
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         """Let `target` share the cells of positions [start, end) of `source`."""
         bindings.sequence_copy(self._memory, source, target, start, end)
+        if self._ids_per_row == 2:
+            bindings.sequence_copy(self._memory, source, target + self._shadow, start, end)
 
     def remove(self, sequence: int, start: int) -> bool:
         """Remove positions from `start` on; False if the model cannot."""
+        if self._ids_per_row == 2:
+            bindings.sequence_remove(self._memory, sequence + self._shadow, start)
         return bindings.sequence_remove(self._memory, sequence, start)
 
     def end(self, sequence: int) -> int:
@@ -134,6 +177,8 @@ class LlamaContext:
         """A copy of the KV of positions [start, end). Raises EngineFailed."""
         if not 0 <= start < end <= self.end(sequence):
             raise EngineFailed(f"Positions {start} to {end} are not held")
+        if end - start > self.export_tokens_max:
+            raise EngineFailed(f"At most {self.export_tokens_max} tokens can be exported at once")
         self.copy(sequence, self._scratch, start, end)
         try:
             payload = np.empty(
@@ -158,7 +203,7 @@ class LlamaContext:
             # The payload names its positions: a block is never attached anywhere but at the end.
             if bindings.sequence_first(self._memory, self._scratch) != self.end(sequence):
                 return False
-            bindings.sequence_copy(self._memory, self._scratch, sequence, -1, -1)
+            self.copy(self._scratch, sequence, -1, -1)
         finally:
             self.remove(self._scratch, 0)
         return True

@@ -38,6 +38,7 @@ class PrefillContext:
         self.held: int | None = None
         self._end = 0
         self._stored = 0
+        self._move_tokens = min(MOVE_TOKENS, main.export_tokens_max)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefill")
         self._piece: Future[DecodeStatus] | None = None
 
@@ -96,8 +97,8 @@ class PrefillContext:
             self.flush()
             self.forget()
             self.held = sequence
-        for start in range(self._end, length, MOVE_TOKENS):
-            piece = self._main.export(sequence, start, min(start + MOVE_TOKENS, length))
+        for start in range(self._end, length, self._move_tokens):
+            piece = self._main.export(sequence, start, min(start + self._move_tokens, length))
             self._append(piece)
             self._stored = self._end
         if self._end != length:
@@ -115,8 +116,8 @@ class PrefillContext:
         held = self.held
         if held is None:
             return
-        for start in range(self._stored, self._end, MOVE_TOKENS):
-            end = min(start + MOVE_TOKENS, self._end)
+        for start in range(self._stored, self._end, self._move_tokens):
+            end = min(start + self._move_tokens, self._end)
             if not self._main.append(held, self.context.export(_ONLY, start, end)):
                 raise EngineFailed("KV could not be moved from the prefill context")
             self._stored = end

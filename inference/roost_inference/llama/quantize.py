@@ -48,7 +48,7 @@ def requantised(source: Path, folder: Path, threads: int) -> Path:
     log.info("requantising %s to Q4_0, once", source.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        bindings.quantize_q4_0(source, part, threads)
+        bindings.quantize(source, part, threads)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.rename(target)

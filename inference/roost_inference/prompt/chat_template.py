@@ -6,7 +6,7 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from roost_inference.client.reasoning import open_block
 from roost_inference.errors import EngineFailed, InvalidRequest, PromptTooLong
 from roost_inference.prompt.exact_tokens import GeneratedAnswer
+from roost_inference.prompt.families.table import family_of
 from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
 from roost_inference.prompt.pieces import (
     declared_tool,
@@ -33,7 +34,6 @@ from roost_inference.prompt.template_options import (
     truncated,
     unheeded_options,
 )
-from roost_inference.prompt.tools import CALL_OPEN
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.fields import RequestWarning
 from roost_inference.wire.json_body import reject
@@ -62,10 +62,10 @@ class Prompt:
 class ChatTemplate:
     """A GGUF's Jinja template in a sandbox, and what such templates can't do themselves.
 
-    Templates that don't write tools as `<tool_call>` JSON get them as text in the system message
-    (hermes.py). Contents that spell control tokens are tokenised as plain text. opening: the tag of
-    the reasoning block that prompts open, else empty. exists: False for a model without a template,
-    which can't be asked in chats.
+    Templates that take no tools, or whose calls nobody parses (families/table.py), get them as text
+    in the system message (hermes.py). Contents that spell control tokens are tokenised as plain
+    text. opening: the tag of the reasoning block that prompts open, else empty. exists: False for a
+    model without a template, which can't be asked in chats.
     """
 
     def __init__(
@@ -100,10 +100,11 @@ class ChatTemplate:
             used = meta.find_undeclared_variables(environment.parse(source))
         except jinja2.TemplateError as error:
             raise EngineFailed(f"The model's chat template is broken: {error}") from error
-        # Qwen's coder models write calls as <function=…> in the same tags: not what we parse.
-        writes_hermes = CALL_OPEN in source and "<function=" not in source
-        self.supports_tools = "tools" in used and writes_hermes
+        self.family = family_of(source, takes_tools="tools" in used)
+        self.supports_tools = "tools" in used and self.family.takes_tools
         user = {"role": "user", "content": "a"}
+        self._no_tools: Any = None  # some templates can't do without a list
+        self._no_tools = None if self._accepts([user]) else []
         self._traits = TemplateTraits(self._source, frozenset(used), self._shows_name(user))
         self._folds_system = not self._accepts([{"role": "system", "content": "a"}, user])
         self._merges = not self._accepts([user, user])
@@ -144,7 +145,7 @@ class ChatTemplate:
             open_end = mark(hidden, nonce, call.messages[-1].content or "")
             history[-1] = Message(role="assistant", content=open_end)
         if self.supports_tools and functions:
-            messages = [native_message(message) for message in history]
+            messages = self.family.adapted([native_message(message) for message in history])
             tools = [declared_tool(function) for function in functions]
         else:
             messages = without_tools(history, functions)
@@ -224,7 +225,10 @@ class ChatTemplate:
     ) -> str:
         try:
             return self._template.render(
-                messages=messages, tools=tools, **self._special, **variables
+                messages=messages,
+                tools=self._no_tools if tools is None else tools,
+                **self._special,
+                **variables,
             )
         except jinja2.TemplateError as error:
             raise InvalidRequest(
@@ -250,8 +254,15 @@ class ChatTemplate:
     def _tojson(self, value: Any, **options: Any) -> str:
         """JSON as Hugging Face's `tojson` writes it: no HTML escapes."""
         allowed = {k: v for k, v in options.items() if k in ("indent", "separators", "sort_keys")}
-        text = json.dumps(value, ensure_ascii=False, **allowed)
+        text = json.dumps(value, ensure_ascii=False, default=_listed, **allowed)
         return text.replace("<", "\\u003c") if self._spells_control(text) else text
+
+
+def _listed(value: Any) -> list[Any]:
+    """What a filter such as `map` gives; other values are no JSON."""
+    if not isinstance(value, Iterator):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    return list(value)
 
 
 def _raise_exception(message: str) -> NoReturn:

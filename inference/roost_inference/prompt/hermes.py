@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN
+from roost_inference.prompt.call_markup import CALL_CLOSE, CALL_OPEN
 from roost_inference.wire.message import FunctionTool, Message
 
 RESPONSE_OPEN = "<tool_response>"

@@ -3,9 +3,8 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN
+from roost_inference.prompt.call_markup import CALL_CLOSE, CALL_OPEN, ParsedCall
 from roost_inference.wire.ids import call_id
 
 # The one form the grammar allows; the arguments are what follows, to the byte.
@@ -13,22 +12,12 @@ _HEAD = re.compile(r'\s*\{"name": (?P<name>"(?:[^"\\]|\\.)*"), "arguments": ')
 _DECODER = json.JSONDecoder()
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedCall:
-    """A complete call; `arguments` is JSON text exactly as generated, `choice` says which of the
-    answers to a request made it."""
-
-    id: str
-    name: str
-    arguments: str
-    choice: int = 0
-
-
 class ToolCallParser:
     """Takes text as it is generated; gives plain text and whole calls, in order.
 
     White space before and after a call is dropped. Other text comes out as soon as it can't be the
-    beginning of a call. A call that the end cuts off does not come out: `truncated` is set.
+    beginning of a call. A call that the end cuts off does not come out: `truncated` is set. One
+    that the model itself does not finish is text.
     """
 
     def __init__(self) -> None:
@@ -54,16 +43,18 @@ class ToolCallParser:
                 if not self._in_call:
                     return
 
-    def finish(self, *, cut_off: bool) -> str:
-        """Text still held back. Call once, last; `cut_off` if the text was ended by its length."""
+    def finish(self, *, cut_off: bool) -> list[str | ParsedCall]:
+        """See CallParser."""
         rest, self._held = self._held, ""
-        if self._in_call:
+        if self._in_call and cut_off:
             self.truncated = True
-            return ""
+            return []
+        if self._in_call:
+            return [CALL_OPEN + rest]
         if cut_off and (begun := _begun(rest)):
             self.truncated = True
             rest = rest[:-begun]
-        return "" if self._after_call and not rest.strip() else rest
+        return [] if not rest or (self._after_call and not rest.strip()) else [rest]
 
     def _take_text(self) -> str:
         """Text that is certain; moves into the call if one opens."""

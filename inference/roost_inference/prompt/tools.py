@@ -1,35 +1,27 @@
 """Declared tools and the form of the text → one llguidance grammar."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from roost_inference.errors import BadGrammar
+from roost_inference.prompt.call_markup import CALL_CLOSE as CALL_CLOSE
+from roost_inference.prompt.call_markup import CALL_OPEN as CALL_OPEN
+from roost_inference.prompt.call_markup import CallMarkup
+from roost_inference.prompt.call_markup import Markers as Markers
+from roost_inference.prompt.families.hermes import HERMES
 from roost_inference.prompt.forms import form_of
 from roost_inference.prompt.schemas import check_schema, definite, schema_text
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.message import FunctionTool
 
-CALL_OPEN = "<tool_call>"
-CALL_CLOSE = "</tool_call>"
 PARALLEL_CALLS_MAX = 8
 # All schemas of a request, as JSON.
 SCHEMAS_BYTES_MAX = 2**18
 
-_WITHOUT_CALLS = f"/(?s:.*)/ & ~/(?s:.*){CALL_OPEN}(?s:.*)/"
 
-
-@dataclass(frozen=True, slots=True)
-class Markers:
-    """The tokens of `<tool_call>` and its end, None where the vocabulary has no such token."""
-
-    open_token: int | None = None
-    close_token: int | None = None
-
-
-def build_grammar(call: ChatCall, markers: Markers) -> str | None:
-    """The grammar of the whole answer, None where anything may be written.
+def build_grammar(call: ChatCall, markers: Markers, markup: CallMarkup = HERMES) -> str | None:
+    """The grammar of the whole answer, None where anything may be written. markup: how the model
+    writes calls.
 
     Raises BadGrammar that names the tool or field whose schema can't be followed.
     """
@@ -37,51 +29,38 @@ def build_grammar(call: ChatCall, markers: Markers) -> str | None:
     functions = call.callable_functions
     if not functions or call.tool_choice == "none":
         if form is not None:
-            return form.grammar
+            return markup.framed(form.grammar, form.body, markers)
         if not functions:
             return None
-        return f"%llguidance {{}}\nstart: SAFE\nSAFE: {_WITHOUT_CALLS}\n"
-    rules = ["%llguidance {}", *_call_rules(functions, markers)]
+        return "\n".join(["%llguidance {}", *markup.without_calls(markers)]) + "\n"
+    names = [function.name for function in functions]
+    rules = ["%llguidance {}", *_arguments_rules(functions), *markup.rules(names, markers)]
     # A small model that has to call goes on and repeats itself: it calls once, unless asked.
     parallel = call.parallel_tool_calls
     repeats = parallel is True or (parallel is None and not call.must_call)
     more = f" more{{0,{PARALLEL_CALLS_MAX - 1}}}" if repeats else ""
     if call.must_call:
-        rules.append(f"start: open call{more}")
+        rules.append(markup.forced(more))
     elif form is not None:
         if form.body is None:
             raise BadGrammar("This form of the text can't be combined with tools", param=form.param)
-        rules.append(f"start: body | open call{more}\n{form.body}")
+        rules.append(f"{markup.with_body(more)}\n{form.body}")
     else:
-        # The lazy head ends free text at the first <tool_call>: from there only a call can follow.
-        rules += ["TEXT: /(?s:.*)/", f'head[lazy]: TEXT "{CALL_OPEN}"']
-        opening = "head"
-        if markers.open_token is not None:
-            opening = f"(head | TEXT <[{markers.open_token}]>)"
-        rules.append(f"start: TEXT | {opening} call{more}")
+        rules += markup.free(more, markers)
     return "\n".join(rules) + "\n"
 
 
-def _call_rules(functions: Sequence[FunctionTool], markers: Markers) -> list[str]:
-    """Rules `open`, `call` (what follows it) and `more` (one more call)."""
-    opening, closing = f'"{CALL_OPEN}"', f'"{CALL_CLOSE}"'
-    if markers.open_token is not None:
-        opening = f"<[{markers.open_token}]>"
-    if markers.close_token is not None:
-        closing = f"<[{markers.close_token}]>"
-    rules, bodies = [], []
-    for index, function in enumerate(functions):
-        head = f'\n{{"name": {json.dumps(function.name)}, "arguments": '
-        bodies.append(f"{json.dumps(head)} arguments_{index}")
-        rules.append(f"arguments_{index}: %json {schema_text(_arguments_schema(function))}")
+def _arguments_rules(functions: Sequence[FunctionTool]) -> list[str]:
+    """A rule `arguments_N` for each function."""
+    rules = [
+        f"arguments_{index}: %json {schema_text(_arguments_schema(function))}"
+        for index, function in enumerate(functions)
+    ]
     if sum(map(len, rules)) > SCHEMAS_BYTES_MAX:
         raise BadGrammar(
             f"The schemas of the tools are larger than {SCHEMAS_BYTES_MAX} bytes together",
             param="tools",
         )
-    rules.append(f"open: {opening}")
-    rules.append(f'call: ({" | ".join(bodies)}) "}}\\n" {closing}')
-    rules.append('more: "\\n" open call')
     return rules
 
 

@@ -22,7 +22,7 @@ from roost_inference.http.plain_text.answers import PlainAnswers
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.http.service_port import ChatService
-from roost_inference.prompt.tool_calls import ParsedCall
+from roost_inference.prompt.call_markup import ParsedCall
 from roost_inference.request import Timings, Usage
 from roost_inference.testing.scripts import Call, Drop, Fail, Hang, Say, Step, plan, text_of
 from roost_inference.wire.chat_call import ChatCall

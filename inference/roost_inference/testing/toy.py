@@ -107,6 +107,11 @@ class ToyBackend:
         self._held: dict[int, list[tuple[int, object]]] = {}
         self._outputs: dict[int, list[int]] = {}
 
+    @property
+    def pages(self) -> bool:
+        """Whether blocks can be exported."""
+        return self.truncates
+
     def decode(self, batch: Batch) -> DecodeStatus:
         """Rows are computed in order; each must continue its sequence exactly."""
         piece = self._piece

@@ -18,6 +18,7 @@ from roost_platform.masking import hide_secrets
 from roost_platform.settings.config import Settings
 from roost_platform.stack import local_ports, probes
 from roost_platform.stack.checks.gateway import Finding, agent_findings, gateway_findings
+from roost_platform.stack.checks.model import model_findings
 from roost_platform.stack.health import check, heartbeat
 from roost_platform.stack.machine import Check, data_folder, machine
 from roost_platform.stack.probes import reach
@@ -62,7 +63,7 @@ def _all(found: InUse) -> Iterator[Check]:
         yield Check("settings here", "warning", f"not used, the stack has its own: {found.problem}")
     yield from data_folder(settings)
     yield from asyncio.run(_database(settings))
-    yield from _model(settings)
+    yield from (_of_finding(one) for one in model_findings(settings.engine))
     parts, is_up = _parts(found)
     yield from parts
     yield from _agents(settings, found, is_up)
@@ -145,18 +146,6 @@ def _compare_schema(connection: "Connection") -> None:
     config = alembic_config(connection)
     config.stdout = io.StringIO()  # it prints its verdict, and our own output may be JSON
     command.check(config)
-
-
-def _model(settings: Settings) -> Iterator[Check]:
-    if settings.engine.url:
-        yield Check("model", "ok", f"{settings.engine.model_name or 'the first one'} at its engine")
-    elif settings.engine.model is None:
-        yield Check("model", "ok", "the bundled 135M model: for trying Roost, not for real use")
-    elif not settings.engine.model.is_file():
-        yield Check("model", "broken", f"{settings.engine.model} is not a file")
-    else:
-        size = settings.engine.model.stat().st_size
-        yield Check("model", "ok", f"{settings.engine.model}, {size / 2**30:.1f} GiB")
 
 
 def _parts(found: InUse) -> tuple[list[Check], bool]:

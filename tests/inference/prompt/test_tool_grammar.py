@@ -15,8 +15,9 @@ from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.chat_service import EngineChatService
 from roost_inference.http.generation import Finished, TextPiece
 from roost_inference.http.preparation import PreparationLanes
+from roost_inference.prompt.call_markup import ParsedCall
 from roost_inference.prompt.schemas import definite
-from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
+from roost_inference.prompt.tool_calls import ToolCallParser
 from roost_inference.prompt.tools import (
     CALL_CLOSE,
     CALL_OPEN,
@@ -163,7 +164,8 @@ def test_the_parser_gives_the_same_whatever_the_pieces() -> None:
             size = chance.randint(1, 9)
             found += list(parser.feed(rest[:size]))
             rest = rest[size:]
-        words = "".join(f for f in found if isinstance(f, str)) + parser.finish(cut_off=False)
+        found += parser.finish(cut_off=False)
+        words = "".join(f for f in found if isinstance(f, str))
         calls = tuple((f.name, f.arguments) for f in found if isinstance(f, ParsedCall))
         seen.add((words, calls))
     assert seen == {("Look:", (("add", first), ("clock", second)))}
@@ -171,9 +173,13 @@ def test_the_parser_gives_the_same_whatever_the_pieces() -> None:
 
 def test_a_call_in_brackets_without_end_is_no_call_and_no_failure() -> None:
     for deep in ("[" * 20_000 + "]" * 20_000, '{"a":' * 20_000 + "1" + "}" * 20_000):
+        text = call("add", f'{{"x": {deep}}}')
         parser = ToolCallParser()
-        assert list(parser.feed(call("add", f'{{"x": {deep}}}'))) == []
-        assert parser.finish(cut_off=False) == "" and parser.truncated
+        assert list(parser.feed(text)) == []
+        assert parser.finish(cut_off=True) == [] and parser.truncated
+        parser = ToolCallParser()
+        assert list(parser.feed(text)) == []
+        assert parser.finish(cut_off=False) == [text] and not parser.truncated
 
 
 class _Strict(BaseModel):

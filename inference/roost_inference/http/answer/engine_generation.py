@@ -1,13 +1,14 @@
 """An answer that is being generated: the engine thread makes it, the event loop reads it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from roost_inference.errors import EngineError
 from roost_inference.http.answer.track import Track, joined
 from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.generation import LoopNotifier, Piece, Remember
+from roost_inference.prompt.call_markup import CallParser
 from roost_inference.request import Event, Listener, Request
 
 SEEDS = 2**63
@@ -26,7 +27,7 @@ class EngineGeneration:
         request: Request,
         *,
         notifier: LoopNotifier,
-        parse_calls: bool,
+        new_parser: Callable[[], CallParser] | None = None,
         choices: int = 1,
         tells_tokens: bool = False,
         observe: Listener = lambda event: None,
@@ -47,7 +48,7 @@ class EngineGeneration:
         self._tracks = {
             each.id: Track(
                 choice,
-                parse_calls=parse_calls,
+                parser=new_parser() if new_parser is not None else None,
                 tells_tokens=tells_tokens,
                 remember=remember,
                 figures=figures or {},

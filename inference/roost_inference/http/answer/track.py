@@ -1,7 +1,7 @@
 """One choice of an answer: the engine's events become what its reader gets."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from roost_inference.errors import EngineError, EngineUnavailable
@@ -13,7 +13,7 @@ from roost_inference.http.generation import (
     TextPiece,
     WireFinishReason,
 )
-from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
+from roost_inference.prompt.call_markup import CallParser, ParsedCall
 from roost_inference.request import Event, FinishEvent, TextEvent, TokenLogprob
 
 
@@ -24,18 +24,19 @@ class Track:
         self,
         choice: int,
         *,
-        parse_calls: bool,
+        parser: CallParser | None,
         tells_tokens: bool,
         remember: Remember,
         figures: Mapping[str, object],
     ) -> None:
-        """tells_tokens: pieces bring their tokens along."""
+        """parser: of the markup in the text, if it has any; tells_tokens: pieces bring their
+        tokens along."""
         self.finished = False
         self._choice = choice
         self._tells_tokens = tells_tokens
         self._remember = remember
         self._figures = figures
-        self._parser = ToolCallParser() if parse_calls else None
+        self._parser = parser
         self._events: deque[Event] = deque()
         self._texts: list[str] = []
         self._tokens: list[int] = []
@@ -74,8 +75,11 @@ class Track:
     def _parse(self, event: TextEvent) -> list[Piece]:
         if self._parser is None:
             return [self._text(event.text)]
+        return self._parts(self._parser.feed(event.text))
+
+    def _parts(self, parts: Iterable[str | ParsedCall]) -> list[Piece]:
         pieces: list[Piece] = []
-        for part in self._parser.feed(event.text):
+        for part in parts:
             if isinstance(part, ParsedCall):
                 self._calls.append((part.name, part.arguments))
                 pieces.append(replace(part, choice=self._choice) if self._choice else part)
@@ -98,15 +102,14 @@ class Track:
             raise EngineUnavailable("The answer was aborted by the engine")
         pieces: list[Piece] = []
         reason: WireFinishReason = event.reason
-        rest = ""
         if self._parser is not None:
-            rest = self._parser.finish(cut_off=event.reason == "length")
+            pieces = self._parts(self._parser.finish(cut_off=event.reason == "length"))
             if event.reason == "stop" and self._calls:
                 reason = "tool_calls"
         if self._tells_tokens and event.end_token is not None:
             self._untold.append(event.end_token)
-        if rest or self._logprobs or self._untold:
-            pieces.append(self._text(rest))
+        if self._logprobs or self._untold:
+            pieces.append(self._text(""))
         self._remember(
             CompletedAnswer(
                 "".join(self._contents),

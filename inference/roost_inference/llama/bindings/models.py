@@ -7,7 +7,7 @@ from typing import Any
 from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.llama.bindings.library import forget_errors, llama, recent_errors
 
-FILE_TYPE_Q4_0 = 2
+FILE_TYPE_Q4_0, FILE_TYPE_Q4_K_M = 2, 15
 KV_BITS = {"f16": 16, "q8_0": 8.5, "q4_0": 4.5}
 
 
@@ -56,27 +56,52 @@ def computes_on_gpu() -> bool:
     return bool(llama.llama_supports_gpu_offload())
 
 
+def is_recurrent(model: Any) -> bool:
+    """Whether all layers keep one state instead of KV."""
+    return bool(llama.llama_model_is_recurrent(model))
+
+
+def is_hybrid(model: Any) -> bool:
+    """Whether some layers keep one state instead of KV."""
+    return bool(llama.llama_model_is_hybrid(model))
+
+
 def truncates(model: Any) -> bool:
     """Whether parts of a sequence can be removed; recurrent state can't be cut."""
-    return not (llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model))
+    return not (is_recurrent(model) or is_hybrid(model))
+
+
+def sliding_window(model: Any) -> int:
+    """How many tokens back the layers with sliding attention see, 0 for a model without them."""
+    return int(llama.llama_model_n_swa(model))
+
+
+def encodes(model: Any) -> bool:
+    """Whether a prompt needs a pass of an encoder before a first token can be made."""
+    return bool(llama.llama_model_has_encoder(model))
+
+
+def architecture(model: Any) -> str:
+    """The architecture that the GGUF header names, such as `llama` or `gemma3`."""
+    return metadata(model, "general.architecture") or ""
 
 
 def kv_bytes_per_cell(model: Any, kv_type: str) -> int:
     """Bytes of one KV cell over all layers, as llama.cpp lays it out."""
     heads = llama.llama_model_n_head(model)
     size = llama.llama_model_n_embd(model) // max(heads, 1)
-    architecture = metadata(model, "general.architecture")
-    key = int(metadata(model, f"{architecture}.attention.key_length") or size)
-    value = int(metadata(model, f"{architecture}.attention.value_length") or size)
+    name = architecture(model)
+    key = int(metadata(model, f"{name}.attention.key_length") or size)
+    value = int(metadata(model, f"{name}.attention.value_length") or size)
     numbers = llama.llama_model_n_head_kv(model) * (key + value)
     bits = KV_BITS[kv_type]
     return int(llama.llama_model_n_layer(model) * numbers * bits / 8)
 
 
-def quantize_q4_0(source: Path, target: Path, threads: int) -> None:
-    """Write `source` as Q4_0, which llama.cpp repacks for the CPU. Raises EngineFailed."""
+def quantize(source: Path, target: Path, threads: int, file_type: int = FILE_TYPE_Q4_0) -> None:
+    """Write `source` in a type that llama.cpp repacks for the CPU. Raises EngineFailed."""
     params = llama.llama_model_quantize_default_params()
-    params.ftype = FILE_TYPE_Q4_0
+    params.ftype = file_type
     params.allow_requantize = True
     params.nthread = threads
     forget_errors()

@@ -61,13 +61,14 @@ def token_bytes(vocab: Any, token: int, *, special: bool) -> bytes:
         size = -count
 
 
-def tokenize(vocab: Any, text: str, *, special: bool) -> list[int]:
-    """Token ids; `special` recognises control tokens in the text. Never adds BOS."""
+def tokenize(vocab: Any, text: str, *, special: bool, framed: bool = False) -> list[int]:
+    """Token ids; `special` recognises control tokens in the text, `framed` puts the tokens around
+    it that the model wants at both ends."""
     raw = text.encode("utf-8", "surrogatepass")
-    size = max(len(raw), 8)
+    size = max(len(raw) + 2, 8)
     while True:
         tokens = (ctypes.c_int32 * size)()
-        count = llama.llama_tokenize(vocab, raw, len(raw), tokens, size, False, special)
+        count = llama.llama_tokenize(vocab, raw, len(raw), tokens, size, framed, special)
         if count >= 0:
             return tokens[:count]
         size = -count

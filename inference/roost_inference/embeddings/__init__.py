@@ -1,0 +1,1 @@
+"""Vectors of texts, by a model of their own beside the one that answers."""

@@ -1,0 +1,1 @@
+"""What a GGUF file says about itself, and what the engine can do with a model of its kind."""
