@@ -189,15 +189,39 @@ async def test_a_choice_is_the_answer_that_its_seed_gives_alone(
     assert len({choice["text"] for choice in together.values()}) == 4
 
 
+async def test_running_usage_counts_each_chunks_tokens(
+    http: httpx2.AsyncClient, puppet: PuppetEngine
+) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = {**BODY, "stream": True, "stream_options": options}
+    written = []
+    async with http.stream("POST", CHAT, json=body) as response:
+        request = await puppet.next_request()
+        lines = response.aiter_lines()
+        for count in (1, 2, 3, 0):
+            async for line in lines:
+                if line.startswith("data: "):
+                    usage = json.loads(line[6:])["usage"]
+                    assert usage["prompt_tokens"] == len(request.prompt_tokens)
+                    written.append(usage["completion_tokens"])
+                    break
+            if count:
+                puppet.say("word ", tokens=tuple(range(count)))
+        puppet.finish()
+        async for _ in lines:
+            pass
+    assert written == [0, 1, 3, 6]
+
+
 @pytest.mark.parametrize("choices", [1, 2])
-async def test_running_usage_rises_to_the_last_chunks(
+async def test_running_usage_ends_with_the_usage_of_the_answer(
     toy_http: httpx2.AsyncClient, choices: int
 ) -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
     stream = await chunks(toy_http, n=choices, stream_options=options, ignore_eos=True)
     written = [chunk["usage"]["completion_tokens"] for chunk in stream]
-    assert written[0] == 0 and written[-1] == choices * 40
-    assert written == sorted(written) and len(set(written)) > 3
+    assert written[0] == 0 and written[-1] == written[-2] == choices * 40
+    assert written == sorted(written)
     assert {chunk["usage"]["prompt_tokens"] for chunk in stream} == {
         stream[-1]["usage"]["prompt_tokens"]
     }
