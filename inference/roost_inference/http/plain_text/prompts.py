@@ -40,6 +40,9 @@ class PlainTexts:
             tokens = self.with_bos(prompt, is_wanted=options.add_special_tokens is not False)
         else:
             tokens = list(prompt)
+            size = self._engine.model.vocabulary_size
+            if not 0 <= min(tokens) <= max(tokens) < size:
+                raise InvalidRequest(f"A prompt token is not below {size}", param="prompt")
         if not tokens:
             raise InvalidRequest("The prompt is empty", param="prompt")
         return truncated(tokens, options, context)
