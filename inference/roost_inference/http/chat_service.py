@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,10 +21,10 @@ from roost_inference.http.report import report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.output.bad_words import sequences_of
-from roost_inference.prompt.call_markup import CallMarkup, CallParser, Markers
+from roost_inference.prompt.call_markup import CallMarkup, Markers
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
-from roost_inference.prompt.tools import build_grammar
+from roost_inference.prompt.tools import build_grammar, parser_of
 from roost_inference.request import (
     EngineSession,
     Event,
@@ -97,7 +97,7 @@ class EngineChatService:
             self.engine,
             request,
             notifier=self._notifier_of(preparation.loop),
-            new_parser=self._parser_of(call),
+            new_parser=parser_of(call, self._family.markup),
             choices=choices,
             tells_tokens=bool(call.return_token_ids) or call.wants_running_usage,
             observe=self._observe,
@@ -262,14 +262,6 @@ class EngineChatService:
         """The parts of the markup that are one token each."""
         tokens = {part: self.engine.tokenize(part, special=True) for part in markup.parts}
         return {part: found[0] for part, found in tokens.items() if len(found) == 1}
-
-    def _parser_of(self, call: ChatCall) -> Callable[[], CallParser] | None:
-        """Makes a parser of an answer's markup, None where it has none."""
-        may_call = bool(call.functions) and call.tool_choice != "none"
-        if not may_call and not self._family.markup.always_parses:
-            return None
-        names = frozenset(function.name for function in call.functions)
-        return partial(self._family.markup.parser, names)
 
     def health(self) -> tuple[int, dict[str, Any]]:
         """503 with the reason once the engine has given up, else 200 with its figures."""

@@ -1,12 +1,13 @@
 """Declared tools and the form of the text → one llguidance grammar."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from roost_inference.errors import BadGrammar
 from roost_inference.prompt.call_markup import CALL_CLOSE as CALL_CLOSE
 from roost_inference.prompt.call_markup import CALL_OPEN as CALL_OPEN
-from roost_inference.prompt.call_markup import CallMarkup
+from roost_inference.prompt.call_markup import CallMarkup, CallParser
 from roost_inference.prompt.call_markup import Markers as Markers
 from roost_inference.prompt.families.hermes import HERMES
 from roost_inference.prompt.forms import form_of
@@ -73,3 +74,12 @@ def _arguments_schema(function: FunctionTool) -> dict[str, Any]:
     schema = definite(schema)
     check_schema(schema, where, "tools")
     return schema
+
+
+def parser_of(call: ChatCall, markup: CallMarkup) -> Callable[[], CallParser] | None:
+    """Makes a parser of an answer's markup, None where it has none."""
+    may_call = bool(call.callable_functions) and call.tool_choice != "none"
+    if not may_call and not markup.always_parses:
+        return None
+    names = frozenset(function.name for function in call.callable_functions)
+    return partial(markup.parser, names)

@@ -69,7 +69,6 @@ class PlainTexts:
                 self._engine,
                 request,
                 notifier=notifier,
-                parse_calls=False,
                 choices=fields.n,
                 tells_tokens=call.wants_running_usage,
                 observe=observe,
