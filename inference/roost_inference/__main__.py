@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError
-from roost_inference.http.origin import LOOPBACK_HOSTS
+from roost_inference.http.access.origin import LOOPBACK_HOSTS
 from roost_inference.server import serve_engine
 
 

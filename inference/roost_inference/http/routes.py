@@ -17,6 +17,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.embeddings.service import EmbeddingService
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
 from roost_inference.http.access.key import RequireKey
+from roost_inference.http.access.origin import KnownClients
 from roost_inference.http.access.request_id import HEADER, RequestIds, id_of
 from roost_inference.http.exchange import (
     AnswerResponse,
@@ -26,7 +27,6 @@ from roost_inference.http.exchange import (
     while_connected,
 )
 from roost_inference.http.metrics import CONTENT_TYPE
-from roost_inference.http.origin import KnownClients
 from roost_inference.http.plain_text.replies import CompletionResponse
 from roost_inference.http.plain_text.tokens import detokenized, tokenized
 from roost_inference.http.preparation import Preparation, PreparationLanes

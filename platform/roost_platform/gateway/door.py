@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from starlette.types import Receive, Scope, Send
 
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, QueueFull
-from roost_inference.http.origin import host_name
+from roost_inference.http.access.origin import host_name
 from roost_platform.gateway.counting import TokenCounting
 from roost_platform.gateway.errors import EncodedBody, NotFoundHere, UnknownHost, Waiting
 from roost_platform.gateway.exchange import ClientGone, Exchange

@@ -9,7 +9,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from roost_inference.http.origin import LOOPBACK_HOSTS, host_name
+from roost_inference.http.access.origin import LOOPBACK_HOSTS, host_name
 
 BODY_BYTES_MAX = 1024 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
