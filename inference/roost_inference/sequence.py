@@ -100,9 +100,11 @@ class Sequence:
     abort_requested: bool = False
     kv_report: dict[str, object] = field(default_factory=dict)
     prompt_length: int = field(init=False)
-    # It has a seed and no session, so the same request shall give the same answer to the last bit:
-    # its prompt is computed in the same pieces, whatever is cached, and nothing is guessed.
+    # It has a seed and no session, so the same request shall give the same answer to the last bit
+    # while it is alone: nothing is guessed, and its prompt is computed in the same pieces.
     repeats_exactly: bool = field(init=False)
+    # Nobody else ran when it was matched with what is cached.
+    was_alone: bool = False
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)

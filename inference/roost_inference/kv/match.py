@@ -52,14 +52,15 @@ def reusable(sequence: Sequence) -> Tokens:
     as the end of a prompt that is read from its beginning is: so its numbers are the same to the
     last bit."""
     tokens = sequence.tokens.view[:-1]
-    if not sequence.repeats_exactly or sequence.generated:
-        return tokens
-    return tokens[: max(len(tokens) // TILE_ROWS - 1, 0) * TILE_ROWS]
+    unit = reuse_unit(sequence)
+    return tokens if unit == 1 else tokens[: max(len(tokens) // unit - 1, 0) * unit]
 
 
 def reuse_unit(sequence: Sequence) -> int:
-    """Tokens of which a whole number is reused."""
-    return TILE_ROWS if sequence.repeats_exactly and not sequence.generated else 1
+    """Tokens of which a whole number is reused. What runs beside others, or has begun to write,
+    does not repeat exactly anyway."""
+    is_exact = sequence.repeats_exactly and sequence.was_alone and not sequence.generated
+    return TILE_ROWS if is_exact else 1
 
 
 def whole_units(parts: list[MatchedBlock], unit: int) -> list[MatchedBlock]:

@@ -113,6 +113,7 @@ class Admission:
         the background can't be copied, and a prompt whose logprobs are wanted is computed."""
         if sequence.tells_prompt:
             return NO_MATCH
+        sequence.was_alone = not self.running
         sources = [other for other in self.running if not self._background.computes(other)]
         return self._cache.match(sequence, sources)
 
