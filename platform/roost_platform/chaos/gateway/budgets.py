@@ -59,6 +59,7 @@ class _Process:
 
     keys: GatewayKeys
     calls: list[asyncio.Task[None]] = field(default_factory=list)
+    settling: list[asyncio.Task[None]] = field(default_factory=list)
     running: int = 0  # of the admitted ones
     is_dead: bool = False
 
@@ -96,6 +97,8 @@ async def run_budget(database: Database, seed: int) -> BudgetRun:
     await asyncio.gather(
         *(one for process in processes for one in process.calls), return_exceptions=True
     )
+    # What was cancelled twice has left its settling behind.
+    await asyncio.gather(*(one for process in processes for one in process.settling))
     seen.lost = await _clean_up(database, processes)
     row = await _row(database, id)
     seen.left = (row.held_microusd, row.held_tokens, row.in_flight)
@@ -130,7 +133,9 @@ async def _call(
         if not process.is_dead:
             process.running -= 1
             seen.settled += used
-            await asyncio.shield(_settled(process.keys, wanted.call_id, used, outcome))
+            settling = _settled(process.keys, wanted.call_id, used, outcome)
+            process.settling.append(asyncio.create_task(settling))
+            await asyncio.shield(process.settling[-1])
 
 
 async def _settled(keys: GatewayKeys, call_id: str, used: int, outcome: str) -> None:

@@ -4,6 +4,7 @@ A plain statement takes and gives values as the driver knows them: texts, number
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +152,11 @@ async def write_plain(database: Database, work: Callable[[PlainConnection], T]) 
     try:
         return await asyncio.shield(writing)
     except asyncio.CancelledError:
-        await asyncio.wait({writing})
+        while not writing.done():
+            with contextlib.suppress(
+                asyncio.CancelledError
+            ):  # cancelled again: it waits all the same
+                await asyncio.wait({writing})
         if not writing.cancelled():
             writing.exception()  # nobody else hears of it
         raise
