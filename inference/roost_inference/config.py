@@ -43,6 +43,12 @@ class EngineConfig(BaseModel):
     model: Path | None = Field(
         default=None, description="Path of a GGUF model. Without it the bundled small model runs."
     )
+    kernels: Literal["auto", "native", "portable"] = Field(
+        default="auto",
+        description="Build of the bundled core's kernels: `native` ones are compiled for this "
+        "processor, `portable` ones come prebuilt. auto takes native ones if they are there and "
+        "work.",
+    )
     url: str | None = Field(
         default=None,
         description="Base URL of an OpenAI-compatible engine to use instead of the bundled core.",

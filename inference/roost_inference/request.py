@@ -182,8 +182,8 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The loaded model: its name on the wire, its context in tokens, and what its GGUF says about
-    chats."""
+    """The loaded model: its name on the wire, its context in tokens, what its GGUF says about
+    chats, and the kernels that compute it: "native" or "portable", and why not the native ones."""
 
     name: str
     path: str
@@ -193,6 +193,8 @@ class ModelInfo:
     bos: str
     eos: str
     build: str
+    kernels: str = ""
+    kernels_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

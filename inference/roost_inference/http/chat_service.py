@@ -231,7 +231,9 @@ class EngineChatService:
         if failure is not None:
             return 503, {"status": "failed", "reason": failure}
         figures = report(self.engine.stats(), self.engine.store, self.memory, self._bound)
-        return 200, {"status": "ok", "model": self.engine.model.name, **figures}
+        model = self.engine.model
+        kernels = {"name": model.kernels, "build": model.build, "reason": model.kernels_reason}
+        return 200, {"status": "ok", "model": model.name, "kernels": kernels, **figures}
 
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """What the engine remembers of sessions, and where their last prompts diverged."""

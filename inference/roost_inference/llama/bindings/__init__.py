@@ -14,24 +14,22 @@ from roost_inference.llama.bindings.contexts import (
     set_threads,
 )
 from roost_inference.llama.bindings.library import (
-    PACKAGE_VERSION,
     build_id,
     check_layout,
-    check_version,
+    kernels,
     recent_errors,
 )
 from roost_inference.llama.bindings.models import (
-    FILE_TYPE_Q4_0,
     chat_template,
     computes_on_gpu,
     free_model,
     kv_bytes_per_cell,
     load_model,
     metadata,
-    quantize_q4_0,
     trained_context,
     truncates,
 )
+from roost_inference.llama.bindings.requantise import FILE_TYPE_Q4_0, quantize_q4_0
 from roost_inference.llama.bindings.sequences import (
     memory,
     read_sequence,
@@ -46,6 +44,7 @@ from roost_inference.llama.bindings.vocabularies import (
     bos_eos,
     covers_bytes,
     end_tokens,
+    grammar_tokenizer,
     strips_space,
     token_bytes,
     tokenize,
@@ -58,12 +57,10 @@ __all__ = [
     "DECODE_DONE",
     "DECODE_NO_CELLS",
     "FILE_TYPE_Q4_0",
-    "PACKAGE_VERSION",
     "bos_eos",
     "build_id",
     "chat_template",
     "check_layout",
-    "check_version",
     "computes_on_gpu",
     "context_cells",
     "covers_bytes",
@@ -72,6 +69,8 @@ __all__ = [
     "end_tokens",
     "free_context",
     "free_model",
+    "grammar_tokenizer",
+    "kernels",
     "kv_bytes_per_cell",
     "load_model",
     "logits_address",

@@ -1,13 +1,12 @@
-"""Model files: loading, facts from their headers, and requantising."""
+"""Model files: loading, and facts from their headers."""
 
 import ctypes
 from pathlib import Path
 from typing import Any
 
-from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineUnavailable
 from roost_inference.llama.bindings.library import forget_errors, llama, recent_errors
 
-FILE_TYPE_Q4_0 = 2
 KV_BITS = {"f16": 16, "q8_0": 8.5, "q4_0": 4.5}
 
 
@@ -71,17 +70,3 @@ def kv_bytes_per_cell(model: Any, kv_type: str) -> int:
     numbers = llama.llama_model_n_head_kv(model) * (key + value)
     bits = KV_BITS[kv_type]
     return int(llama.llama_model_n_layer(model) * numbers * bits / 8)
-
-
-def quantize_q4_0(source: Path, target: Path, threads: int) -> None:
-    """Write `source` as Q4_0, which llama.cpp repacks for the CPU. Raises EngineFailed."""
-    params = llama.llama_model_quantize_default_params()
-    params.ftype = FILE_TYPE_Q4_0
-    params.allow_requantize = True
-    params.nthread = threads
-    forget_errors()
-    status = llama.llama_model_quantize(
-        str(source).encode(), str(target).encode(), ctypes.byref(params)
-    )
-    if status != 0:
-        raise EngineFailed(f"{source} can't be requantised to {target}: {recent_errors()}")

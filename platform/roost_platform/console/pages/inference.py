@@ -25,11 +25,14 @@ LOOK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class StatusSection:
-    """The line on top. problem: why there are no figures; model: the model that is served."""
+    """The line on top. problem: why there are no figures; model: the model that is served;
+    kernels: "native" or "portable", and why not the native ones."""
 
     problem: str
     model: str
     is_ours: bool
+    kernels: str
+    kernels_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,11 @@ async def load(visit: Visit) -> InferenceContext:
             rows = await engine_session_rows(session, listed)
     return InferenceContext(
         status=StatusSection(
-            "" if figures.is_up else figures.status, figures.model, figures.is_ours
+            "" if figures.is_up else figures.status,
+            figures.model,
+            figures.is_ours,
+            figures.kernels,
+            figures.kernels_reason,
         ),
         tiles=tiles(figures, minutes),
         reuse=ReuseSection(
