@@ -186,11 +186,21 @@ def native_state() -> NativeState:
     except OSError:
         return NativeState(AGAIN, is_well=False)
     if state == "ready":
-        return NativeState("they are compiled and used at the next start", is_well=True)
+        problem = _problem_of_native()
+        detail = problem or "they are compiled and used at the next start"
+        return NativeState(detail, is_well=not problem)
     if state == "failed":
         detail = " ".join(reason.split()) or f"compiling them failed; {AGAIN}"
         return NativeState(detail, is_well=False)
     return NativeState(f"compiling them was interrupted; {AGAIN}", is_well=False)
+
+
+def _problem_of_native() -> str:
+    """What is known to be wrong with the installed native build; it is not tried now."""
+    try:
+        return trials.remembered(find(NATIVE).digest)
+    except EngineUnavailable as error:
+        return f"{error.message}; {AGAIN}"
 
 
 def _is_compiling() -> bool:
@@ -205,5 +215,18 @@ def _is_compiling() -> bool:
     return False
 
 
-if __name__ == "__main__":  # `make` asks whether it may start before the native build is there
-    sys.exit(0 if runs_portable() else 1)
+def main(wanted: str) -> int:
+    """`make` asks what can run: 0 if "portable" kernels can, or if "native" ones do."""
+    if wanted == "portable":
+        return 0 if runs_portable() else 1
+    try:
+        choice = choose("auto")
+    except EngineUnavailable as error:
+        print(error.message)
+        return 1
+    print(choice.reason)
+    return 0 if choice.build.name == "native" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

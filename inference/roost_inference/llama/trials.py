@@ -22,9 +22,7 @@ AGAIN: Final = "`make kernels` compiles them again"
 
 def problem(name: str, digest: str) -> str:
     """Why this build can't be used on this processor; empty if it computes well. Remembered."""
-    text = f"{digest} {sorted(processor_flags())}"
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    known = _known()
+    key, known = _key(digest), _known()
     if key not in known:
         found, is_sure = _try(name)
         if not is_sure:
@@ -32,6 +30,16 @@ def problem(name: str, digest: str) -> str:
         known = dict([*known.items(), (key, found)][-TRIALS_KEPT:])
         _keep(known)
     return known[key]
+
+
+def remembered(digest: str) -> str:
+    """What an earlier trial on this processor found; empty if it found nothing or there was none."""
+    return _known().get(_key(digest), "")
+
+
+def _key(digest: str) -> str:
+    text = f"{digest} {sorted(processor_flags())}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _try(name: str) -> tuple[str, bool]:
