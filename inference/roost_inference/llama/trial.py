@@ -30,6 +30,7 @@ def main() -> int:
         path = bundled_model()
     except EngineError:
         return 0  # it loads and has the right layout; there is nothing to compute with
+    flag = ctypes.create_string_buffer(2)  # the context reads it as long as it lives
     model = bindings.load_model(path)
     context = LlamaContext(
         model,
@@ -39,7 +40,7 @@ def main() -> int:
         outputs=2,
         threads=1,
         kv_type="f16",
-        abort_flag=ctypes.create_string_buffer(2),
+        abort_flag=flag,
     )
     for start, rows in ((0, ROWS), (ROWS, 1)):
         batch = Batch(64)

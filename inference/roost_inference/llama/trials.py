@@ -33,7 +33,7 @@ def problem(name: str, digest: str) -> str:
 
 
 def remembered(digest: str) -> str:
-    """What an earlier trial on this processor found; empty if it found nothing or there was none."""
+    """What an earlier trial on this processor found wrong; empty for nothing or no trial."""
     return _known().get(_key(digest), "")
 
 

@@ -10,6 +10,7 @@ from roost_platform.views.engine.watch import EngineWatch, Sample
 HEALTH: Mapping[str, Any] = {
     "status": "ok",
     "model": "smollm2-135m-instruct",
+    "kernels": {"name": "portable", "build": "toy 1", "reason": "native ones are compiled now"},
     "running": 2,
     "waiting": 0,
     "cells_used": 9_870,
