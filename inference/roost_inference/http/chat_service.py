@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from roost_inference.client.reasoning import open_block
+from roost_inference.energy import EnergyMeter
 from roost_inference.errors import InvalidRequest, UnknownModel
 from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.generation import (
@@ -17,7 +18,7 @@ from roost_inference.http.generation import (
 )
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.preparation import Preparation
-from roost_inference.http.report import report
+from roost_inference.http.report import energy, report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.prompt.chat_template import ChatTemplate
@@ -70,8 +71,9 @@ class ChatService(Protocol):
 class EngineChatService:
     """The ChatService of an EnginePort."""
 
-    def __init__(self, engine: EnginePort) -> None:
+    def __init__(self, engine: EnginePort, energy: EnergyMeter | None = None) -> None:
         self.engine = engine
+        self._energy = energy or EnergyMeter()
         info = engine.model
         self._template = ChatTemplate(
             info.chat_template,
@@ -230,7 +232,9 @@ class EngineChatService:
         failure = self.engine.failure
         if failure is not None:
             return 503, {"status": "failed", "reason": failure}
-        figures = report(self.engine.stats(), self.engine.store, self.memory, self._bound)
+        stats = self.engine.stats()
+        figures = report(stats, self.engine.store, self.memory, self._bound)
+        figures["energy"] = energy(stats, self._energy.joules())
         model = self.engine.model
         kernels = {"name": model.kernels, "build": model.build, "reason": model.kernels_reason}
         return 200, {"status": "ok", "model": model.name, "kernels": kernels, **figures}

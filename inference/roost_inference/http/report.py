@@ -45,6 +45,16 @@ def report(
     }
 
 
+def energy(stats: EngineStats, joules: float | None) -> dict[str, float]:
+    """The processors' energy since the start, and for each token that was written or read anew;
+    empty where the machine does not tell."""
+    if joules is None:
+        return {}
+    computed = stats.completion_tokens_total + stats.prompt_tokens_total - stats.cached_tokens_total
+    each = {"joules_per_token": round(joules / computed, 4)} if computed > 0 else {}
+    return {"joules": round(joules, 3), **each}
+
+
 def tiers(store: BlockStore) -> dict[str, Any]:
     """For each tier: bytes held, its quota, blocks held, and its problem if it has one."""
     return {

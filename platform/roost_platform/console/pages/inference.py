@@ -37,7 +37,8 @@ class StatusSection:
 
 @dataclass(frozen=True, slots=True)
 class ReuseSection:
-    """Prompt tokens that were not computed again, against a cache that never forgets."""
+    """Prompt tokens that were not computed again, against a cache that never forgets.
+    joules_per_token: of the tokens that were computed; None where the machine does not tell."""
 
     hit_rate: float | None
     hit_ceiling: float | None
@@ -47,6 +48,7 @@ class ReuseSection:
     divergences: int | None
     lost_tokens: int
     spliced_answers: int
+    joules_per_token: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,7 @@ async def load(visit: Visit) -> InferenceContext:
             figures.divergences,
             figures.lost_tokens,
             figures.spliced_answers,
+            figures.joules_per_token,
         ),
         memory=MemorySection(
             figures.cells_used,

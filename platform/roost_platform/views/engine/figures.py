@@ -58,12 +58,14 @@ class DrafterView:
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
     """One reading. None: the engine does not report it. is_ours: the bundled core answered.
-    kernels: "native" or "portable", with the reason for portable ones."""
+    kernels: "native" or "portable", with the reason for portable ones. joules_per_token: energy of
+    the processors for each token that was computed."""
 
     status: str
     model: str = ""
     kernels: str = ""
     kernels_reason: str = ""
+    joules_per_token: float | None = None
     is_ours: bool = False
     running: int | None = None
     waiting: int | None = None
@@ -126,6 +128,7 @@ def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
         model=str(health.get("model") or ""),
         kernels=str(kernels.get("name") or ""),
         kernels_reason=str(kernels.get("reason") or ""),
+        joules_per_token=_number(_table(health, "energy"), "joules_per_token"),
         is_ours="ceiling" in health,
         running=_count(health, "running"),
         waiting=_count(health, "waiting"),
