@@ -161,4 +161,5 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         build=bindings.build_id(),
         kernels=kernels,
         kernels_reason=reason,
+        quantisation=backend.quantisation,
     )

@@ -183,7 +183,8 @@ Listener = Callable[[Event], None]
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """The loaded model: its name on the wire, its context in tokens, what its GGUF says about
-    chats, and the kernels that compute it: "native" or "portable", and why not the native ones."""
+    chats, and the kernels that compute it: "native" or "portable", and why not the native ones.
+    quantisation: the number format of the weights, such as Q4_0."""
 
     name: str
     path: str
@@ -195,6 +196,7 @@ class ModelInfo:
     build: str
     kernels: str = ""
     kernels_reason: str = ""
+    quantisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from roost_inference.client.reasoning import open_block
-from roost_inference.energy import EnergyMeter
 from roost_inference.errors import InvalidRequest, UnknownModel
 from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.generation import (
@@ -21,6 +20,8 @@ from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import energy, report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
+from roost_inference.profiles.background import BackgroundValidation
+from roost_inference.profiles.energy import EnergyMeter
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
@@ -74,6 +75,7 @@ class EngineChatService:
     def __init__(self, engine: EnginePort, energy: EnergyMeter | None = None) -> None:
         self.engine = engine
         self._energy = energy or EnergyMeter()
+        self.validation: BackgroundValidation | None = None
         info = engine.model
         self._template = ChatTemplate(
             info.chat_template,
@@ -235,6 +237,7 @@ class EngineChatService:
         stats = self.engine.stats()
         figures = report(stats, self.engine.store, self.memory, self._bound)
         figures["energy"] = energy(stats, self._energy.joules())
+        figures["profile"] = {} if self.validation is None else self.validation.report()
         model = self.engine.model
         kernels = {"name": model.kernels, "build": model.build, "reason": model.kernels_reason}
         return 200, {"status": "ok", "model": model.name, "kernels": kernels, **figures}

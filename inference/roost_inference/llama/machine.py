@@ -29,6 +29,24 @@ def processor_flags() -> frozenset[str]:
     return frozenset()
 
 
+@functools.cache
+def processor_name() -> str:
+    """What the processor calls itself; empty where the system does not tell."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return ""
+
+
+def total_memory_bytes() -> int | None:
+    """Bytes of memory of the machine; None where the system does not tell."""
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def kernels_folder() -> Path:
     """Where `make` notes how the compilation of the kernels goes, beside what it installs."""
     return Path(sys.prefix) / "kernels"

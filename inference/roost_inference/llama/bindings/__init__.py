@@ -26,6 +26,7 @@ from roost_inference.llama.bindings.models import (
     kv_bytes_per_cell,
     load_model,
     metadata,
+    quantisation,
     trained_context,
     truncates,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "make_batch",
     "memory",
     "metadata",
+    "quantisation",
     "quantize_q4_0",
     "read_sequence",
     "recent_errors",

@@ -7,6 +7,12 @@ from typing import Any
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama.bindings.library import forget_errors, llama, recent_errors
 
+# llama.cpp's file types by number, those that are met.
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",
+    11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
+    17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL", 30: "IQ4_XS", 32: "BF16", 38: "MXFP4",
+}  # fmt: skip
 KV_BITS = {"f16": 16, "q8_0": 8.5, "q4_0": 4.5}
 
 
@@ -43,6 +49,12 @@ def chat_template(model: Any) -> str:
     """The Jinja template in the GGUF header, empty if it has none."""
     value = llama.llama_model_chat_template(model, None)
     return value.decode("utf-8", "replace") if value else ""
+
+
+def quantisation(model: Any) -> str:
+    """The number format of most weights as the file names it; empty for one unknown here."""
+    value = metadata(model, "general.file_type") or ""
+    return FILE_TYPES.get(int(value), "") if value.isdecimal() else ""
 
 
 def trained_context(model: Any) -> int:

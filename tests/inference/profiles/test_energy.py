@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from roost_inference.energy import EnergyMeter
 from roost_inference.http.chat_service import EngineChatService
 from roost_inference.http.report import energy
+from roost_inference.profiles.energy import EnergyMeter
 from roost_inference.testing.puppet import PuppetEngine
 
 
@@ -61,7 +61,12 @@ def test_a_machine_that_does_not_tell_gives_nothing(powercap: Powercap, tmp_path
 
 
 def test_joules_are_shared_by_the_tokens_that_were_computed() -> None:
-    idle = PuppetEngine().stats()
+    idle = replace(
+        PuppetEngine().stats(),
+        prompt_tokens_total=0,
+        cached_tokens_total=0,
+        completion_tokens_total=0,
+    )
     stats = replace(
         idle, prompt_tokens_total=1000, cached_tokens_total=900, completion_tokens_total=100
     )
@@ -74,4 +79,4 @@ def test_health_tells_the_energy(powercap: Powercap) -> None:
     powercap.zone("intel-rapl:0", "package-0", 2_000_100)
     status, body = service.health()
     assert status == 200
-    assert body["energy"] == {"joules": 2.0}
+    assert body["energy"]["joules"] == 2.0
