@@ -17,7 +17,7 @@ from roost_inference.http.generation import (
 )
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.preparation import Preparation
-from roost_inference.http.report import energy, report
+from roost_inference.http.report import energy, kernels, report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.profiles.background import BackgroundValidation
@@ -238,9 +238,8 @@ class EngineChatService:
         figures = report(stats, self.engine.store, self.memory, self._bound)
         figures["energy"] = energy(stats, self._energy.joules())
         figures["profile"] = {} if self.validation is None else self.validation.report()
-        model = self.engine.model
-        kernels = {"name": model.kernels, "build": model.build, "reason": model.kernels_reason}
-        return 200, {"status": "ok", "model": model.name, "kernels": kernels, **figures}
+        figures["kernels"] = kernels(self.engine.model)
+        return 200, {"status": "ok", "model": self.engine.model.name, **figures}
 
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """What the engine remembers of sessions, and where their last prompts diverged."""

@@ -97,7 +97,7 @@ def choose(choice: str) -> Choice:
     except EngineUnavailable as error:
         if choice == "native" or not runs_portable():
             raise
-        return Choice(portable(), f"{error.message}; {native_state().detail}")
+        return Choice(portable(), error.message)
     problem = (
         ""
         if choice == "native" or not runs_portable()
@@ -124,8 +124,9 @@ def runs_portable() -> bool:
     return True
 
 
-def find(source: _Source) -> Build:
-    """The installed build. Raises EngineUnavailable if it is absent, another version or broken."""
+def find(source: _Source, *, sums: bool = True) -> Build:
+    """The installed build; without `sums` only the sizes of its files are compared. Raises
+    EngineUnavailable if it is absent, another version or broken."""
     try:
         distribution = importlib.metadata.distribution(source.package)
         version, files = distribution.version, distribution.files or []
@@ -136,7 +137,7 @@ def find(source: _Source) -> Build:
     for file in sorted(file for file in files if file.match(source.libraries)):
         path = Path(str(file.locate()))
         recorded = file.hash.value if file.hash else ""
-        if not _is_whole(path, file.size, recorded if source is NATIVE else ""):
+        if not _is_whole(path, file.size, recorded if source is NATIVE and sums else ""):
             raise EngineUnavailable(f"the {source.name} kernels are not whole: {path}")
         digest.update(f"{file} {recorded or file.size}\n".encode())
         if file.match(source.loaded) and file.suffix in (".so", ".dylib"):
@@ -186,21 +187,21 @@ def native_state() -> NativeState:
     except OSError:
         return NativeState(AGAIN, is_well=False)
     if state == "ready":
-        problem = _problem_of_native()
-        detail = problem or "they are compiled and used at the next start"
-        return NativeState(detail, is_well=not problem)
+        if _is_known_to_fail():
+            return NativeState(f"{AGAIN} again", is_well=False)
+        return NativeState("they are compiled and used at the next start", is_well=True)
     if state == "failed":
         detail = " ".join(reason.split()) or f"compiling them failed; {AGAIN}"
         return NativeState(detail, is_well=False)
     return NativeState(f"compiling them was interrupted; {AGAIN}", is_well=False)
 
 
-def _problem_of_native() -> str:
-    """What is known to be wrong with the installed native build; it is not tried now."""
+def _is_known_to_fail() -> bool:
+    """Whether the installed native build failed its trial here, or is not whole by its sizes."""
     try:
-        return trials.remembered(find(NATIVE).digest)
-    except EngineUnavailable as error:
-        return f"{error.message}; {AGAIN}"
+        return bool(trials.remembered(find(NATIVE, sums=False).digest))
+    except EngineUnavailable:
+        return True
 
 
 def _is_compiling() -> bool:

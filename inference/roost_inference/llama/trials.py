@@ -17,7 +17,6 @@ TRIALS_KEPT: Final = 16
 WRONG: Final = 3  # exit status of a trial that computed nonsense
 # Ends of a trial that say something of the build; others, such as too little memory, do not.
 FATAL_SIGNALS: Final = (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE)
-AGAIN: Final = "`make kernels` compiles them again"
 
 
 def problem(name: str, digest: str) -> str:
@@ -58,9 +57,9 @@ def _try(name: str) -> tuple[str, bool]:
     last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
     if -done.returncode in FATAL_SIGNALS:
         end = signal.Signals(-done.returncode).name
-        return f"the {name} kernels die of {end} on this processor; {AGAIN}", True
+        return f"the {name} kernels die of {end} on this processor", True
     is_wrong = done.returncode == WRONG
-    return f"the {name} kernels failed their trial: {last}; {AGAIN}", is_wrong
+    return f"the {name} kernels failed their trial: {last}", is_wrong
 
 
 def _known() -> Mapping[str, str]:

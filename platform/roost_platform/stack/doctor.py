@@ -67,7 +67,7 @@ def _all(found: InUse) -> Iterator[Check]:
     yield from _model(settings)
     parts, is_up = _parts(found)
     yield from parts
-    yield from (_of_finding(one) for one in kernel_findings(settings, is_here=found.is_here))
+    yield from (_of_finding(one) for one in kernel_findings(settings))
     yield from (_of_finding(one) for one in profile_findings(settings))
     yield from _agents(settings, found, is_up)
     yield from (_of_finding(one) for one in asyncio.run(gateway_findings(settings)))

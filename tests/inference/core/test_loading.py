@@ -113,6 +113,12 @@ def test_another_layout_of_the_structures_is_refused() -> None:
         bindings.check_layout(fake, bindings.kernels()[0])
 
 
+def test_kernels_that_this_process_did_not_load_are_refused(tmp_path: Path) -> None:
+    other = "portable" if bindings.kernels()[0] == "native" else "native"
+    with pytest.raises(EngineUnavailable, match=f"has loaded .* kernels, not {other} ones"):
+        load_engine(EngineConfig.model_validate({"kernels": other}), tmp_path)
+
+
 def test_the_context_per_request_can_be_set_smaller(engine: Engine, tmp_path: Path) -> None:
     config = EngineConfig(
         model=Path(engine.model.path),

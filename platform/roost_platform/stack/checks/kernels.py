@@ -1,7 +1,7 @@
 """Which kernels the bundled core computes with, and what became of the native ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from roost_inference.errors import EngineUnavailable
@@ -15,11 +15,14 @@ NAME = "kernels"
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """What an engine reports. name: "native" or "portable"; reason: why not native ones."""
+    """What an engine reports. name: "native" or "portable"; reason: why not native ones; native:
+    what became of those; is_coming: whether portable ones are as they should be."""
 
     name: str
     build: str
     reason: str
+    native: str = ""
+    is_coming: bool = True
 
 
 def running(settings: Settings, url: str) -> Kernels | None:
@@ -35,33 +38,37 @@ def of_health(body: Mapping[str, Any]) -> Kernels | None:
     entry = body.get("kernels")
     if not isinstance(entry, Mapping) or not entry.get("name"):
         return None
-    return Kernels(*(str(entry.get(key) or "") for key in ("name", "build", "reason")))
+    name, build, reason, native = (
+        str(entry.get(key) or "") for key in ("name", "build", "reason", "native")
+    )
+    return Kernels(name, build, reason, native, bool(entry.get("is_coming")))
 
 
 def sentence(kernels: Kernels) -> str:
     """The kernels in words, as `roost up` says them."""
-    detail = f"; {kernels.reason}" if kernels.reason else ""
-    return f"{kernels.name} kernels, {kernels.build}{detail}"
+    first = f"{kernels.name} kernels, {kernels.build}"
+    return "; ".join(filter(None, (first, kernels.reason, kernels.native)))
 
 
-def kernel_findings(settings: Settings, *, is_here: bool) -> list[Finding]:
-    """What runs, else what would; a warning where nothing makes portable kernels native ones.
-
-    is_here: the engine runs in this environment if at all, so what `make` noted here concerns it.
-    """
+def kernel_findings(settings: Settings) -> list[Finding]:
+    """What runs, else what would; a warning where nothing makes portable kernels native ones."""
     if settings.engine.url:
         return []
     kernels = running(settings, settings.engine_url.replace("//0.0.0.0:", "//127.0.0.1:"))
     if kernels is None:
         try:
-            choice = builds.choose(settings.engine.kernels)
+            kernels = _next(settings)
         except EngineUnavailable as error:
             return [Finding(NAME, "broken", error.message)]
-        kernels = Kernels(choice.build.name, choice.build.id, choice.reason)
-        is_here = True
-    if kernels.name != "portable" or settings.engine.kernels == "portable":
-        return [Finding(NAME, "ok", sentence(kernels))]
-    state = builds.native_state() if is_here else builds.NativeState("", is_well=False)
-    if state.detail and state.detail not in kernels.reason:
-        kernels = Kernels(kernels.name, kernels.build, f"{kernels.reason}; now: {state.detail}")
-    return [Finding(NAME, "ok" if state.is_well else "warning", sentence(kernels))]
+    is_well = kernels.name == "native" or kernels.is_coming
+    return [Finding(NAME, "ok" if is_well else "warning", sentence(kernels))]
+
+
+def _next(settings: Settings) -> Kernels:
+    """What would run here. Raises EngineUnavailable."""
+    choice = builds.choose(settings.engine.kernels)
+    kernels = Kernels(choice.build.name, choice.build.id, choice.reason)
+    if kernels.name == "native" or settings.engine.kernels == "portable":
+        return kernels
+    state = builds.native_state()
+    return replace(kernels, native=state.detail, is_coming=state.is_well)

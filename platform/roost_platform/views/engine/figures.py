@@ -127,7 +127,7 @@ def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
         status=str(health.get("status", "unreachable")),
         model=str(health.get("model") or ""),
         kernels=str(kernels.get("name") or ""),
-        kernels_reason=str(kernels.get("reason") or ""),
+        kernels_reason="; ".join(str(kernels[k]) for k in ("reason", "native") if kernels.get(k)),
         joules_per_token=_number(_table(health, "energy"), "joules_per_token"),
         is_ours="ceiling" in health,
         running=_count(health, "running"),
