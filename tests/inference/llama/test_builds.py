@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import builds, machine, trials
 from roost_inference.llama.backend import _identity
+from roost_inference.llama.bindings import declarations
 from roost_inference.llama.bindings.library import CONTEXT_PARAMS_BYTES
 
 CPU = frozenset({"avx2", "bmi2", "f16c", "fma", "avx512f"})
@@ -193,6 +195,19 @@ def test_what_became_of_the_native_build_is_told(packages: Packages) -> None:
     packages.native()
     state.write_text("ready\n")
     assert builds.native_state().is_well
+
+
+def test_every_function_that_the_bindings_use_is_declared() -> None:
+    """A new one needs a line in declarations.FUNCTIONS: both builds are bound by it."""
+    used = {
+        name
+        for path in Path(declarations.__file__).parent.glob("*.py")
+        for name in re.findall(r"\bllama\.((?:llama|ggml)_\w+)", path.read_text())
+    }
+    special = {"llama_context_default_params", "llama_init_from_model", "llama_batch"}
+    callbacks = {"ggml_abort_callback", "llama_log_callback"}
+    known = {*declarations.FUNCTIONS, *declarations.NATIVE_FUNCTIONS}
+    assert used - special - callbacks <= known
 
 
 def test_the_setting_takes_either_build(packages: Packages) -> None:

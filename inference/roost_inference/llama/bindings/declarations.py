@@ -145,7 +145,7 @@ class Batch(ctypes.Structure):
 # What each function returns, and what it takes. Handles are c_void_p.
 _model: Final = {
     name: (c_int32, (c_void_p,))
-    for name in ("n_ctx_train", "n_embd", "n_head", "n_head_kv", "n_layer")
+    for name in ["n_ctx_train", "n_embd", "n_embd_out", "n_head", "n_head_kv", "n_layer", "n_swa"]
 }
 _vocab: Final = {name: (c_int32, (c_void_p,)) for name in ("bos", "eos", "n_tokens", "type")}
 FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
@@ -158,10 +158,12 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "llama_model_get_vocab": (c_void_p, (c_void_p,)),
     "llama_model_meta_val_str": (c_int32, (c_void_p, c_char_p, c_char_p, c_size_t)),
     "llama_model_chat_template": (c_char_p, (c_void_p, c_char_p)),
+    "llama_model_has_encoder": (c_bool, (c_void_p,)),
     "llama_model_is_recurrent": (c_bool, (c_void_p,)),
     "llama_model_is_hybrid": (c_bool, (c_void_p,)),
     **{f"llama_model_{name}": signature for name, signature in _model.items()},
     **{f"llama_vocab_{name}": signature for name, signature in _vocab.items()},
+    "llama_vocab_get_add_bos": (c_bool, (c_void_p,)),
     "llama_vocab_get_attr": (c_int, (c_void_p, c_int32)),
     "llama_vocab_is_eog": (c_bool, (c_void_p, c_int32)),
     "llama_tokenize": (
@@ -175,7 +177,11 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "llama_set_abort_callback": (None, (c_void_p, abort_callback, c_void_p)),
     "llama_decode": (c_int32, (c_void_p, Batch)),
     "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),
+    "llama_get_embeddings_seq": (POINTER(c_float), (c_void_p, c_int32)),
+    "llama_pooling_type": (c_int, (c_void_p,)),
+    "llama_synchronize": (None, (c_void_p,)),
     "llama_get_memory": (c_void_p, (c_void_p,)),
+    "llama_memory_clear": (None, (c_void_p, c_bool)),
     "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_memory_seq_pos_min": (c_int32, (c_void_p, c_int32)),
