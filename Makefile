@@ -28,15 +28,16 @@ endif
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(KERNEL_FLAGS) $(CMAKE_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help up test check format bench clients docs chaos lock install install-dev clean
+.PHONY: help up test check format bench clients docs chaos lock install install-dev kernels native clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 up: $(VENV)/.roost ## Set up and run everything in one terminal (ARGS="--sandbox", "--headless --data DIR")
+	@.ci/kernels start requirements.lock $(VENV)
 	@exec $(VENV)/bin/roost up $(ARGS)
 
-test: install-dev ## Set up and run all tests
+test: install-dev native ## Set up and run all tests
 	@$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: install-dev ## Formatting, lint, types, floors, lengths and folders
@@ -50,19 +51,25 @@ format: install-dev ## Format and sort the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: install-dev ## Measure; off in `make test`
+bench: install-dev native ## Measure; off in `make test`
 	@$(VENV)/bin/python -m pytest -q -m benchmark -s tests/benchmarks $(ARGS)
 
-clients: install-dev ## Install coding agents and drive each through a turn at the gateway; off in `make test`
+clients: install-dev native ## Install coding agents and drive each through a turn at the gateway; off in `make test`
 	@$(VENV)/bin/python -m pytest -q -m clients -s tests/platform/gateway/launch/test_clients.py $(ARGS)
 
-docs: install ## Write docs/settings.md from the fields
+docs: $(VENV)/.roost ## Write docs/settings.md from the fields
 	@$(VENV)/bin/roost settings --markdown > docs/settings.md
 
-chaos: install-dev ## Seeded crashes and faults, every invariant checked (SEED=n MINUTES=m SCHEDULES=k)
+chaos: install-dev native ## Seeded crashes and faults, every invariant checked (SEED=n MINUTES=m SCHEDULES=k)
 	@$(VENV)/bin/python -m roost_platform.chaos --seed $(SEED) --minutes $(MINUTES) --schedules $(SCHEDULES) $(ARGS)
 
-install: $(VENV)/.roost ## Set up what `roost` needs to run
+install: $(VENV)/.roost native ## Set up what `roost` needs to run, with its native kernels
+
+kernels: $(VENV)/.roost ## Compile the kernels for this processor again
+	@.ci/kernels again requirements.lock $(VENV)
+
+native: $(VENV)/.roost
+	@.ci/kernels wait requirements.lock $(VENV)
 
 install-dev: $(VENV)/.dev $(VENV)/.roost ## Set up what tests and checks need as well
 
@@ -79,7 +86,6 @@ lock: | $(VENV)/bin/python ## Pin every dependency by hash again
 
 $(VENV)/bin/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit("Roost needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo "A C compiler is needed (Debian: apt-get install build-essential)." >&2; exit 1; }
 	@echo "Creating $(VENV)"
 	@"$(PYTHON)" -m venv $(VENV)
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError
 from roost_inference.http.access.origin import LOOPBACK_HOSTS
-from roost_inference.server import serve_engine
+from roost_inference.llama import builds
 
 
 def main() -> int:
@@ -44,6 +44,9 @@ def main() -> int:
                 **dict(options.set),
             }
         )
+        builds.want(config.kernels)
+        from roost_inference.server import serve_engine
+
         serve_engine(config, options.data, on_listening=lambda url: print(url, flush=True))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]

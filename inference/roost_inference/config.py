@@ -60,6 +60,12 @@ class EngineConfig(BaseModel):
         description="Longest text of /v1/embeddings in tokens, where the embedding model was "
         "trained for as many. More tokens cost memory.",
     )
+    kernels: Literal["auto", "native", "portable"] = Field(
+        default="auto",
+        description="Build of the bundled core's kernels: `native` ones are compiled for this "
+        "processor, `portable` ones come prebuilt. auto takes native ones if they are there and "
+        "work.",
+    )
     url: str | None = Field(
         default=None,
         description="Base URL of an OpenAI-compatible engine to use instead of the bundled core.",

@@ -52,6 +52,7 @@ def load_engine(config: EngineConfig, data_dir: Path) -> Engine:
 
 def _load(config: EngineConfig, data_dir: Path) -> Engine:
     started = time.monotonic()
+    _check_kernels(config)
     threads = config.threads or physical_cores()
     path = _model_path(config, data_dir, threads)
     outputs = config.max_sequences + (DRAFT_ROWS_MAX if config.speculation != "off" else 0)
@@ -96,6 +97,17 @@ def open_embeddings(config: EngineConfig) -> EmbeddingService | None:
     embedder = LlamaEmbedder(path, context_length=config.embedding_context_length)
     log.info("%s makes vectors of %d numbers", embedder.name, embedder.dimensions)
     return EmbeddingService(embedder)
+
+
+def _check_kernels(config: EngineConfig) -> None:
+    """Say which kernels run. Raises EngineUnavailable if the settings ask for others: one process
+    loads one build."""
+    name, reason = bindings.kernels()
+    if config.kernels not in ("auto", name):
+        raise EngineUnavailable(
+            f"This process has loaded {name} kernels, not {config.kernels} ones"
+        )
+    log.info("%s kernels: %s%s", name, bindings.build_id(), f" ({reason})" if reason else "")
 
 
 def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
@@ -158,6 +170,7 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
     if config.request_context_length is not None:
         limits.append(config.request_context_length)
     default = BUNDLED_NAME if config.model is None else config.model.stem
+    kernels, reason = bindings.kernels()
     return ModelInfo(
         name=config.model_name or default,
         path=str(backend.path),
@@ -169,6 +182,9 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         adds_bos=vocabulary.adds_bos,
         build=bindings.build_id(),
         kind=backend.kind,
+        kernels=kernels,
+        kernels_reason=reason,
+        quantisation=backend.quantisation,
     )
 
 

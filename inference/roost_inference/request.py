@@ -216,8 +216,9 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The loaded model: its name on the wire, its context in tokens, and what its GGUF says about
-    chats and about how its texts begin."""
+    """The loaded model: its name on the wire, its context in tokens, what its GGUF says about
+    chats and about how its texts begin, and the kernels that compute it: "native" or "portable",
+    and why not the native ones. quantisation: the number format of the weights, such as Q4_0."""
 
     name: str
     path: str
@@ -229,6 +230,9 @@ class ModelInfo:
     build: str
     adds_bos: bool = False
     kind: ModelKind = field(default_factory=ModelKind)
+    kernels: str = ""
+    kernels_reason: str = ""
+    quantisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.http.preparation import PreparationLanes
 from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.loading import load_engine, open_embeddings
+from roost_inference.profiles.background import BackgroundValidation
 
 LOAD_STOP_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 15.0
@@ -105,9 +106,13 @@ class _EngineHost:
             log.exception("the model can't be loaded")
             self._give_up(str(error) or repr(error))
             return
+        service = EngineChatService(engine)
+        validation = BackgroundValidation(engine, self._config, self._data_dir / "profiles")
+        service.validation = validation
         try:
             self._holder.embeddings = open_embeddings(self._config)
-            self._holder.service = EngineChatService(engine)
+            self._holder.service = service
+            validation.start()
             self._on_ready()
             engine.on_failure = self._stop.set
             if engine.failure is None:  # it may have failed before it could tell
@@ -117,6 +122,7 @@ class _EngineHost:
         except EngineError as error:
             self._give_up(error.message)
         finally:
+            validation.stop()
             if self._holder.embeddings is not None:
                 self._holder.embeddings.close()
             engine.close()

@@ -17,10 +17,12 @@ from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.plain_text.answers import PlainAnswers
 from roost_inference.http.plain_text.prompts import PlainTexts
 from roost_inference.http.preparation import Preparation
-from roost_inference.http.report import report
+from roost_inference.http.report import energy, kernels, report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
 from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.output.bad_words import sequences_of
+from roost_inference.profiles.background import BackgroundValidation
+from roost_inference.profiles.energy import EnergyMeter
 from roost_inference.prompt.call_markup import CallMarkup, Markers
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
@@ -45,8 +47,10 @@ log = logging.getLogger(__name__)
 class EngineChatService:
     """The ChatService of an EnginePort; see there."""
 
-    def __init__(self, engine: EnginePort) -> None:
+    def __init__(self, engine: EnginePort, energy: EnergyMeter | None = None) -> None:
         self.engine = engine
+        self._energy = energy or EnergyMeter()
+        self.validation: BackgroundValidation | None = None
         info = engine.model
         self._template = ChatTemplate(
             info.chat_template,
@@ -268,8 +272,11 @@ class EngineChatService:
         failure = self.engine.failure
         if failure is not None:
             return 503, {"status": "failed", "reason": failure}
-        figures = report(self.engine.stats(), self.engine.store, self.memory, self._bound)
-        model = self.engine.model
+        stats, model = self.engine.stats(), self.engine.model
+        figures = report(stats, self.engine.store, self.memory, self._bound)
+        figures["energy"] = energy(stats, self._energy.joules())
+        figures["profile"] = {} if self.validation is None else self.validation.report()
+        figures["kernels"] = kernels(model)
         template = "model" if self._template.exists else "none"
         about = {"chat_template": template, "model_kind": model.kind.report()}
         return 200, {"status": "ok", "model": model.name, **about, **figures}

@@ -6,8 +6,9 @@ from typing import Any
 
 from roost_inference.kv.hit_rate_bound import HitRateBound
 from roost_inference.kv.store import BlockStore
+from roost_inference.llama import builds
 from roost_inference.prompt.exact_tokens import SessionMemory
-from roost_inference.request import DrafterFigures, EngineStats
+from roost_inference.request import DrafterFigures, EngineStats, ModelInfo
 
 
 def report(
@@ -43,6 +44,26 @@ def report(
         "kv": {} if store is None else tiers(store),
         "paging": {} if store is None else paging(store),
     }
+
+
+def kernels(model: ModelInfo) -> dict[str, object]:
+    """Which kernels compute; for portable ones why, and what became of the native ones: `native` in
+    words, is_coming whether the next start uses them."""
+    told = {"name": model.kernels, "build": model.build, "reason": model.kernels_reason}
+    if model.kernels != "portable" or builds.wanted() == "portable":
+        return {**told, "native": "", "is_coming": model.kernels == "portable"}
+    state = builds.native_state()
+    return {**told, "native": state.detail, "is_coming": state.is_well}
+
+
+def energy(stats: EngineStats, joules: float | None) -> dict[str, float]:
+    """The processors' energy since the start, and for each token that was written or read anew;
+    empty where the machine does not tell."""
+    if joules is None:
+        return {}
+    computed = stats.completion_tokens_total + stats.prompt_tokens_total - stats.cached_tokens_total
+    each = {"joules_per_token": round(joules / computed, 4)} if computed > 0 else {}
+    return {"joules": round(joules, 3), **each}
 
 
 def tiers(store: BlockStore) -> dict[str, Any]:

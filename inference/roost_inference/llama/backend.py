@@ -126,6 +126,11 @@ class LlamaBackend:
         return bindings.trained_context(self._model)
 
     @property
+    def quantisation(self) -> str:
+        """The number format of the weights, such as Q4_0; empty for one unknown here."""
+        return bindings.quantisation(self._model)
+
+    @property
     def chat_template(self) -> str:
         """The Jinja template of the GGUF header, empty if it has none."""
         return bindings.chat_template(self._model)

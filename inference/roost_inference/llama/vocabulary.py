@@ -2,7 +2,6 @@
 
 import functools
 import threading
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,13 +74,9 @@ class LlamaVocabulary:
 
     def grammar_tokenizer(self) -> LLTokenizer:
         """The vocabulary in llguidance's form; built once, in 0.2 s."""
-        from llguidance.llamacpp import lltokenizer_from_vocab
-
         with self._lock:
             if self._grammar is None:
                 eos = self.bos_eos[1]
-                others = sorted(self.end_tokens - {eos})
-                with warnings.catch_warnings():  # llguidance calls a function by its old name
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    self._grammar = lltokenizer_from_vocab(self._handle, eos_token=[eos, *others])
+                end = [eos, *sorted(self.end_tokens - {eos})]
+                self._grammar = bindings.grammar_tokenizer(self._handle, end)
             return self._grammar

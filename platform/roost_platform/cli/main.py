@@ -14,6 +14,7 @@ from roost_platform.cli import (
     look,
     new,
     people,
+    profile,
     retry,
     schedules,
 )
@@ -189,6 +190,7 @@ app.add_typer(new.new, name="new")
 app.add_typer(admin.pairing, name="pairing")
 app.add_typer(approvals.approvals, name="approvals")
 app.add_typer(people.people, name="people")
+app.add_typer(profile.profile, name="profile")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(flows.flow, name="flow")

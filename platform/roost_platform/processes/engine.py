@@ -4,7 +4,7 @@ import logging
 import threading
 
 from roost_inference.errors import EngineError
-from roost_inference.server import serve_engine
+from roost_inference.llama import builds
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.errors import EXIT_CONFIG
 from roost_platform.settings.config import ENGINE_PORT, Settings
@@ -26,7 +26,10 @@ def run(settings: Settings) -> int:
         loaded.set()
         tell_ready()
 
+    builds.want(config.kernels)
     try:
+        from roost_inference.server import serve_engine
+
         serve_engine(config, settings.data_dir, on_ready=on_ready)
     except EngineError as error:
         log.error("%s", error)

@@ -18,7 +18,9 @@ from roost_platform.masking import hide_secrets
 from roost_platform.settings.config import Settings
 from roost_platform.stack import local_ports, probes
 from roost_platform.stack.checks.gateway import Finding, agent_findings, gateway_findings
+from roost_platform.stack.checks.kernels import kernel_findings
 from roost_platform.stack.checks.model import model_findings
+from roost_platform.stack.checks.profile import profile_findings
 from roost_platform.stack.health import check, heartbeat
 from roost_platform.stack.machine import Check, data_folder, machine
 from roost_platform.stack.probes import reach
@@ -66,6 +68,8 @@ def _all(found: InUse) -> Iterator[Check]:
     yield from (_of_finding(one) for one in model_findings(settings.engine))
     parts, is_up = _parts(found)
     yield from parts
+    yield from (_of_finding(one) for one in kernel_findings(settings))
+    yield from (_of_finding(one) for one in profile_findings(settings))
     yield from _agents(settings, found, is_up)
     yield from (_of_finding(one) for one in asyncio.run(gateway_findings(settings)))
     yield from asyncio.run(_channels(settings))

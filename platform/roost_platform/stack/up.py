@@ -23,6 +23,7 @@ from roost_platform.stack.addresses import (
     sandbox_environment,
     sandbox_secret,
 )
+from roost_platform.stack.checks.kernels import running, sentence
 from roost_platform.stack.dev.reloading import Reloader
 from roost_platform.stack.lifeline import SILENCE_MAX_S
 from roost_platform.stack.probes import http_probe, tcp_probe
@@ -196,6 +197,9 @@ async def _serve(
             beside.callback(watching.cancel)
         await supervisor.run_once(migration(settings, options, addresses))
         await supervisor.start()
+        kernels = await asyncio.to_thread(running, settings, f"http://127.0.0.1:{addresses.engine}")
+        if kernels is not None:
+            reporter.note(sentence(kernels))
         _tell_ready(settings, addresses, reporter)
         await supervisor.wait()
 

@@ -10,7 +10,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.llama import backend as backend_module
-from roost_inference.llama import bindings, machine, quantize
+from roost_inference.llama import bindings, builds, machine, quantize
 from roost_inference.loading import load_engine
 
 
@@ -100,7 +100,7 @@ def test_little_free_memory_is_noticed_before_llama_takes_it(
 
 def test_another_version_of_the_bindings_is_refused() -> None:
     with pytest.raises(EngineUnavailable, match=r"9\.9\.9 is installed, this build needs"):
-        bindings.check_version("9.9.9")
+        builds.check_version(builds.NATIVE, "9.9.9")
 
 
 def test_another_layout_of_the_structures_is_refused() -> None:
@@ -110,7 +110,13 @@ def test_another_layout_of_the_structures_is_refused() -> None:
     fake = SimpleNamespace(**vars(library))
     fake.llama_context_default_params = lambda: changed
     with pytest.raises(EngineUnavailable, match="context parameters have another layout"):
-        bindings.check_layout(fake)
+        bindings.check_layout(fake, bindings.kernels()[0])
+
+
+def test_kernels_that_this_process_did_not_load_are_refused(tmp_path: Path) -> None:
+    other = "portable" if bindings.kernels()[0] == "native" else "native"
+    with pytest.raises(EngineUnavailable, match=f"has loaded .* kernels, not {other} ones"):
+        load_engine(EngineConfig.model_validate({"kernels": other}), tmp_path)
 
 
 def test_the_context_per_request_can_be_set_smaller(engine: Engine, tmp_path: Path) -> None:

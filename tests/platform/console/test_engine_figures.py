@@ -27,6 +27,14 @@ def test_notes_name_the_call_where_there_are_several_and_say_nothing_of_nothing(
     assert all(line.startswith("Call 2: ") for line in rest)
 
 
+def test_kernels_and_energy_are_read_where_they_are_told() -> None:
+    found = figures_of_health(HEALTH)
+    assert (found.kernels, found.kernels_reason) == ("portable", "native ones are compiled now")
+    assert found.joules_per_token == 0.0496
+    other = figures_of_health({**HEALTH, "kernels": "fast", "energy": {}})
+    assert (other.kernels, other.joules_per_token) == ("", None)
+
+
 async def test_another_engine_tells_what_its_metrics_hold() -> None:
     clock = HandClock()
     engine = CalmEngine(metrics=VLLM_METRICS)

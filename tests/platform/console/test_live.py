@@ -88,6 +88,9 @@ def test_inference_shows_sessions_by_name_and_what_they_wait_for(
     expect(ada.get_by_role("link")).to_have_attribute("href", f"/sessions/{seeded.ids['ada']}")
     expect(page.locator("#tile-hit")).to_contain_text("at best 78.6%")
     expect(page.locator("#memory")).to_contain_text("left alone for 30 s")
+    status = page.locator("#engine-status")
+    expect(status).to_contain_text("on portable kernels (native ones are compiled now)")
+    expect(page.locator("#reuse")).to_contain_text("0.0496 J for each token computed")
     assert seeded.server.watch is not None
     engine = seeded.server.engine
     engine.answer = {**HEALTH, "running": 41}

@@ -1,32 +1,32 @@
 """llama.cpp itself: loaded once, checked against what these bindings were written for, and quiet.
 
 llama.cpp's ABI moves between commits without a version bump, and a structure passed by value
-with one field more is read as garbage. So the package version is pinned, and the sizes and the
-defaults of the structures are compared with those seen when these bindings were written.
+with one field more is read as garbage. So the packages are pinned, and the sizes and the defaults
+of the structures are compared with those seen when these bindings were written. Which of the
+installed builds it is, `llama.builds` says.
 """
 
 import ctypes
-import hashlib
-import importlib.metadata
 import logging
 import os
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 from roost_inference.errors import EngineUnavailable
+from roost_inference.llama import builds
+from roost_inference.llama.bindings.declarations import declare
 from roost_inference.llama.threads import limit_spinning
 
-PACKAGE_VERSION = "0.3.36"
-CONTEXT_PARAMS_BYTES = 160
+CONTEXT_PARAMS_BYTES = {"native": 160, "portable": 168}
 MODEL_PARAMS_BYTES = 80
 QUANTIZE_PARAMS_BYTES = 64
 LOG_LINES_KEPT = 40
 
 # A few defaults spread over each structure: if a field were inserted, they would not line up.
 CONTEXT_DEFAULTS = {
-    "n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "flash_attn_type": -1, "yarn_beta_fast": -1.0,
-    "type_k": 1, "type_v": 1, "offload_kqv": True, "swa_full": True, "kv_unified": False,
+    "n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "n_threads": 4, "flash_attn_type": -1,
+    "yarn_beta_fast": -1.0, "type_k": 1, "type_v": 1, "embeddings": False, "offload_kqv": True,
+    "no_perf": True, "op_offload": True, "swa_full": True, "kv_unified": False, "n_samplers": 0,
 }  # fmt: skip
 MODEL_DEFAULTS = {
     "n_gpu_layers": -1, "split_mode": 1, "main_gpu": 0, "vocab_only": False,
@@ -36,51 +36,47 @@ MODEL_DEFAULTS = {
 log = logging.getLogger("roost_inference.llama")
 
 
-def _load() -> Any:
-    """The low-level module of llama-cpp-python, or EngineUnavailable saying what is missing."""
+def _load() -> tuple[builds.Choice, Any]:
+    """The build that is to run and its functions, or EngineUnavailable saying what is missing."""
     # on an assertion it would otherwise start a debugger on this process and print for seconds
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     limit_spinning()
+    choice = builds.choose(builds.wanted())
+    build = choice.build
     try:
-        version = importlib.metadata.version("llama-cpp-python")
-        import llama_cpp._utils
-        import llama_cpp.llama_cpp as library
-    except (ImportError, OSError, RuntimeError, importlib.metadata.PackageNotFoundError) as error:
-        raise EngineUnavailable(f"llama-cpp-python can't be loaded: {error}") from error
-    check_version(version)
-    for file in (llama_cpp._utils.outnull_file, llama_cpp._utils.errnull_file):
-        file.close()  # the package opens /dev/null twice on import, for a class we don't use
-    return library
+        library = declare(ctypes.CDLL(str(build.library)), is_native=build.name == "native")
+    except (OSError, AttributeError) as error:
+        hint = " (Debian: apt-get install libgomp1)" if "libgomp" in str(error) else ""
+        raise EngineUnavailable(f"{build.package} can't be loaded: {error}{hint}") from error
+    return choice, library
 
 
-def check_version(version: str) -> None:
-    """Raise EngineUnavailable unless it is the version these bindings were written for."""
-    if version != PACKAGE_VERSION:
-        raise EngineUnavailable(
-            f"llama-cpp-python {version} is installed, this build needs {PACKAGE_VERSION}: "
-            "its ABI changes between versions. Install the locked requirements."
-        )
-
-
-def check_layout(library: Any) -> None:
-    """Raise EngineUnavailable if the structures differ from those this file was written for."""
-    for name, size, defaults, expected in (
-        ("context", CONTEXT_PARAMS_BYTES, library.llama_context_default_params, CONTEXT_DEFAULTS),
+def check_layout(library: Any, name: str) -> None:
+    """Raise EngineUnavailable if the structures differ from those this file was written for.
+    name: of the build, "native" or "portable"."""
+    structures: list[tuple[str, int, Any, dict[str, Any]]] = [
+        (
+            *("context", CONTEXT_PARAMS_BYTES[name]),
+            *(library.llama_context_default_params, CONTEXT_DEFAULTS),
+        ),
         ("model", MODEL_PARAMS_BYTES, library.llama_model_default_params, MODEL_DEFAULTS),
-        ("quantize", QUANTIZE_PARAMS_BYTES, library.llama_model_quantize_default_params, {}),
-    ):
+    ]
+    if name == "native":
+        quantize = library.llama_model_quantize_default_params
+        structures.append(("quantize", QUANTIZE_PARAMS_BYTES, quantize, {}))
+    for structure, size, defaults, expected in structures:
         params = defaults()
         actual = {key: getattr(params, key) for key in expected}
         if ctypes.sizeof(params) != size or actual != expected:
             raise EngineUnavailable(
-                f"llama.cpp's {name} parameters have another layout than expected "
+                f"llama.cpp's {structure} parameters have another layout than expected "
                 f"({ctypes.sizeof(params)} bytes, {size} expected; defaults {actual}). "
-                "Reinstall llama-cpp-python from the locked requirements."
+                "Install the locked requirements again."
             )
 
 
-llama: Any = _load()
-check_layout(llama)
+chosen, llama = _load()
+check_layout(llama, chosen.build.name)
 
 _recent: deque[str] = deque(maxlen=LOG_LINES_KEPT)
 # llama.cpp's warnings are for people who tune models, so they are only information here.
@@ -124,10 +120,10 @@ def recent_errors() -> str:
 
 
 def build_id() -> str:
-    """Identity of the kernels: package version and the hash of the shared library."""
-    folder = Path(llama.__file__).parent / "lib"
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*llama.*")):
-        if not path.is_symlink():
-            digest.update(path.read_bytes())
-    return f"llama-cpp-python {PACKAGE_VERSION} ({digest.hexdigest()[:12]})"
+    """Identity of the kernels: package, version, and a digest of its libraries."""
+    return chosen.build.id
+
+
+def kernels() -> tuple[str, str]:
+    """Which kernels run, "native" or "portable", and why not the native ones, else empty."""
+    return chosen.build.name, chosen.reason

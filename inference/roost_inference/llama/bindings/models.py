@@ -1,13 +1,18 @@
-"""Model files: loading, facts from their headers, and requantising."""
+"""Model files: loading, and facts from their headers."""
 
 import ctypes
 from pathlib import Path
 from typing import Any
 
-from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineUnavailable
 from roost_inference.llama.bindings.library import forget_errors, llama, recent_errors
 
-FILE_TYPE_Q4_0, FILE_TYPE_Q4_K_M = 2, 15
+# llama.cpp's file types by number, those that are met.
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",
+    11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
+    17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL", 30: "IQ4_XS", 32: "BF16", 38: "MXFP4",
+}  # fmt: skip
 KV_BITS = {"f16": 16, "q8_0": 8.5, "q4_0": 4.5}
 
 
@@ -44,6 +49,12 @@ def chat_template(model: Any) -> str:
     """The Jinja template in the GGUF header, empty if it has none."""
     value = llama.llama_model_chat_template(model, None)
     return value.decode("utf-8", "replace") if value else ""
+
+
+def quantisation(model: Any) -> str:
+    """The number format of most weights as the file names it; empty for one unknown here."""
+    value = metadata(model, "general.file_type") or ""
+    return FILE_TYPES.get(int(value), "") if value.isdecimal() else ""
 
 
 def trained_context(model: Any) -> int:
@@ -96,17 +107,3 @@ def kv_bytes_per_cell(model: Any, kv_type: str) -> int:
     numbers = llama.llama_model_n_head_kv(model) * (key + value)
     bits = KV_BITS[kv_type]
     return int(llama.llama_model_n_layer(model) * numbers * bits / 8)
-
-
-def quantize(source: Path, target: Path, threads: int, file_type: int = FILE_TYPE_Q4_0) -> None:
-    """Write `source` in a type that llama.cpp repacks for the CPU. Raises EngineFailed."""
-    params = llama.llama_model_quantize_default_params()
-    params.ftype = file_type
-    params.allow_requantize = True
-    params.nthread = threads
-    forget_errors()
-    status = llama.llama_model_quantize(
-        str(source).encode(), str(target).encode(), ctypes.byref(params)
-    )
-    if status != 0:
-        raise EngineFailed(f"{source} can't be requantised to {target}: {recent_errors()}")

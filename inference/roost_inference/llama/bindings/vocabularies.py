@@ -3,9 +3,12 @@
 import ctypes
 from typing import Any
 
+from llguidance import LLTokenizer
+
 from roost_inference.llama.bindings.library import llama
 
 VOCABULARY_SPM, VOCABULARY_BPE = 1, 2
+TOKEN_CONTROL, TOKEN_USER_DEFINED = 1 << 3, 1 << 4
 TOKEN_STRIPS = 1 << 7 | 1 << 8  # whitespace before a token, and behind it
 
 
@@ -72,3 +75,22 @@ def tokenize(vocab: Any, text: str, *, special: bool, framed: bool = False) -> l
         if count >= 0:
             return tokens[:count]
         size = -count
+
+
+def grammar_tokenizer(vocab: Any, end: list[int]) -> LLTokenizer:
+    """The vocabulary in llguidance's form, which marks tokens that are no text with a byte 0xFF;
+    `end` are the tokens that end a text. As llguidance.llamacpp does it, which needs the package
+    llama_cpp."""
+    tokens = []
+    for token in range(vocabulary_size(vocab)):
+        piece = token_bytes(vocab, token, special=True)
+        attributes = llama.llama_vocab_get_attr(vocab, token)
+        is_bracketed = piece.startswith(b"<") and piece.endswith(b">")
+        if attributes & TOKEN_CONTROL or (attributes & TOKEN_USER_DEFINED and is_bracketed):
+            piece = b"\xff" + piece
+        tokens.append(piece)
+    address = ctypes.cast(llama.llama_tokenize, ctypes.c_void_p).value
+    tokenizer: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+        tokens=tokens, vocab_ptr=vocab, tokenize_fptr=address, eos_token=end
+    )
+    return tokenizer

@@ -25,16 +25,20 @@ LOOK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class StatusSection:
-    """The line on top. problem: why there are no figures; model: the model that is served."""
+    """The line on top. problem: why there are no figures; model: the model that is served;
+    kernels: "native" or "portable", and why not the native ones."""
 
     problem: str
     model: str
     is_ours: bool
+    kernels: str
+    kernels_reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReuseSection:
-    """Prompt tokens that were not computed again, against a cache that never forgets."""
+    """Prompt tokens that were not computed again, against a cache that never forgets.
+    joules_per_token: of the tokens that were computed; None where the machine does not tell."""
 
     hit_rate: float | None
     hit_ceiling: float | None
@@ -44,6 +48,7 @@ class ReuseSection:
     divergences: int | None
     lost_tokens: int
     spliced_answers: int
+    joules_per_token: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,11 @@ async def load(visit: Visit) -> InferenceContext:
             rows = await engine_session_rows(session, listed)
     return InferenceContext(
         status=StatusSection(
-            "" if figures.is_up else figures.status, figures.model, figures.is_ours
+            "" if figures.is_up else figures.status,
+            figures.model,
+            figures.is_ours,
+            figures.kernels,
+            figures.kernels_reason,
         ),
         tiles=tiles(figures, minutes),
         reuse=ReuseSection(
@@ -185,6 +194,7 @@ async def load(visit: Visit) -> InferenceContext:
             figures.divergences,
             figures.lost_tokens,
             figures.spliced_answers,
+            figures.joules_per_token,
         ),
         memory=MemorySection(
             figures.cells_used,

@@ -10,6 +10,7 @@ from roost_platform.views.engine.watch import EngineWatch, Sample
 HEALTH: Mapping[str, Any] = {
     "status": "ok",
     "model": "smollm2-135m-instruct",
+    "kernels": {"name": "portable", "build": "toy 1", "reason": "native ones are compiled now"},
     "running": 2,
     "waiting": 0,
     "cells_used": 9_870,
@@ -22,6 +23,7 @@ HEALTH: Mapping[str, Any] = {
     "ttft_ms": {"p50": 212.0, "p95": 640.0, "p99": 1180.0},
     "itl_ms": {"p50": 16.2, "p95": 41.0, "p99": 96.0},
     "ceiling": {"prompt_tokens": 53_770, "seen_tokens": 42_270, "forgets": False},
+    "energy": {"joules": 1_204.0, "joules_per_token": 0.0496},
     "divergences": {"total": 3, "lost_tokens": 412, "spliced_answers": 38},
     "kv": {
         "ram": {"bytes": 611 * 2**20, "quota": 2**30, "blocks": 214, "problem": None},

@@ -57,10 +57,15 @@ class DrafterView:
 
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """One reading. None: the engine does not report it. is_ours: the bundled core answered."""
+    """One reading. None: the engine does not report it. is_ours: the bundled core answered.
+    kernels: "native" or "portable", with the reason for portable ones. joules_per_token: energy of
+    the processors for each token that was computed."""
 
     status: str
     model: str = ""
+    kernels: str = ""
+    kernels_reason: str = ""
+    joules_per_token: float | None = None
     is_ours: bool = False
     running: int | None = None
     waiting: int | None = None
@@ -116,11 +121,14 @@ class EngineFigures:
 def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
     """A reading from /health; another engine's may have only some of the figures."""
     ceiling, divergence = _table(health, "ceiling"), _table(health, "divergences")
-    paging = _table(health, "paging")
+    paging, kernels = _table(health, "paging"), _table(health, "kernels")
     used, total = _count(health, "cells_used"), _count(health, "cells_total")
     return EngineFigures(
         status=str(health.get("status", "unreachable")),
         model=str(health.get("model") or ""),
+        kernels=str(kernels.get("name") or ""),
+        kernels_reason="; ".join(str(kernels[k]) for k in ("reason", "native") if kernels.get(k)),
+        joules_per_token=_number(_table(health, "energy"), "joules_per_token"),
         is_ours="ceiling" in health,
         running=_count(health, "running"),
         waiting=_count(health, "waiting"),
