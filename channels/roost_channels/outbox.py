@@ -21,7 +21,7 @@ FailureReason = Literal["refused", "outcome_unknown"]
 
 
 class PartOver(Exception):
-    """A part is not to be sent any more: it or its message is finished, or was stopped."""
+    """A part is not to be sent as it was seen: it is finished, stopped, or another courier's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,7 @@ class ProgressStore(Protocol):
         status message may then stand above something newer."""
 
     async def fenced(self, turn_id: str) -> bool:
-        """Whether no progress edit may leave any more.
-
-        True once the turn's final is queued or the turn was stopped, and for an unknown turn.
-        """
+        """Whether no edit may leave any more: its final is queued, it was stopped, or unknown."""
 
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
         """Status messages for the janitor to close: their turn is over, its final delivered."""
@@ -163,6 +160,9 @@ class Outbox(ProgressStore, Protocol):
 
     Lanes are addresses; a lane's order is that in which entries were committed. `owner` names one
     courier process. A dead courier's parts are taken over when their lease ends, or by `recover`.
+
+    attempt: the one that an outcome is about, 0 for the latest. Where another courier has begun one
+        since, only a proof of sending counts.
     """
 
     async def wait(self, timeout_s: float) -> None:
@@ -190,11 +190,11 @@ class Outbox(ProgressStore, Protocol):
     async def skip(self, entry_id: str) -> None:
         """The entry needs no sending: it ends, and the lane goes on."""
 
-    async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
+    async def sending(self, part_id: str, owner: str, lease_s: float, *, after: int = -1) -> int:
         """Claim a part: state `sending`, one more attempt. Commits BEFORE the request leaves.
 
-        Returns the attempt's number. Raises PartOver when the part or its entry is finished, and
-        another error while another owner's lease on the part holds.
+        after: the attempts that the caller knows of. Returns the new one's number. Raises PartOver
+        for a finished part or one with more attempts, another error while another's lease holds.
         """
         ...
 
@@ -210,6 +210,7 @@ class Outbox(ProgressStore, Protocol):
         retry_at: float,
         held: bool = False,
         invitation: str = "",
+        attempt: int = 0,
     ) -> None:
         """The part was provably not sent, and is due again at `retry_at`.
 
@@ -221,7 +222,7 @@ class Outbox(ProgressStore, Protocol):
         ...
 
     async def replan(
-        self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
+        self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False, attempt: int = 0
     ) -> None:
         """Replace the rendering of a part that goes once more; it covers the same text.
 
@@ -230,12 +231,12 @@ class Outbox(ProgressStore, Protocol):
         """
         ...
 
-    async def ambiguous(self, part_id: str, failure: Failure) -> None:
+    async def ambiguous(self, part_id: str, failure: Failure, *, attempt: int = 0) -> None:
         """Nobody knows whether the part was sent; it is settled before anything else is sent."""
         ...
 
     async def failed(
-        self, part_id: str, failure: Failure, *, reason: FailureReason = "refused"
+        self, part_id: str, failure: Failure, *, reason: FailureReason = "refused", attempt: int = 0
     ) -> None:
         """A dead letter: the part fails, and its entry ends with it; the lane goes on.
 
@@ -244,7 +245,7 @@ class Outbox(ProgressStore, Protocol):
         ...
 
     async def evidence(
-        self, part_id: str, note: str, *, asked: str = "", answered: str = ""
+        self, part_id: str, note: str, *, asked: str = "", answered: str = "", attempt: int = 0
     ) -> None:
         """Write down, for operators, how an ambiguous send was settled.
 

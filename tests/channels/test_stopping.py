@@ -50,8 +50,8 @@ class SlowOutbox(MemoryOutbox):
         self.slow = slow
         self.begun = asyncio.Event()
 
-    async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
-        attempt = await super().sending(part_id, owner, lease_s)
+    async def sending(self, part_id: str, owner: str, lease_s: float, *, after: int = -1) -> int:
+        attempt = await super().sending(part_id, owner, lease_s, after=after)
         if self.slow == "sending":
             await self._take_a_moment()
         return attempt

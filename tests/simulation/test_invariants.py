@@ -101,6 +101,7 @@ def test_a_transcript_with_answered_calls_is_valid() -> None:
         [USER, {**CALL, "tool_calls": [["c1", "clock", "no json"]]}, RESULT],
         [USER, {**CALL, "tool_calls": [["c1", "", "{}"]]}, RESULT],
         [ANSWER],
+        [USER, ANSWER, ANSWER],
         [{"role": "user", "content": ""}],
         [USER, {"role": "assistant", "content": ""}],
         [USER, {"role": "system", "content": "be nice"}],

@@ -29,7 +29,7 @@ _BRACKET: Final = (
 )
 # How the markers begin that tell a model what happened. Only prompt.py and the platform write them.
 _MARKER: Final = (
-    r"\[(?=\s*+(?:about\s++the\s++message\s++above|the\s++answer\s++above|no\s++more\s++tools"
+    r"\[(?=\s*+(?:about\s++the\s++message\s++(?:above|below)|the\s++answer\s++above|no\s++more\s++tools"
     r"|the\s++user\s++edited|earlier\s++messages\s++of|outcome\s++unknown|cancelled\s*+:|skipped\s*+:|error\s*+\]))"
 )
 # Headings by which older templates tell roles apart.

@@ -33,7 +33,8 @@ def build_messages(
     prefixes stay valid.
 
     Consecutive user messages become one, and notes join the user message after them: strict chat
-    templates accept only users and assistants in turns.
+    templates accept only users and assistants in turns, users first. So what nobody asked for is
+    told of before it.
 
     pictures: data URLs by the ids of files; None for a model that sees no pictures.
     """
@@ -47,6 +48,8 @@ def build_messages(
             user_texts.append(_user_text(message, pictures))
             shown += [urls[file.id] for file in message.files if file.id in urls]
         elif message.role == "assistant":
+            if is_unasked(message):
+                user_texts.append(marker(message))
             _end_user(built, user_texts, shown)
             _add_assistant(built, message)
         elif message.role == "tool":
@@ -54,7 +57,7 @@ def build_messages(
             built.append(tool_result(message))
         else:
             user_texts.append(f"[{unfenced(message.content)}]")
-        if message.note and not _is_framed(message):
+        if message.note and not _is_framed(message) and not is_unasked(message):
             user_texts.append(marker(message))
     if last_step:
         user_texts.append(f"[{LAST_STEP}]")
@@ -114,10 +117,18 @@ def tool_result(message: Message) -> dict[str, Any]:
 
 
 def marker(message: Message) -> str:
-    """What happened to the message, as the model is told after it."""
+    """What happened to the message, as the model is told after it, or before what is unasked."""
     if message.role == "assistant" and message.note_kind == "stopped":
         return f"[The answer above was {message.note}. Its tools may have run in part.]"
-    return f"[About the message above: {message.note}]"
+    place = "below" if is_unasked(message) else "above"
+    return f"[About the message {place}: {message.note}]"
+
+
+def is_unasked(message: Message) -> bool:
+    """Whether it speaks for the agent though no message of a user came before: the result of a job,
+    or an operator's words.
+    """
+    return message.role == "assistant" and message.note_kind in ("scheduled", "operator")
 
 
 def _user_text(message: Message, pictures: Mapping[str, str] | None) -> str:

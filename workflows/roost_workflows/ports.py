@@ -245,14 +245,13 @@ class Turns(Protocol):
         status: CallStatus,
         result: str,
         error: str = "",
+        ran_s: float | None = None,
     ) -> None:
-        """Store a call's result, once. `error`: what a broken tool raised, for operators alone."""
+        """Store its result, once. error: for operators; ran_s: seconds by a clock nobody sets."""
         ...
 
     async def close_group(self, turn_id: str, step: int) -> None:
-        """Append the assistant message and all its results in one transaction; unfinished calls get
-        typed results.
-        """
+        """Append the assistant message and all results at once; unfinished calls get typed ones."""
         ...
 
     async def stop_requested(self, turn_id: str) -> bool:

@@ -63,7 +63,12 @@ class Ledger:
     ) -> float:
         """Commit that a part was provably not sent, and is due again at `at`; returns `at`."""
         await self.outbox.not_sent(
-            part.id, failure_of(error), retry_at=at, held=held, invitation=invitation
+            part.id,
+            failure_of(error),
+            retry_at=at,
+            held=held,
+            invitation=invitation,
+            attempt=part.attempts,
         )
         return at
 

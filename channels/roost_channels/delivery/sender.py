@@ -105,22 +105,21 @@ class PartSender:
         """
         if self._ledger.stop.is_set():
             return None
-        attempt = 0
+        claim, claimed = self._outbox.sending, list[StoredPart]()
         for part in parts:
             try:
-                number = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
+                tried = await claim(part.id, self._owner, self._config.lease_s, after=part.attempts)
             except PartOver:
-                # The person stopped the message since the lane looked at it. Parts of an album that
-                # are claimed already are given back.
-                for claimed in parts[: parts.index(part)]:
-                    await self._ledger.try_later(claimed, self._clock.time(), DROPPED)
+                # The person stopped the message, or another courier sent it, since the lane looked.
+                # Parts of an album that are claimed already are given back.
+                await self._try_all_later(claimed, self._clock.time(), DROPPED)
                 return None
-            attempt = max(attempt, number)
+            claimed.append(replace(part, attempts=tried))
             what, now = operation(channel, entry), self._clock.time()
             self._ledger.limiter.take(entry.address, channel.capabilities, what, now)
+        parts, attempt = claimed, max(one.attempts for one in claimed)
         if self._ledger.stop.is_set():
-            for part in parts:
-                await self._ledger.try_later(part, self._clock.time(), STOPPED)
+            await self._try_all_later(parts, self._clock.time(), STOPPED)
             return None
         try:
             receipts = await self._request(channel, entry, parts)
@@ -187,7 +186,7 @@ class PartSender:
         match error:
             case Ambiguous():
                 for part in parts:
-                    await self._outbox.ambiguous(part.id, failure)
+                    await self._outbox.ambiguous(part.id, failure, attempt=part.attempts)
                 return None
             case Throttled() if not too_old:
                 return await self._try_all_later(
@@ -224,11 +223,11 @@ class PartSender:
                     parts, now + self._ledger.backoff_s(attempt), error
                 )
         await self._try_all_later(parts[1:], now, error)
-        await self._outbox.failed(parts[0].id, failure)
+        await self._outbox.failed(parts[0].id, failure, attempt=parts[0].attempts)
         return None
 
     async def _try_all_later(
-        self, parts: Sequence[StoredPart], at: float, error: DeliveryError
+        self, parts: Sequence[StoredPart], at: float, error: DeliveryError | str
     ) -> float:
         for part in parts:
             await self._ledger.try_later(part, at, error)
@@ -244,7 +243,7 @@ class PartSender:
             self._out_of_topic.add(part.id)
             if part.index == 0:
                 noted = out_of_topic(part.rendered, channel.capabilities.text_max)
-                await self._outbox.replan(part.id, noted)
+                await self._outbox.replan(part.id, noted, attempt=part.attempts)
         return True
 
     async def _simplify(
@@ -263,18 +262,19 @@ class PartSender:
             self._unquoted.add(part.id)
         elif len(parts) > 1 and not (about_reply and reply):
             for one in parts:
-                await self._outbox.replan(one.id, replace(one.rendered, album=""))
+                alone = replace(one.rendered, album="")
+                await self._outbox.replan(one.id, alone, attempt=one.attempts)
         elif is_form and error.code == "media" and media and media.kind != "document":
             as_document = replace(rendered, media=replace(media, kind="document"))
-            await self._outbox.replan(part.id, as_document)
+            await self._outbox.replan(part.id, as_document, attempt=part.attempts)
         elif is_form and rendered.rich:
-            await self._outbox.replan(part.id, replace(rendered, rich=""))
+            await self._outbox.replan(part.id, replace(rendered, rich=""), attempt=part.attempts)
         elif is_form and rendered.entities and not about_reply:
-            await self._outbox.replan(part.id, plainer(rendered))
+            await self._outbox.replan(part.id, plainer(rendered), attempt=part.attempts)
         elif is_form and reply:
-            await self._outbox.replan(part.id, rendered, drop_reply=True)
+            await self._outbox.replan(part.id, rendered, drop_reply=True, attempt=part.attempts)
         elif media:
-            await self._outbox.replan(part.id, without_file(rendered))
+            await self._outbox.replan(part.id, without_file(rendered), attempt=part.attempts)
         else:
             return False
         return True

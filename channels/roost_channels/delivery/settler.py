@@ -35,7 +35,10 @@ class Inquiry:
 
 
 class Settler:
-    """Settles ambiguous parts; a lane calls `settle` while it holds the chat."""
+    """Settles ambiguous parts; a lane calls `settle` while it holds the chat.
+
+    Another courier may do the same: each conclusion names its attempt, and the first one counts.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -47,7 +50,9 @@ class Settler:
         """
         config, now = self._ledger.config, self._ledger.clock.time()
         if edits_in_place(channel, entry) and part.attempts < config.attempts_max:
-            await self._ledger.outbox.evidence(part.id, "an edit may be repeated: made again")
+            await self._ledger.outbox.evidence(
+                part.id, "an edit may be repeated: made again", attempt=part.attempts
+            )
             await self._ledger.try_later(part, now, "outcome unknown")
             return None
         since = part.started_at if part.started_at is not None else now
@@ -109,7 +114,11 @@ class Settler:
 
     async def _write_down(self, part: StoredPart, inquiry: Inquiry, conclusion: str) -> None:
         await self._ledger.outbox.evidence(
-            part.id, conclusion, asked=inquiry.asked, answered=inquiry.answered
+            part.id,
+            conclusion,
+            asked=inquiry.asked,
+            answered=inquiry.answered,
+            attempt=part.attempts,
         )
 
     async def _give_up(
@@ -117,13 +126,15 @@ class Settler:
     ) -> None:
         """Leave a part in doubt to operators: nobody could prove either outcome."""
         await self._write_down(part, inquiry, conclusion)
-        await self._ledger.outbox.failed(part.id, Failure(error), reason="outcome_unknown")
+        await self._ledger.outbox.failed(
+            part.id, Failure(error), reason="outcome_unknown", attempt=part.attempts
+        )
 
     async def _repeat(self, part: StoredPart, inquiry: Inquiry, now: float) -> None:
         """Plan the part once more, with the label of a possible repeat."""
         ledger = self._ledger
         await self._write_down(part, inquiry, "no proof of either outcome; sent again, labelled")
-        await ledger.outbox.replan(part.id, labelled(part.rendered))
+        await ledger.outbox.replan(part.id, labelled(part.rendered), attempt=part.attempts)
         # The first repeat goes at once. Repeats that get lost too keep their distance, or a network
         # that breaks for some seconds would use up every try.
         wait_s = ledger.backoff_s(part.attempts - 1) if part.attempts > 1 else 0.0

@@ -142,6 +142,7 @@ class WhatsAppChannel(network.ImmutableMessages):
         # Not filtered by date: what is still queued has no DateSent yet.
         part, address = message.part, message.address
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
+        waited_s = self._clock.time() - since  # before the list is made, and the clock may be set
         listed = await self._client.list_messages(query)
         texts = (part.text, with_choices(part.text, message.buttons))
         # Not its own: that may have been found before, and not been written down.
@@ -159,7 +160,7 @@ class WhatsAppChannel(network.ImmutableMessages):
                 and _created(sent, since) >= since - CLOCK_SKEW_S
             ):
                 return Receipt(sid)
-        return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
+        return "absent" if waited_s >= ABSENT_AFTER_S else "unknown"
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
         """Fetch a file that came in by its address at Twilio."""

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.prompt import build_messages
 from roost_channels.message import CARD_BUTTON
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.calls import (
@@ -21,6 +22,8 @@ from roost_platform.chaos.record import AcceptedMessage, Record, Shown, words
 from roost_platform.chaos.waits.facts import read_waits
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.turns.transcript import message_of
+from roost_workflows.ports import TranscriptMessage
 
 Screen = Mapping[str, Any]
 STOPS = ("/stop", "/new")
@@ -159,23 +162,14 @@ async def _accepted_messages(
 
 
 async def _transcripts(session: AsyncSession) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """Each session's messages without its system notes: prompts add those to what a user wrote."""
+    """Each session's messages as a server is sent them."""
     rows = await session.scalars(
-        select(models.Transcript)
-        .where(models.Transcript.role != "system")
-        .order_by(models.Transcript.session_id, models.Transcript.position)
+        select(models.Transcript).order_by(models.Transcript.session_id, models.Transcript.position)
     )
-    talks: dict[str, list[Mapping[str, Any]]] = {}
+    talks: dict[str, list[TranscriptMessage]] = {}
     for row in rows:
-        message = {
-            "role": row.role,
-            "content": row.content,
-            "note": row.note,
-            "tool_calls": row.tool_calls,
-            "tool_call_id": row.tool_call_id,
-        }
-        talks.setdefault(row.session_id, []).append(message)
-    return talks
+        talks.setdefault(row.session_id, []).append(message_of(row))
+    return {id: build_messages("", messages)[1:] for id, messages in talks.items()}
 
 
 def _telegram(chat: str, screen: Screen) -> Iterator[Shown]:

@@ -14,9 +14,10 @@ def faults_of(messages: Sequence[Message]) -> Iterator[str]:
     """
     owed: list[str] = []
     known: set[str] = set()
-    begun = False
+    begun, last = False, ""
     for place, message in enumerate(messages):
-        role = message.get("role")
+        role, before = message.get("role"), last
+        last = str(role)
         if role == "tool":
             answered = str(message.get("tool_call_id") or "")
             if answered not in owed:
@@ -30,6 +31,8 @@ def faults_of(messages: Sequence[Message]) -> Iterator[str]:
         if role == "assistant":
             if not begun:
                 yield f"message {place}: the assistant speaks first"
+            if before == "assistant":
+                yield f"message {place}: the assistant speaks twice"
             calls = [_call(call) for call in message.get("tool_calls") or ()]
             if not calls and not (message.get("content") or message.get("note")):
                 yield f"message {place}: an assistant message with neither text nor calls"

@@ -65,10 +65,12 @@ async def test_a_lane_that_looked_before_a_stop_sends_nothing_and_goes_on() -> N
     """The claim is refused as it comes too late; the next message needs no pause for that."""
 
     class Stopped(MemoryOutbox):
-        async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
+        async def sending(
+            self, part_id: str, owner: str, lease_s: float, *, after: int = -1
+        ) -> int:
             if part_id.startswith(first.id):
                 self.over.add(first.id)  # the person's /stop commits right now
-            return await super().sending(part_id, owner, lease_s)
+            return await super().sending(part_id, owner, lease_s, after=after)
 
     channel, outbox = ScriptedChannel(), Stopped()
     first = outbox.add(ADDRESS, "not wanted any more")

@@ -98,6 +98,21 @@ def test_a_turn_stopped_before_its_first_word_leaves_only_its_marker() -> None:
     assert "stopped by the user" in built[1]["content"]
 
 
+@pytest.mark.parametrize("kind", ["scheduled", "operator"])
+def test_what_nobody_asked_for_follows_a_user_message_everywhere(kind: str) -> None:
+    """A result of a job, or words of an operator, at the beginning or after an answer."""
+    unasked = bot("Take the 9:20.", note_kind=kind, note="not by you")
+    for before in ([], [user("hi"), bot("Hello.")], [user("hi")], [unasked]):
+        built = build_messages("Be.", [*before, unasked, user("Which one?")])
+        roles = [message["role"] for message in built[1:]]
+        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+        assert built[-3]["content"].endswith("[About the message below: not by you]")
+        assert built[-2:] == [
+            {"role": "assistant", "content": "Take the 9:20."},
+            {"role": "user", "content": "Which one?"},
+        ]
+
+
 def turns(count: int) -> list[TranscriptMessage]:
     return [message for n in range(count) for message in (user(f"q{n}"), bot(f"a{n}"))]
 

@@ -6,12 +6,15 @@ import contextvars
 import ctypes
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 # After a stop a thread may first return by itself, having seen `ctx.stopped`; then it is
 # interrupted; then it is left behind, for it is blocked in code that Python can't reach.
 RETURN_GRACE_S: Final = 0.1
 LEAVE_GRACE_S: Final = 0.3
+# Set in a simulation, where a thread's end would come at any moment: the function runs at once.
+without_threads: ContextVar[bool] = ContextVar("without_threads", default=False)
 
 
 class Interrupted(BaseException):
@@ -28,6 +31,8 @@ async def run_in_thread(
     and a daemon does not hold up the worker's exit. The worker's bound on concurrent activities
     bounds the threads.
     """
+    if without_threads.get():
+        return function()
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
     context = contextvars.copy_context()

@@ -84,6 +84,7 @@ class MemoryTurns:
         status: CallStatus,
         result: str,
         error: str = "",
+        ran_s: float | None = None,
     ) -> None:
         """See `Turns.finish_call`."""
         await self._run(

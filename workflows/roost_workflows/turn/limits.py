@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,10 +11,11 @@ from temporalio import activity
 
 from roost.agent import Agent
 from roost_workflows.model_calls import Spent
+from roost_workflows.state import GenerateInput
 
 # The model is told so often that a call is not repeated; then it has to answer without tools.
 TOLD_MAX: Final = 2
-PROCESS_STARTED_AT: Final = time.time()
+CALLS_REMEMBERED_MAX: Final = 10_000
 REPEATED: Final = (
     "Not run: the same call with the same arguments was run {count} times in this turn already. "
     "Go on with the results you have."
@@ -52,14 +53,27 @@ def refused_call(agent: Agent, spent: Spent, call_id: str) -> str:
     return ""
 
 
-def time_left_s(agent: Agent, spent: Spent) -> float:
-    """Seconds that the turn may still work, 0 when there are none.
+class WorkTime:
+    """How long this process has been at each model call, by a clock that nobody sets.
 
-    What counts is work: model calls and tool calls that ended, and this activity with its earlier
-    attempts. While this process did not run, nothing worked.
+    A machine whose clock is set forward, or that slept, has not worked meanwhile.
     """
-    began = max(activity.info().scheduled_time.timestamp(), PROCESS_STARTED_AT)
-    return max(agent.max_turn_s - spent.worked_s - (time.time() - began), 0.0)
+
+    def __init__(self) -> None:
+        self._began: OrderedDict[tuple[str, int, float], float] = OrderedDict()
+
+    def left_s(self, call: GenerateInput, agent: Agent, spent: Spent) -> float:
+        """Seconds that the turn may still work, 0 when there are none.
+
+        What counts is work: model calls and tool calls that ended, and this activity with its
+        earlier attempts in this process.
+        """
+        scheduled = activity.info().scheduled_time.timestamp()
+        now = time.monotonic()
+        began = self._began.setdefault((call.turn_id, call.step, scheduled), now)
+        while len(self._began) > CALLS_REMEMBERED_MAX:
+            self._began.popitem(last=False)
+        return max(agent.max_turn_s - spent.worked_s - (now - began), 0.0)
 
 
 def _identities(calls: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:

@@ -27,14 +27,7 @@ from roost_inference.errors import (
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import IDLE_TTL_S, TOOL_GRACE_S, SessionHints
 from roost_workflows.model_calls import Asked, Usage
-from roost_workflows.ports import (
-    ModelCall,
-    PlannedCall,
-    Snapshot,
-    StepRecord,
-    TurnContext,
-    Turns,
-)
+from roost_workflows.ports import ModelCall, PlannedCall, Snapshot, StepRecord, TurnContext, Turns
 from roost_workflows.state import GenerateInput, StepResult
 from roost_workflows.turn import limits
 from roost_workflows.turn.activity_guard import (
@@ -76,7 +69,8 @@ class _Partial:
     """What has come of a model call so far; a stop keeps it."""
 
     started_at: float = field(default_factory=time.time)
-    first_token_at: float | None = None
+    began: float = field(default_factory=time.monotonic)  # nobody sets this clock
+    first_token: float | None = None
     text: str = ""
     completed: Completed | None = None
     context: TurnContext | None = None
@@ -101,13 +95,13 @@ class _Partial:
 
     def usage(self) -> Usage:
         """Token counts and times until now."""
-        done, first = self.completed, self.first_token_at
+        done, first = self.completed, self.first_token
         return Usage(
             prompt_tokens=done.prompt_tokens if done else 0,
             cached_tokens=done.cached_tokens if done else 0,
             completion_tokens=done.completion_tokens if done else 0,
-            time_to_first_token_s=None if first is None else first - self.started_at,
-            duration_s=time.time() - self.started_at,
+            time_to_first_token_s=None if first is None else first - self.began,
+            duration_s=time.monotonic() - self.began,
             engine=engine_figures(done.metrics) if done else {},
         )
 
@@ -135,6 +129,7 @@ class ModelCaller:
         self._registry = registry
         self._board = board
         self._sizes = ContextSizes()
+        self._worked = limits.WorkTime()
 
     async def run(self, call: GenerateInput) -> StepResult:
         """The committed decision of this step; that of an earlier attempt is returned as it is."""
@@ -155,9 +150,10 @@ class ModelCaller:
             context = await self._files.read(context)
             so_far.limit = limits.reached(agent, context.spent)
             call = replace(call, last=call.last or bool(so_far.limit))
-            left_s = limits.time_left_s(agent, context.spent)
             try:
-                async with asyncio.timeout(left_s) as clock:
+                async with asyncio.timeout(
+                    self._worked.left_s(call, agent, context.spent)
+                ) as clock:
                     async with self._stops.watching(call.turn_id):
                         await self._stream(call, agent, context, so_far)
             except TimeoutError:
@@ -234,7 +230,7 @@ class ModelCaller:
                 if isinstance(event, Completed):
                     so_far.completed, so_far.text = event, event.text
                 elif event.text or event.replaces:
-                    so_far.first_token_at = so_far.first_token_at or time.time()
+                    so_far.first_token = so_far.first_token or time.monotonic()
                     so_far.text = event.text if event.replaces else so_far.text + event.text
                     progress.show(phase="answering", text=so_far.text)
         if so_far.completed is None:

@@ -144,16 +144,18 @@ class ToolCaller:
             record = await self._turns.begin_call(call.turn_id, call.step, call.call_id)
             if record.state in CALL_ENDED:
                 return False
+        clock = asyncio.get_running_loop().time
+        began = clock()
         if gate.verdict == "refused":
             outcome = Outcome("error", gate.told)
         else:
             outcome = await self._outcome(call, record, owner, tool)
         if outcome.wait is not None:
             return await self._wait(call, outcome.wait)
-        await self._finish(call, outcome)
+        await self._finish(call, outcome, clock() - began)
         return False
 
-    async def _finish(self, call: CallInput, outcome: Outcome) -> None:
+    async def _finish(self, call: CallInput, outcome: Outcome, ran_s: float | None = None) -> None:
         await finish(
             self._turns.finish_call(
                 call.turn_id,
@@ -162,6 +164,7 @@ class ToolCaller:
                 status=outcome.status,
                 result=outcome.text,
                 error=outcome.trace,
+                ran_s=ran_s,
             )
         )
 

@@ -101,12 +101,14 @@ class MemoryOutbox(MemoryProgress):
             ]
         return tuple(self.parts[entry_id])
 
-    async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
+    async def sending(self, part_id: str, owner: str, lease_s: float, *, after: int = -1) -> int:
         """Claim a part and count one more try; returns the try's number."""
         self._raise_fault("sending")
         part, now = self.part(part_id), self._clock.time()
         if part.state not in UNFINISHED or part.outbox_id in self.over:
             raise PartFinished(f"part {part_id} is {part.state}")
+        if after >= 0 and part.attempts != after:
+            raise PartFinished(f"part {part_id} has had another attempt")
         claim = self.claims.get(part_id)
         if part.state == "sending" and claim and claim.owner != owner and claim.lease_until > now:
             raise PartUnavailable(f"{claim.owner} is sending part {part_id}")
@@ -134,11 +136,12 @@ class MemoryOutbox(MemoryProgress):
         retry_at: float,
         held: bool = False,
         invitation: str = "",
+        attempt: int = 0,
     ) -> None:
         """Record that a part was provably not sent, and when it is due again."""
         self._raise_fault("not_sent")
         part, now = self.part(part_id), self._clock.time()
-        if part.state in FINAL:
+        if part.state in FINAL or attempt not in (0, part.attempts):
             return
         address = self.entries[part.outbox_id].address
         if held:
@@ -153,12 +156,12 @@ class MemoryOutbox(MemoryProgress):
             self._put_first(self.add(address, invitation, kind="invitation"))
 
     async def replan(
-        self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
+        self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False, attempt: int = 0
     ) -> None:
         """Replace the rendering of a part that is to be sent again."""
         self._raise_fault("replan")
         part, now = self.part(part_id), self._clock.time()
-        if part.state in FINAL:
+        if part.state in FINAL or attempt not in (0, part.attempts):
             return
         is_repeat = part.state == "ambiguous"
         mark: dict[str, Any] = {"duplicate_label": True} if is_repeat else {"plain": True}
@@ -168,30 +171,32 @@ class MemoryOutbox(MemoryProgress):
             entry = self.entries[part.outbox_id]
             self.entries[entry.id] = replace(entry, reply_to=None)
 
-    async def ambiguous(self, part_id: str, failure: Failure) -> None:
+    async def ambiguous(self, part_id: str, failure: Failure, *, attempt: int = 0) -> None:
         """Record that nobody knows whether a part was sent."""
         self._raise_fault("ambiguous")
         part, now = self.part(part_id), self._clock.time()
-        if part.state in FINAL:
+        if part.state in FINAL or attempt not in (0, part.attempts):
             return
         self.due_at[part.outbox_id] = now
         self._put(part, "ambiguous", failure.error, state="ambiguous", next_at=now)
 
     async def failed(
-        self, part_id: str, failure: Failure, *, reason: FailureReason = "refused"
+        self, part_id: str, failure: Failure, *, reason: FailureReason = "refused", attempt: int = 0
     ) -> None:
         """Record a dead letter: the part fails, and its entry with it."""
         self._raise_fault("failed")
         part = self.part(part_id)
-        if part.state == "sent":
+        if part.state == "sent" or attempt not in (0, part.attempts):
             return
         self._put(part, "failed", failure.error, state="failed")
         self._conclude(part.outbox_id)
 
     async def evidence(
-        self, part_id: str, note: str, *, asked: str = "", answered: str = ""
+        self, part_id: str, note: str, *, asked: str = "", answered: str = "", attempt: int = 0
     ) -> None:
         """Write down what was concluded about a part, for operators."""
+        if attempt not in (0, self.part(part_id).attempts):
+            return
         detail = f"{asked} | {answered} | {note}" if asked else note
         self.history.append(HistoryLine(part_id, "evidence", self._clock.time(), detail))
 

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Self
 
@@ -68,11 +68,15 @@ class Memory:
         # One result for each such statement; they are part of the program, so few.
         self._told: dict[Executable, tuple[Any, tuple[int, ...], FrozenResult[Any]]] = {}
 
+    def written(self, tables: Sequence[str]) -> tuple[int, ...]:
+        """How often each of these tables was written; equal numbers mean equal rows."""
+        return tuple(self._writes[table] for table in tables)
+
     def ask(
         self, session: Session, statement: Executable, parameters: Mapping[str, Any]
     ) -> Result[Any]:
         """The result of a statement: the last one while none of its tables was written since."""
-        stamp = tuple(self._writes[table] for table in _read_by(statement))
+        stamp = self.written(_read_by(statement))
         known = self._told.get(statement)
         if known is not None and known[:2] == (parameters, stamp):
             return known[2]()

@@ -167,6 +167,10 @@ class MortalDatabase(Database):
             yield cast(AsyncSession, ReadingSession(session, self._memory))
         await self._closing()
 
+    def written(self, *tables: str) -> tuple[int, ...]:
+        """See Memory.written."""
+        return self._memory.written(tables)
+
     @contextmanager
     def _session_of_now(self) -> Iterator[Session]:
         with Session(self._connection, expire_on_commit=False) as session, session.begin():

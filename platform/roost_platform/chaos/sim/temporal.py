@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from roost.execution.threads import without_threads
 from roost_platform.chaos.agents import Surroundings, surroundings
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.model import RuleModel
@@ -96,6 +97,7 @@ class SimWorker:
 
     async def run(self) -> None:
         """Take up sessions until the process dies."""
+        without_threads.set(True)
         surroundings.set(Surroundings(self._take_effect, self._stores.database.now))
         while True:
             self._temporal.news.clear()

@@ -33,7 +33,7 @@ class DueQuestions:
     async def next_due(self) -> float | None:
         """See `DueSource.next_due`."""
         async with self._database.read() as session:
-            return await session.scalar(_NEXT)
+            return await session.scalar(_NEXT, {})
 
     async def fire(self, now: float, limit: int) -> Sequence[str]:
         """See `DueSource.fire`."""

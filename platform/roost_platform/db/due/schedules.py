@@ -79,7 +79,7 @@ class DueSchedules:
     async def next_due(self) -> float | None:
         """See `DueSource.next_due`."""
         async with self._database.read() as session:
-            due_at, planned_at = (await session.execute(_NEXT)).one()
+            due_at, planned_at = (await session.execute(_NEXT, {})).one()
         if planned_at is not None and planned_at > self._database.now() + AHEAD_S:
             return 0.0  # the clock was put back: look at once
         return None if due_at is None else float(due_at)

@@ -35,7 +35,7 @@ class DueSleeps:
     async def next_due(self) -> float | None:
         """See `DueSource.next_due`."""
         async with self._database.read() as session:
-            return await session.scalar(_NEXT)
+            return await session.scalar(_NEXT, {})
 
     async def fire(self, now: float, limit: int) -> Sequence[str]:
         """See `DueSource.fire`."""

@@ -66,7 +66,7 @@ class StalledAgents:
     async def next_due(self) -> float | None:
         """See `DueSource.next_due`."""
         async with self._database.read() as session:
-            at = await session.scalar(_NEXT)
+            at = await session.scalar(_NEXT, {})
             return None if at is None else float(at) + NO_PROGRESS_S
 
     async def fire(self, now: float, limit: int) -> Sequence[str]:

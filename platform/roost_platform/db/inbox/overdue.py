@@ -67,7 +67,7 @@ _OPEN = union_all(
 
 async def has_open_work(session: AsyncSession) -> bool:
     """Whether a message waits for a turn or a turn can run: only then can anything be overdue."""
-    return await session.scalar(_OPEN) is not None
+    return await session.scalar(_OPEN, {}) is not None
 
 
 async def to_ring(

@@ -92,8 +92,13 @@ class LaneStore:
         if not channels:
             return []
         async with self._database.read() as session:
-            lanes = await session.execute(_DUE, {"accounts": list(channels), "now": now})
-            return [Address(*row) for row in lanes]
+            return await self._due_lanes(session, channels, now)
+
+    async def _due_lanes(
+        self, session: AsyncSession, channels: Sequence[tuple[str, str]], now: float
+    ) -> Sequence[Address]:
+        lanes = await session.execute(_DUE, {"accounts": list(channels), "now": now})
+        return [Address(*row) for row in lanes]
 
     async def next_due(self, channels: Sequence[tuple[str, str]]) -> float:
         """When the first lane of these accounts is due; infinity when none waits."""

@@ -46,7 +46,7 @@ class PartStore:
     _database: Database
     _approvals: ApprovalRules
 
-    async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
+    async def sending(self, part_id: str, owner: str, lease_s: float, *, after: int = -1) -> int:
         """Claim a part and count one more try; returns the try's number."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
@@ -56,6 +56,8 @@ class PartStore:
             is_leased = part.state == "sending" and (part.lease_until or 0) > now
             if is_leased and part.owner != owner:
                 raise PartClaimed(f"{part.owner} is sending part {part_id}.")
+            if after >= 0 and part.attempts != after:
+                raise PartOver(f"Part {part_id} has had another attempt, by {part.owner}.")
             tried = await session.scalar(_TRIED, {"part_id": part_id})
             part.state, part.owner, part.lease_until = "sending", owner, now + lease_s
             part.started_at, part.held = now, False
@@ -88,12 +90,13 @@ class PartStore:
         retry_at: float,
         held: bool = False,
         invitation: str = "",
+        attempt: int = 0,
     ) -> None:
         """Record that a part was provably not sent, and when it is due again."""
         async with self._database.write() as session:
             conversation = await lock_conversation_of(session, part_id) if held else None
             entry, part = await lock_part(session, part_id)
-            if part.state in FINISHED:
+            if part.state in FINISHED or _is_void(part, attempt):
                 return
             now = self._database.now()
             if entry.dropped_at is not None:
@@ -116,12 +119,12 @@ class PartStore:
             await finish_attempt(session, part, "not_sent", now, failure, part.next_at)
 
     async def replan(
-        self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
+        self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False, attempt: int = 0
     ) -> None:
         """Replace the rendering of a part that goes once more; mark a part in doubt as a repeat."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
-            if part.state in FINISHED:
+            if part.state in FINISHED or _is_void(part, attempt):
                 return
             now = self._database.now()
             if entry.dropped_at is not None:
@@ -141,11 +144,11 @@ class PartStore:
             if drop_reply:
                 entry.reply_to = None
 
-    async def ambiguous(self, part_id: str, failure: Failure) -> None:
+    async def ambiguous(self, part_id: str, failure: Failure, *, attempt: int = 0) -> None:
         """Record that nobody knows whether a part was sent."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
-            if part.state in FINISHED:
+            if part.state in FINISHED or _is_void(part, attempt):
                 return
             now = self._database.now()
             part.state, part.error, part.lease_until = "ambiguous", failure.error, None
@@ -153,13 +156,13 @@ class PartStore:
             await finish_attempt(session, part, "ambiguous", now, failure)
 
     async def failed(
-        self, part_id: str, failure: Failure, *, reason: FailureReason = "refused"
+        self, part_id: str, failure: Failure, *, reason: FailureReason = "refused", attempt: int = 0
     ) -> None:
         """Record a dead letter: the part fails, and its entry with it."""
         async with self._database.write() as session:
             await lock_behind(session, part_id)
             entry, part = await lock_part(session, part_id)
-            if part.state in ("sent", "dropped"):
+            if part.state in ("sent", "dropped") or _is_void(part, attempt):
                 return
             now = self._database.now()
             part.state, part.error, part.lease_until = "failed", failure.error, None
@@ -178,11 +181,13 @@ class PartStore:
         await conclude(session, entry, now)
 
     async def evidence(
-        self, part_id: str, note_text: str, *, asked: str = "", answered: str = ""
+        self, part_id: str, note_text: str, *, asked: str = "", answered: str = "", attempt: int = 0
     ) -> None:
         """Write down what was concluded about a part, for operators."""
         async with self._database.write() as session:
             _, part = await lock_part(session, part_id)
+            if _is_void(part, attempt):
+                return
             now = self._database.now()
             if not asked:
                 note(part, note_text, now)
@@ -190,3 +195,8 @@ class PartStore:
             await record_look(
                 session, part, now, asked=asked, answered=answered, concluded=note_text
             )
+
+
+def _is_void(part: models.Part, attempt: int) -> bool:
+    """Whether another attempt has begun since the one that an outcome is about."""
+    return attempt not in (0, part.attempts)

@@ -247,6 +247,7 @@ async def finish_call(
     result: str,
     error: str,
     now: float,
+    ran_s: float | None = None,
 ) -> None:
     """Store a call's result once; a second or late result changes nothing."""
     turn, _ = await lock_turn(session, turn_id, running=False)
@@ -254,6 +255,8 @@ async def finish_call(
     if call.state not in CALL_ENDED:
         call.state, call.result, call.finished_at = status, clean(result), now
         call.error = clean(error)
+        if ran_s is not None and call.started_at is not None:
+            call.started_at = now - ran_s  # what set the clock meanwhile was no work
         record_tool_call(session, turn, call, now)
         if call.wait == "approval":
             await tell_outcome(session, turn_id, step, call_id, status, now)

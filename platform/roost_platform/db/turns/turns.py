@@ -230,12 +230,14 @@ class TurnStore:
         status: CallStatus,
         result: str,
         error: str = "",
+        ran_s: float | None = None,
     ) -> None:
         """See `ports.Turns.finish_call`."""
+        error = error[:ERROR_CHARS_MAX]
         async with self._database.write() as session:
             now = self._database.now()
             await steps.finish_call(
-                session, turn_id, step, call_id, status, result, error[:ERROR_CHARS_MAX], now
+                session, turn_id, step, call_id, status, result, error, now, ran_s
             )
 
     async def close_group(self, turn_id: str, step: int) -> None:

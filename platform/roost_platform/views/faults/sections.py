@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from roost.agent import Agent
-from roost.prompt import LAST_STEP, marker, tool_result, unfenced, user_blocks
+from roost.prompt import LAST_STEP, is_unasked, marker, tool_result, unfenced, user_blocks
 from roost_workflows.ports import TranscriptMessage
 from roost_workflows.turn.requests import declared_tools
 
@@ -125,7 +125,7 @@ def _entries(
     entries += [
         entry("call", f"Call of {name}", arguments) for _, name, arguments in message.tool_calls
     ]
-    return [*entries, *_note(message)]
+    return [*_note(message), *entries] if is_unasked(message) else [*entries, *_note(message)]
 
 
 def _note(message: TranscriptMessage) -> Sequence[PromptEntry]:

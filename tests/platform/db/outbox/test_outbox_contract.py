@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from roost_channels.errors import Failure
-from roost_channels.outbox import OutboxEntry, StoredPart
+from roost_channels.outbox import OutboxEntry, PartOver, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing.memory.outbox import MemoryOutbox, PartUnavailable
 from roost_platform.errors import StorageError
@@ -14,7 +14,7 @@ from roost_platform.testing.contracts import TEXTS, Chat
 
 ACCOUNTS = [("telegram", "42")]
 PARTS = [RenderedPart(text, (), 0, len(text)) for text in TEXTS]
-REFUSALS = (StorageError, PartUnavailable)
+REFUSALS = (StorageError, PartOver, PartUnavailable)
 
 
 async def head(chat: Chat) -> tuple[OutboxEntry, list[StoredPart]]:
@@ -227,3 +227,28 @@ async def test_a_chat_that_moved_takes_its_lane_along(chat: Chat) -> None:
     assert list(await chat.outbox.due(ACCOUNTS, chat.now())) == [moved]
     entry = await chat.outbox.next_entry(moved)
     assert entry is not None and entry[1][0].id == part.id
+
+
+async def test_an_attempt_that_another_courier_has_overtaken_concludes_nothing(chat: Chat) -> None:
+    """Two couriers settle one send in doubt: the slower one must not take back what the other sends
+    meanwhile, nor send it a second time.
+    """
+    await chat.notice()
+    part, *_ = await planned(chat, PARTS[:1])
+    await chat.outbox.sending(part.id, "c1", 30.0, after=0)
+    await chat.outbox.ambiguous(part.id, Failure("timed out"), attempt=1)
+    await chat.outbox.not_sent(part.id, Failure("absent"), retry_at=chat.now(), attempt=1)
+    assert await chat.outbox.sending(part.id, "c1", 30.0, after=1) == 2
+    for _ in range(2):  # while the second attempt is under way, and while it is in doubt
+        before = (await head(chat))[1]
+        await chat.outbox.not_sent(part.id, Failure("absent"), retry_at=chat.now(), attempt=1)
+        await chat.outbox.replan(part.id, RenderedPart("again"), attempt=1)
+        await chat.outbox.failed(part.id, Failure("no tries left"), attempt=1)
+        await chat.outbox.ambiguous(part.id, Failure("timed out"), attempt=1)
+        await chat.outbox.evidence(part.id, "sent again", attempt=1)
+        assert (await head(chat))[1] == before
+        with pytest.raises(REFUSALS):
+            await chat.outbox.sending(part.id, "c2", 30.0, after=1)
+        await chat.outbox.ambiguous(part.id, Failure("timed out"), attempt=2)
+    await chat.outbox.sent(part.id, "b1")  # a proof counts, whatever attempt it is of
+    assert not await is_due(chat)

@@ -108,7 +108,8 @@ class Generator:
             stored.entry.path
         )
         show = progress if is_shown else None
-        spent, began, first_at, why = Spending(), time.time(), None, ""
+        spent, first_at, why = Spending(), None, ""
+        started_at, began = time.time(), time.monotonic()  # nobody sets the other clock
         forced, tries = schema, 0
         while tries < TRIES_MAX:
             tries += 1
@@ -134,7 +135,7 @@ class Generator:
             cached_tokens=spent.cached_tokens,
             completion_tokens=spent.completion_tokens,
             time_to_first_token_s=None if first_at is None else first_at - began,
-            duration_s=time.time() - began,
+            duration_s=time.monotonic() - began,
             engine=engine_figures(done.metrics),
         )
         told = cap(f"What the model wrote can't be used: {why}") if why else ""
@@ -149,7 +150,7 @@ class Generator:
         asked = Asked(
             temperature=request.temperature, max_tokens=request.max_tokens, manifest=manifest
         ).ended(done.finish_reason, done.model)
-        return Generated(text, told, usage, done.model, done.message_id, began, asked)
+        return Generated(text, told, usage, done.model, done.message_id, started_at, asked)
 
     async def _ask(
         self, request: ChatRequest, show: ProgressWriter | None
@@ -159,7 +160,7 @@ class Generator:
         text = ""
         async with contextlib.aclosing(self._engine.stream(request)) as events:
             async for event in events:
-                first_at = first_at or time.time()
+                first_at = first_at or time.monotonic()
                 if isinstance(event, Completed):
                     return event, first_at
                 text = event.text if event.replaces else text + event.text

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -20,6 +20,13 @@ _STATES: Final[Mapping[str, str]] = {
     "running": "at work",
     "waiting": "waiting",
 }
+# Every look at running turns runs it for each of them, so it is made once.
+_CHILDREN = (
+    select(models.ChildTask, models.Turn)
+    .outerjoin(models.Turn, models.Turn.conversation_id == models.ChildTask.conversation_id)
+    .where(models.ChildTask.parent_turn_id == bindparam("turn_id"))
+    .order_by(models.ChildTask.created_at, models.ChildTask.conversation_id)
+)
 
 
 async def lines_of(session: AsyncSession, turn_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -33,14 +40,8 @@ async def lines_of(session: AsyncSession, turn_ids: Sequence[str]) -> dict[str, 
 
 
 async def _lines(session: AsyncSession, turn_id: str, indent: str) -> list[str]:
-    rows = await session.execute(
-        select(models.ChildTask, models.Turn)
-        .outerjoin(models.Turn, models.Turn.conversation_id == models.ChildTask.conversation_id)
-        .where(models.ChildTask.parent_turn_id == turn_id)
-        .order_by(models.ChildTask.created_at, models.ChildTask.conversation_id)
-    )
     lines = []
-    for task, turn in rows.all():
+    for task, turn in (await session.execute(_CHILDREN, {"turn_id": turn_id})).all():
         mark = MARKS.get(task.state) or ("·" if turn is None else "▸")
         lines.append(f"{indent}{mark} {task.agent}: {shortened(task.task)}")
         if turn is not None and task.state == "running":
