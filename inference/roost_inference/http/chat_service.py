@@ -23,7 +23,6 @@ from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.output.bad_words import sequences_of
 from roost_inference.profiles.background import BackgroundValidation
 from roost_inference.profiles.energy import EnergyMeter
-from roost_inference.prompt.call_markup import CallMarkup, Markers
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
 from roost_inference.prompt.tools import build_grammar, parser_of
@@ -64,7 +63,7 @@ class EngineChatService:
         if not self._template.exists:
             log.warning("the model has no chat template: it answers completions, and no chats")
         self._family = self._template.family
-        self._markers = Markers(tokens=self._tokens_of(self._family.markup))
+        self._markers = self._family.markup.markers(engine.tokenize)
         self.memory = SessionMemory()
         self._bound = HitRateBound()
         self._metrics = EngineMetrics(engine, self.memory, self._bound)
@@ -261,11 +260,6 @@ class EngineChatService:
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):
             self._metrics.finished(event)
-
-    def _tokens_of(self, markup: CallMarkup) -> dict[str, int]:
-        """The parts of the markup that are one token each."""
-        tokens = {part: self.engine.tokenize(part, special=True) for part in markup.parts}
-        return {part: found[0] for part, found in tokens.items() if len(found) == 1}
 
     def health(self) -> tuple[int, dict[str, Any]]:
         """503 with the reason once the engine has given up, else 200 with its figures."""

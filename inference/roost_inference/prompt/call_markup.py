@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -70,6 +70,11 @@ class CallMarkup:
     parts: tuple[str, ...] = ()
     always_parses = False
     tail = ""
+
+    def markers(self, tokenize: Callable[[str], Sequence[int]]) -> Markers:
+        """The parts that are one token each."""
+        tokens = {part: tokenize(part) for part in self.parts}
+        return Markers(tokens={part: found[0] for part, found in tokens.items() if len(found) == 1})
 
     def rules(self, names: Sequence[str], markers: Markers) -> list[str]:
         """Rules `open`, `call` (what follows it), `more` (one more call), and those of `tail`."""
