@@ -196,4 +196,4 @@ def chat_template_of(config: EngineConfig, own: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise EngineUnavailable(f"The chat template {path} can't be read: {error}") from error
+        raise EngineUnavailable(f"The chat template can't be read, {path}: {error}") from error
