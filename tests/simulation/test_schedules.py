@@ -13,6 +13,7 @@ from roost_platform.chaos.sim.plan import (
     Crash,
     Edit,
     Habits,
+    Jump,
     Plan,
     Says,
     Strike,
@@ -83,6 +84,15 @@ def test_every_fourth_seed_is_without_waits_and_half_of_them_attack() -> None:
 def test_the_same_seed_gives_the_same_run(draw_plan: Callable[[int], Plan]) -> None:
     first, second = (simulate(draw_plan(9)) for _ in range(2))
     assert trace(first) == trace(second)
+
+
+def test_a_clock_set_forward_ends_no_lease_of_a_send_that_another_courier_is_making() -> None:
+    """The request takes 15 s, in which two minutes of lease pass by the clock alone."""
+    says = (Says(1.0, "whatsapp:+4915550010001", "w1"), Says(25.0, "102", "w2"))
+    for call in range(11, 15):
+        strikes = (Strike(call, "delay", 15.0),)
+        plan = Plan(5, says, strikes=strikes, jumps=(Jump(4.0, 300.0),), couriers=2)
+        assert simulate(plan).violations == []
 
 
 A_CARD = Habits(delay_s=20.0, strangers=1.0)

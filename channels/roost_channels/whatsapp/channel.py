@@ -7,7 +7,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from roost_channels.channel import Outgoing
-from roost_channels.clock import Clock, SystemClock
+from roost_channels.clock import Clock, Passed, SystemClock
 from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Media, Receipt, ReplyTarget, with_choices
@@ -65,6 +65,7 @@ class WhatsAppChannel(network.ImmutableMessages):
         self._client = client or TwilioClient(config)
         self._public_base_url = public_base_url.rstrip("/")
         self._clock = clock or SystemClock()
+        self._passed = Passed.by(self._clock)
         self._gate = Gate(self._clock, receipts, self._status)
         self.account = config.account
         self._template = config.window_template
@@ -142,7 +143,7 @@ class WhatsAppChannel(network.ImmutableMessages):
         # Not filtered by date: what is still queued has no DateSent yet.
         part, address = message.part, message.address
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
-        waited_s = self._clock.time() - since  # before the list is made, and the clock may be set
+        waited_s = self._passed.since(since)  # before the list is made
         listed = await self._client.list_messages(query)
         texts = (part.text, with_choices(part.text, message.buttons))
         # Not its own: that may have been found before, and not been written down.

@@ -83,6 +83,10 @@ class LoopClock:
         loop = asyncio.get_running_loop()
         return EPOCH_S + loop.time() + (loop.skew_s if isinstance(loop, VirtualLoop) else 0.0)
 
+    def steady(self) -> float:
+        """Seconds by a clock that no plan sets."""
+        return asyncio.get_running_loop().time()
+
     async def sleep(self, seconds: float) -> None:
         """Let virtual seconds pass."""
         await asyncio.sleep(seconds)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.clock import Passed
 from roost_channels.errors import Failure
 from roost_channels.message import Address
 from roost_channels.outbox import OutboxEntry, StoredPart
@@ -24,6 +26,7 @@ from roost_platform.db.outbox.part_states import (
     entry_of,
     finish_attempt,
     head_of,
+    is_leased,
     note,
     part_of,
     parts_of,
@@ -67,6 +70,8 @@ class LaneStore:
     def __init__(self, database: Database, approvals: ApprovalRules | None = None) -> None:
         self._database = database
         self._approvals = approvals or ApprovalRules()
+        clock = database.clock
+        self._passed = Passed(clock, time.monotonic if clock is time.time else clock)
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self._seen_last: int | None = None
 
@@ -207,13 +212,15 @@ class LaneStore:
 
     def _has_expired(self, parts: Sequence[models.Part]) -> bool:
         now = self._database.now()
-        return any(part.state == "sending" and (part.lease_until or 0) <= now for part in parts)
+        return any(
+            part.state == "sending" and not is_leased(part, now, self._passed) for part in parts
+        )
 
     async def _end_leases(self, session: AsyncSession, entry_id: str) -> None:
         now = self._database.now()
         await session.get(models.Outbox, entry_id, with_for_update=True)
         for part in await parts_of(session, entry_id):
-            if part.state == "sending" and (part.lease_until or 0) <= now:
+            if part.state == "sending" and not is_leased(part, now, self._passed):
                 await self._abandon(session, part, "its courier's lease ended")
 
     async def _abandon(self, session: AsyncSession, part: models.Part, why: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, cast
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.clock import Passed
 from roost_channels.errors import Failure
 from roost_channels.message import Address, Button, Media
 from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
@@ -62,6 +63,15 @@ async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox,
     entry = await session.get_one(models.Outbox, entry_id, with_for_update=True)
     part = await session.get_one(models.Part, part_id, with_for_update=True)
     return entry, part
+
+
+def is_leased(part: models.Part, now: float, passed: Passed) -> bool:
+    """Whether somebody may still be sending the part. A clock that is set forward ends no lease."""
+    if part.state != "sending" or part.lease_until is None:
+        return False
+    if part.started_at is None:
+        return part.lease_until > now
+    return passed.since(part.started_at) < part.lease_until - part.started_at
 
 
 async def lock_conversation_of(session: AsyncSession, part_id: str) -> models.Conversation:

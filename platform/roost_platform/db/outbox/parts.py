@@ -5,6 +5,7 @@ from dataclasses import asdict
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.clock import Passed
 from roost_channels.errors import Failure
 from roost_channels.outbox import UNFINISHED, FailureReason
 from roost_channels.rendering.parts import RenderedPart
@@ -16,6 +17,7 @@ from roost_platform.db.outbox.part_states import (
     FINISHED,
     conclude,
     finish_attempt,
+    is_leased,
     lock_behind,
     lock_conversation_of,
     lock_part,
@@ -44,6 +46,7 @@ class PartStore:
     """The part of the Outbox port that commits tries and outcomes; each method one transaction."""
 
     _database: Database
+    _passed: Passed
     _approvals: ApprovalRules
 
     async def sending(self, part_id: str, owner: str, lease_s: float, *, after: int = -1) -> int:
@@ -53,8 +56,7 @@ class PartStore:
             now = self._database.now()
             if part.state not in UNFINISHED or entry.state != "pending":
                 raise PartOver(f"Part {part_id} is {part.state}, its message {entry.state}.")
-            is_leased = part.state == "sending" and (part.lease_until or 0) > now
-            if is_leased and part.owner != owner:
+            if part.owner != owner and is_leased(part, now, self._passed):
                 raise PartClaimed(f"{part.owner} is sending part {part_id}.")
             if after >= 0 and part.attempts != after:
                 raise PartOver(f"Part {part_id} has had another attempt, by {part.owner}.")
