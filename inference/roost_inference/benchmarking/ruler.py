@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roost_inference.llama import bindings
-from roost_inference.llama.backend import LlamaVocabulary
+from roost_inference.llama.vocabulary import LlamaVocabulary
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.wire.parsing import parse_chat_call
 

@@ -24,7 +24,7 @@ _STATUS = {
 
 
 class LlamaContext:
-    """Sequences in one unified KV cache. Used by one thread at a time."""
+    """Sequences in one KV cache. Used by one thread at a time."""
 
     def __init__(
         self,
@@ -37,18 +37,23 @@ class LlamaContext:
         threads: int,
         kv_type: str,
         abort_flag: Any,
+        unified: bool = True,
     ) -> None:
-        """abort_flag: see bindings.set_abort_flag. Raises EngineUnavailable."""
+        """abort_flag: see bindings.set_abort_flag. unified: the sequences share the cells; if not,
+        each has `cells` of its own, and only whole sequences can be read and replaced. Raises
+        EngineUnavailable."""
         self._context: Any = bindings.create_context(
             model,
-            cells=cells,
+            cells=cells if unified else cells * sequences,
             batch=batch_tokens,
-            sequences=sequences + 1,  # the last one is the scratch of block export
+            sequences=sequences + unified,  # the last one is the scratch of block export
             outputs=max(outputs, sequences + 1),
             threads=threads,
             kv_type=kv_type,
+            unified=unified,
         )
-        self.cells = min(cells, bindings.context_cells(self._context))
+        total = bindings.context_cells(self._context)
+        self.cells = min(cells, total if unified else total // sequences)
         self.sequences = sequences
         self._scratch = sequences
         self._memory = bindings.memory(self._context)
@@ -161,6 +166,37 @@ class LlamaContext:
             bindings.sequence_copy(self._memory, self._scratch, sequence, -1, -1)
         finally:
             self.remove(self._scratch, 0)
+        return True
+
+    def remove_before(self, sequence: int, end: int) -> bool:
+        """Remove positions before `end`; False if the model cannot."""
+        return bindings.sequence_remove_before(self._memory, sequence, end)
+
+    def read(self, sequence: int, buffer: Payload) -> int:
+        """Copy the whole state of a sequence to the beginning of `buffer`. Returns its bytes;
+        raises EngineFailed if that is not possible."""
+        size = bindings.read_sequence(self._context, sequence, buffer.ctypes.data, buffer.nbytes)
+        if size == 0:
+            raise EngineFailed(f"A sequence was not copied: {bindings.recent_errors()}")
+        return size
+
+    def read_scratch(self, sequence: int, end: int, buffer: Payload) -> int:
+        """The same for the positions before `end`, by way of the scratch sequence."""
+        self.copy(sequence, self._scratch, 0, end)
+        try:
+            return self.read(self._scratch, buffer)
+        finally:
+            self.remove(self._scratch, 0)
+
+    def replace(self, sequence: int, state: Payload) -> bool:
+        """Let a sequence hold a state of `read` and nothing else. False if the kernels refuse it;
+        the sequence is empty then."""
+        if (
+            bindings.write_sequence(self._context, sequence, state.ctypes.data, state.nbytes)
+            != state.nbytes
+        ):
+            self.remove(sequence, 0)
+            return False
         return True
 
     def close(self) -> None:

@@ -16,9 +16,9 @@ from roost_inference.errors import PromptTooLong
 from roost_inference.http import preparation as preparing
 from roost_inference.http.listener import listening
 from roost_inference.llama import bindings
-from roost_inference.llama.backend import LlamaVocabulary
 from roost_inference.llama.quantize import bundled_model
 from roost_inference.llama.token_floor import TokenFloor
+from roost_inference.llama.vocabulary import LlamaVocabulary
 from roost_inference.prompt.tools import SCHEMA_BYTES_MAX
 from roost_inference.request import Listener, Request
 from roost_inference.server import build_server

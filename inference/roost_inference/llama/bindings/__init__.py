@@ -29,6 +29,7 @@ from roost_inference.llama.bindings.models import (
     load_model,
     metadata,
     quantize_q4_0,
+    sliding_window,
     trained_context,
     truncates,
 )
@@ -39,6 +40,7 @@ from roost_inference.llama.bindings.sequences import (
     sequence_first,
     sequence_last,
     sequence_remove,
+    sequence_remove_before,
     sequence_state_bytes,
     write_sequence,
 )
@@ -85,9 +87,11 @@ __all__ = [
     "sequence_first",
     "sequence_last",
     "sequence_remove",
+    "sequence_remove_before",
     "sequence_state_bytes",
     "set_abort_flag",
     "set_threads",
+    "sliding_window",
     "strips_space",
     "token_bytes",
     "tokenize",

@@ -12,11 +12,20 @@ DECODE_DONE, DECODE_NO_CELLS, DECODE_ABORTED = 0, 1, 2
 
 
 def create_context(
-    model: Any, *, cells: int, batch: int, sequences: int, outputs: int, threads: int, kv_type: str
+    model: Any,
+    *,
+    cells: int,
+    batch: int,
+    sequences: int,
+    outputs: int,
+    threads: int,
+    kv_type: str,
+    unified: bool = True,
 ) -> Any:
-    """A context with unified KV and flash attention; EngineUnavailable if memory is short.
+    """A context with flash attention; EngineUnavailable if memory is short.
 
-    `outputs` bounds the rows of a batch that yield logits; llama.cpp wants one per sequence.
+    `outputs` bounds the rows of a batch that yield logits; llama.cpp wants one per sequence. With
+    `unified` all sequences share the cells, otherwise each has an equal part of them for itself.
     """
     params = llama.llama_context_default_params()
     params.n_ctx = cells
@@ -27,7 +36,7 @@ def create_context(
     params.n_threads = params.n_threads_batch = threads
     params.flash_attn_type = FLASH_ATTENTION_ON
     params.type_k = params.type_v = KV_TYPES[kv_type]
-    params.kv_unified = True
+    params.kv_unified = unified
     forget_errors()
     context = llama.llama_init_from_model(model, params)
     if not context:

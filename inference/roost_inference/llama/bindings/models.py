@@ -61,6 +61,11 @@ def truncates(model: Any) -> bool:
     return not (llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model))
 
 
+def sliding_window(model: Any) -> int:
+    """How many tokens a layer with a sliding window looks back; 0 if there are no such layers."""
+    return int(llama.llama_model_n_swa(model))
+
+
 def kv_bytes_per_cell(model: Any, kv_type: str) -> int:
     """Bytes of one KV cell over all layers, as llama.cpp lays it out."""
     heads = llama.llama_model_n_head(model)

@@ -21,6 +21,11 @@ def sequence_remove(handle: Any, sequence: int, start: int) -> bool:
     return bool(llama.llama_memory_seq_rm(handle, sequence, start, -1))
 
 
+def sequence_remove_before(handle: Any, sequence: int, end: int) -> bool:
+    """Remove positions before `end`; False if the model can't, and nothing is removed then."""
+    return bool(llama.llama_memory_seq_rm(handle, sequence, 0, end))
+
+
 def sequence_first(handle: Any, sequence: int) -> int:
     """The first position held, -1 for an empty sequence."""
     return int(llama.llama_memory_seq_pos_min(handle, sequence))
