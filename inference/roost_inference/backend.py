@@ -80,6 +80,12 @@ class Backend(Protocol):
         """Whether part of a sequence can be removed or copied (not so for recurrent models)."""
         ...
 
+    @property
+    def side_by_side_from(self) -> int:
+        """With so many answers in a step they are computed side by side, and rows of drafts, which
+        only some of them have, would cost a pass of their own; 0 if that is never so."""
+        ...
+
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute the rows of the batch. Raises EngineFailed when the kernels fail."""
         ...

@@ -48,7 +48,8 @@ class LlamaBackend:
         self._model = bindings.load_model(path)
         self._contexts: list[LlamaContext] = []
         self._prefill: PrefillContext | None = None
-        self._streams: StreamDecoder | None = None
+        # Answers that are written at once; None if they get no KV of their own.
+        self.streams: StreamDecoder | None = None
         self._flag = ctypes.create_string_buffer(2)
         self._kv_type, self._threads = kv_type, threads
         try:
@@ -113,7 +114,7 @@ class LlamaBackend:
             return
         mover = LlamaMover(context, self._main, self._prefill, layout)
         pool = StreamPool(mover, streams=count, cells=context.cells)
-        self._streams = StreamDecoder(context, pool, sequences=self.sequences, capacity=outputs)
+        self.streams = StreamDecoder(context, pool, sequences=self.sequences, capacity=outputs)
 
     def _check_memory(self, cells: int) -> None:
         """Raise EngineUnavailable for a cache that does not fit: the operating system would kill
@@ -129,6 +130,11 @@ class LlamaBackend:
         return not missing
 
     @property
+    def side_by_side_from(self) -> int:
+        """See Backend."""
+        return self.streams.pool.enter_at if self.streams is not None else 0
+
+    @property
     def trained_context(self) -> int:
         """The longest context the model was trained for, in tokens."""
         return bindings.trained_context(self._model)
@@ -140,7 +146,7 @@ class LlamaBackend:
 
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute a batch in the contexts that suit it; see Backend."""
-        streams = self._streams
+        streams = self.streams
         if streams is None or not streams.arrange(batch):
             status, self._computed = self._decode_in_library(batch)
             return status
@@ -169,8 +175,8 @@ class LlamaBackend:
     def _limit_threads(self, most: int | None) -> None:
         """Let steps have so many threads at most while a prompt is computed beside them."""
         self._main.threads_max = most
-        if self._streams is not None:
-            self._streams.context.threads_max = most
+        if self.streams is not None:
+            self.streams.context.threads_max = most
 
     def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
         """How that piece ended; see Backend."""
@@ -190,8 +196,8 @@ class LlamaBackend:
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
         """Share cells; see Backend."""
-        if self._streams is not None:
-            self._streams.pool.store(source, end)
+        if self.streams is not None:
+            self.streams.pool.store(source, end)
         if self._prefill is not None:
             self._prefill.remove(target, 0)
             if self._prefill.held == source:
@@ -200,8 +206,8 @@ class LlamaBackend:
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
         """Remove positions from `start` on; see Backend."""
-        if self._streams is not None:
-            self._streams.pool.cut(sequence, start)
+        if self.streams is not None:
+            self.streams.pool.cut(sequence, start)
         if self._prefill is not None:
             self._prefill.remove(sequence, start)
         return self._main.remove(sequence, start)
@@ -209,8 +215,8 @@ class LlamaBackend:
     def sequence_end(self, sequence: int) -> int:
         """One past the last position held in any context."""
         end = self._main.end(sequence)
-        if self._streams is not None:
-            end = max(end, self._streams.pool.end(sequence))
+        if self.streams is not None:
+            end = max(end, self.streams.pool.end(sequence))
         return end if self._prefill is None else max(end, self._prefill.end(sequence))
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
@@ -231,8 +237,8 @@ class LlamaBackend:
         return True
 
     def _leave_stream(self, sequence: int) -> None:
-        if self._streams is not None:
-            self._streams.pool.leave(sequence)
+        if self.streams is not None:
+            self.streams.pool.leave(sequence)
 
     def interrupt(self) -> None:
         """Stop decodes of both contexts; any thread may call it."""

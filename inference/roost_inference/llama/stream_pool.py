@@ -73,8 +73,8 @@ class StreamPool:
         """enter_at, room: see ENTER_ANSWERS and ENTER_ROOM_CELLS."""
         self.streams = streams
         self.cells = cells
-        self._enter_at = enter_at
-        self._room = room
+        self.enter_at = enter_at
+        self.room = room
         # The pool takes nobody in any more: the kernels refused a sequence.
         self.is_closed = False
         self._mover = mover
@@ -98,7 +98,8 @@ class StreamPool:
 
     def arrange(self, batch: Batch) -> dict[int, int]:
         """Prepare a step. Returns, by sequence, the streams, 0 and up without a gap, of those that
-        are computed in streams. Rows of prompts, which want no logits, never are."""
+        are computed in streams. Rows of prompts, which want no logits, never are, nor are drafts of
+        one of several answers: rows side by side have to be equally many."""
         ids = batch.sequence_ids[: batch.size].tolist()
         if not batch.outputs[: batch.size].all():
             for sequence in dict.fromkeys(ids) if self._held else ():
@@ -107,6 +108,10 @@ class StreamPool:
         ends: dict[int, int] = {}  # how many positions each has after the step
         for sequence, position in zip(ids, batch.positions[: batch.size].tolist(), strict=True):
             ends[sequence] = position + 1
+        if 1 < len(ends) < batch.size:
+            for sequence in ends:
+                self.leave(sequence)
+            return {}
         for sequence, end in ends.items():
             if sequence in self._held and end > self.cells:
                 self.leave(sequence)
@@ -119,10 +124,10 @@ class StreamPool:
         outside = [
             sequence
             for sequence, end in ends.items()
-            if sequence not in self._held and end + self._room <= self.cells
+            if sequence not in self._held and end + self.room <= self.cells
         ]
         inside = sum(sequence in self._held for sequence in ends)
-        if self.is_closed or not outside or inside + len(outside) < self._enter_at:
+        if self.is_closed or not outside or inside + len(outside) < self.enter_at:
             return
         for sequence in outside[: self.streams - inside]:
             stream = self._empty_stream(ends)

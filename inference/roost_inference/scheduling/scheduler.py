@@ -28,8 +28,9 @@ class Scheduler:
         batch_tokens: int,
         max_running: int,
         background_cells: int,
+        side_by_side_from: int = 0,
     ) -> None:
-        """background_cells: see Backend.background_cells."""
+        """background_cells, side_by_side_from: see Backend."""
         self._admission = Admission(cache, background, max_running=max_running)
         self.running, self.waiting = self._admission.running, self._admission.waiting
         self._planner = PrefillPlanner(
@@ -39,6 +40,7 @@ class Scheduler:
         self._pacer = pacer
         self._background = background
         self._speculation = speculation
+        self._drafting_answers_max = side_by_side_from - 1 if side_by_side_from else max_running
         self._batch = Batch(batch_tokens)
         self._prompts_are_due = False
 
@@ -173,7 +175,10 @@ class Scheduler:
 
     def _add_drafts(self, step: Step, answers: list[Sequence]) -> None:
         """Drafts for the answers, in rows and cells that nobody else wants: they evict and
-        displace nothing, so what is cached does not depend on them."""
+        displace nothing, so what is cached does not depend on them. Many answers, which are
+        computed side by side, have none."""
+        if len(answers) > self._drafting_answers_max:
+            return
         drafts = self._speculation.plan(
             answers,
             tokens_max=min(step.batch.rows_left, self._cache.ledger.free),

@@ -111,6 +111,11 @@ class ToyBackend:
         self.streams = ToyStreams(self._held, count if truncates else 0, stream_cells)
         self._outputs: dict[int, list[int]] = {}
 
+    @property
+    def side_by_side_from(self) -> int:
+        """See Backend."""
+        return self.streams.pool.enter_at if self.streams.held else 0
+
     def decode(self, batch: Batch) -> DecodeStatus:
         """Rows are computed in order; each must continue its sequence exactly."""
         piece = self._piece

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from roost_inference.backend import DecodeStatus
 from roost_inference.batch import Batch
 from roost_inference.llama import backend as backend_module
-from roost_inference.llama import memory, stream_pool
+from roost_inference.llama import memory
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.llama.state import UnknownLayout
@@ -56,7 +56,7 @@ def kernels(model: Path, request: pytest.FixtureRequest) -> Iterator[LlamaBacken
 @pytest.fixture(scope="module")
 def plain(model: Path) -> Iterator[LlamaBackend]:
     loaded = load(model, streams=0, prefill_cells=0)
-    assert loaded._streams is None
+    assert loaded.streams is None
     yield loaded
     loaded.close()
 
@@ -73,8 +73,8 @@ def _empty(kernels: LlamaBackend, plain: LlamaBackend) -> Iterator[None]:
 
 
 def pool_of(kernels: LlamaBackend) -> StreamPool:
-    assert kernels._streams is not None
-    return kernels._streams.pool
+    assert kernels.streams is not None
+    return kernels.streams.pool
 
 
 def tokens(kernels: LlamaBackend, count: int, shift: int = 0) -> list[int]:
@@ -97,7 +97,7 @@ def write(kernels: LlamaBackend, sequences: Sequence[int], token: int = 42) -> l
     assert kernels.decode(batch) is DecodeStatus.DONE
     for sequence, end in zip(sequences, ends, strict=True):
         assert kernels.sequence_end(sequence) == end + 1
-    pool = kernels._streams.pool if kernels._streams is not None else None
+    pool = kernels.streams.pool if kernels.streams is not None else None
     if pool is not None:
         pool.check()
     return [kernels.logits(row).copy() for row in range(len(ends))]
@@ -121,7 +121,7 @@ def test_a_copied_sequence_goes_on_with_the_same_logits_to_the_last_bit(
     kernels: LlamaBackend, plain: LlamaBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Alone, so the rows are computed by the same kernels, and nothing but the copy could differ.
-    monkeypatch.setattr(stream_pool, "ENTER_ANSWERS", 1)
+    monkeypatch.setattr(pool_of(kernels), "enter_at", 1)
     both(kernels, plain, [300])
     for token in (42, 7, 99):
         assert np.array_equal(write(kernels, [0], token)[0], write(plain, [0], token)[0])
@@ -154,12 +154,14 @@ def test_an_answer_that_is_too_long_or_one_too_many_is_written_beside_the_stream
 
 
 def test_an_answer_that_outgrows_its_stream_goes_on_in_the_library(
-    kernels: LlamaBackend, plain: LlamaBackend
+    kernels: LlamaBackend, plain: LlamaBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sequences = both(kernels, plain, [STREAM_CELLS - stream_pool.ENTER_ROOM_CELLS - 1, 20, 21, 22])
+    room = 4
+    monkeypatch.setattr(pool_of(kernels), "room", room)
+    sequences = both(kernels, plain, [STREAM_CELLS - room - 1, 20, 21, 22])
     write(kernels, sequences), write(plain, sequences)
     assert 0 in pool_of(kernels)
-    for step in range(stream_pool.ENTER_ROOM_CELLS + 2):
+    for step in range(room + 2):
         found, expected = write(kernels, sequences, step), write(plain, sequences, step)
     assert_alike(found, expected)
     assert 0 not in pool_of(kernels) and len(pool_of(kernels)) == 3
@@ -239,7 +241,7 @@ def test_without_streams_answers_are_written_in_the_library(
         monkeypatch.setattr(memory, "available_memory_bytes", lambda: 2**30)
     loaded = load(model, prefill_cells=0, streams=0 if problem == "setting" else STREAMS)
     try:
-        assert loaded._streams is None
+        assert loaded.streams is None
         lines = [r for r in caplog.records if "KV of their own" in r.message]
         lines += [r for r in caplog.records if "Answers get no context" in r.message]
         assert len(lines) == (problem != "setting")
@@ -258,8 +260,8 @@ def test_kernels_that_refuse_a_sequence_later_cost_one_line_and_nothing_else(
 ) -> None:
     loaded = load(model)
     try:
-        assert loaded._streams is not None
-        monkeypatch.setattr(loaded._streams.context, "replace", lambda stream, state: False)
+        assert loaded.streams is not None
+        monkeypatch.setattr(loaded.streams.context, "replace", lambda stream, state: False)
         sequences = both(loaded, plain, [40, 50, 60, 70])
         for token in (42, 7):
             assert_alike(write(loaded, sequences, token), write(plain, sequences, token))
