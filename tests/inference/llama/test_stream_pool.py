@@ -28,9 +28,12 @@ class Life:
         self._step(batch)
 
     def write(self, *sequences: int) -> None:
-        """A row of an answer each."""
+        """A row of an answer each; further rows of one are those of its draft."""
         batch = Batch(64)
-        ends = [len(self.expected[sequence]) for sequence in sequences]
+        ends = [
+            len(self.expected[sequence]) + sequences[:at].count(sequence)
+            for at, sequence in enumerate(sequences)
+        ]
         batch.add_last([self.rng.randrange(100) for _ in ends], ends, list(sequences))
         self._step(batch)
 
@@ -132,6 +135,18 @@ def test_rows_of_a_prompt_send_their_sequence_back(life: Life) -> None:
     life.write(0, 1)
     life.read(1, 3)
     assert 1 not in life.pool and 0 in life.pool
+    life.check()
+
+
+def test_drafts_of_one_of_several_answers_send_all_back_and_those_of_one_alone_do_not(
+    life: Life,
+) -> None:
+    begin(life, 0, 1)
+    life.write(0, 1)
+    life.write(0, 0, 0)
+    assert 0 in life.pool
+    life.write(0, 1, 1)
+    assert len(life.pool) == 0
     life.check()
 
 
