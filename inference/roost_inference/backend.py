@@ -82,8 +82,8 @@ class Backend(Protocol):
 
     @property
     def side_by_side_from(self) -> int:
-        """With so many answers in a step they are computed side by side, and rows of drafts, which
-        only some of them have, would cost a pass of their own; 0 if that is never so."""
+        """With so many answers in a step they are computed side by side: each takes as many rows as
+        the one with the longest draft. 0 if that is never so."""
         ...
 
     def decode(self, batch: Batch) -> DecodeStatus:

@@ -99,19 +99,24 @@ class StreamPool:
     def arrange(self, batch: Batch) -> dict[int, int]:
         """Prepare a step. Returns, by sequence, the streams, 0 and up without a gap, of those that
         are computed in streams. Rows of prompts, which want no logits, never are, nor are drafts of
-        one of several answers: rows side by side have to be equally many."""
+        a few answers: side by side all have as many rows as the one with the most."""
         ids = batch.sequence_ids[: batch.size].tolist()
         if not batch.outputs[: batch.size].all():
             for sequence in dict.fromkeys(ids) if self._held else ():
                 self.leave(sequence)
             return {}
-        ends: dict[int, int] = {}  # how many positions each has after the step
+        starts: dict[int, int] = {}
+        rows: dict[int, int] = {}
         for sequence, position in zip(ids, batch.positions[: batch.size].tolist(), strict=True):
-            ends[sequence] = position + 1
-        if 1 < len(ends) < batch.size:
-            for sequence in ends:
+            starts.setdefault(sequence, position)
+            rows[sequence] = rows.get(sequence, 0) + 1
+        most = max(rows.values())
+        if 1 < len(rows) < self.enter_at and len(rows) < batch.size:
+            for sequence in rows:
                 self.leave(sequence)
             return {}
+        # How many positions each has after the step, filled up to the longest draft.
+        ends = {sequence: start + most for sequence, start in starts.items()}
         for sequence, end in ends.items():
             if sequence in self._held and end > self.cells:
                 self.leave(sequence)

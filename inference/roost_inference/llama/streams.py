@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
 from roost_inference.batch import Batch
@@ -151,18 +152,45 @@ class StreamDecoder:
         # Rows of a stream must follow each other, and streams ascend.
         order = np.argsort(streams, kind="stable")
         apart = int(np.count_nonzero(streams < 0))
-        rows = np.empty(batch.size, np.int64)
-        rows[order] = np.arange(batch.size)
-        rows[order[apart:]] -= apart
+        inside = order[apart:]
+        places, kept = self._side_by_side(batch, inside, streams[inside])
+        rows = np.empty(batch.size, np.intp)
+        rows[order[:apart]], rows[inside] = np.arange(apart), places
         self._rows, self._is_inside = rows.tolist(), (streams >= 0).tolist()
-        self._inside.take(batch, order[apart:])
-        self._inside.sequence_ids[: self._inside.size] = streams[order[apart:]]
         if apart:
             self._outside.take(batch, order[:apart])
             status, self._others = others(self._outside)
             if status is not DecodeStatus.DONE:
                 return status
-        return self.context.decode(self._inside)
+        status = self.context.decode(self._inside)
+        for stream, end in kept:
+            self.context.remove(stream, end)
+        return status
+
+    def _side_by_side(
+        self, batch: Batch, inside: NDArray[np.intp], streams: NDArray[np.int32]
+    ) -> tuple[NDArray[np.intp], list[tuple[int, int]]]:
+        """Make the batch of these rows, given in the order of their streams. Those that have fewer
+        than others are filled up: unequal ones would cost a pass of their own. Returns where each
+        row is, and by stream what is to be removed again: the positions from an end on."""
+        counts = np.bincount(streams)
+        most, size = int(counts.max()), len(counts) * int(counts.max())
+        if (counts == most).all() or size > self._inside.capacity:
+            self._inside.take(batch, inside)
+            self._inside.sequence_ids[: self._inside.size] = streams
+            return np.arange(len(inside)), []
+        begins = np.cumsum(counts) - counts
+        places = streams * most + np.arange(len(inside)) - begins[streams]
+        firsts = batch.positions[inside[begins]]
+        filled = self._inside
+        filled.size = size
+        filled.tokens[:size] = filled.outputs[:size] = 0
+        filled.tokens[places] = batch.tokens[inside]
+        filled.outputs[places] = batch.outputs[inside]
+        filled.positions[:size] = (firsts[:, None] + np.arange(most)).reshape(-1)
+        filled.sequence_ids[:size] = np.repeat(np.arange(len(counts)), most)
+        short = np.flatnonzero(counts < most)
+        return places, list(zip(short.tolist(), (firsts + counts)[short].tolist(), strict=True))
 
     def logits(self, row: int) -> Logits:
         """Logits of a row of the last batch."""

@@ -40,7 +40,7 @@ class Scheduler:
         self._pacer = pacer
         self._background = background
         self._speculation = speculation
-        self._drafting_answers_max = side_by_side_from - 1 if side_by_side_from else max_running
+        self._side_by_side_from = side_by_side_from or math.inf
         self._batch = Batch(batch_tokens)
         self._prompts_are_due = False
 
@@ -175,14 +175,12 @@ class Scheduler:
 
     def _add_drafts(self, step: Step, answers: list[Sequence]) -> None:
         """Drafts for the answers, in rows and cells that nobody else wants: they evict and
-        displace nothing, so what is cached does not depend on them. Many answers, which are
-        computed side by side, have none."""
-        if len(answers) > self._drafting_answers_max:
-            return
+        displace nothing, so what is cached does not depend on them."""
         drafts = self._speculation.plan(
             answers,
             tokens_max=min(step.batch.rows_left, self._cache.ledger.free),
             step_ms_max=self._draft_step_ms_max(len(answers)),
+            even=len(answers) >= self._side_by_side_from,
         )
         for row, draft in zip(step.rows, drafts, strict=False):
             sequence_id = row.sequence.sequence_id

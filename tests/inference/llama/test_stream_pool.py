@@ -138,15 +138,17 @@ def test_rows_of_a_prompt_send_their_sequence_back(life: Life) -> None:
     life.check()
 
 
-def test_drafts_of_one_of_several_answers_send_all_back_and_those_of_one_alone_do_not(
+def test_drafts_send_a_few_answers_back_and_many_or_a_lone_one_not(
     life: Life,
 ) -> None:
-    begin(life, 0, 1)
-    life.write(0, 1)
+    begin(life, 0, 1, 2)
+    life.write(0, 1, 2)
     life.write(0, 0, 0)
-    assert 0 in life.pool
+    life.write(0, 1, 1, 2)
+    assert len(life.pool) == 3
+    life.pool.enter_at = 4
     life.write(0, 1, 1)
-    assert len(life.pool) == 0
+    assert 0 not in life.pool and 1 not in life.pool
     life.check()
 
 
