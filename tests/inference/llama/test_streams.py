@@ -238,7 +238,7 @@ def test_without_streams_answers_are_written_in_the_library(
     if problem == "layout":
         monkeypatch.setattr(backend_module, "trial", differs)
     if problem == "memory":
-        monkeypatch.setattr(memory, "available_memory_bytes", lambda: 2**30)
+        monkeypatch.setattr(memory, "available_memory_bytes", lambda: 470 * 2**20)
     loaded = load(model, prefill_cells=0, streams=0 if problem == "setting" else STREAMS)
     try:
         assert loaded.streams is None
