@@ -91,7 +91,7 @@ class EngineConfig(BaseModel):
         default=None,
         description="Memory for the KV of answers that are written at once: each gets cells of its "
         "own, so that none walks over the cells of the others. 0 is off. Default: enough for "
-        "`max_running` answers of 2048 tokens, at most an eighth of the free memory; 0 on a GPU.",
+        "16 answers of 2048 tokens, at most an eighth of the free memory; 0 on a GPU.",
     )
     max_sequences: int = Field(
         default=64,

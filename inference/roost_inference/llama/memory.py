@@ -10,10 +10,10 @@ MEMORY_MARGIN_BYTES = 256 * 2**20
 # Streams are for sequences side by side: fewer are not worth a context. Cells come in steps of 256.
 STREAMS_MIN = 4
 STREAM_CELLS_STEP = 256
-# A stream has at least so many cells. By default it has more, in at most this part of the free
-# memory.
+# A stream has at least so many cells. By default there are so many streams of more cells, in at
+# most this part of the free memory.
 STREAM_CELLS_MIN = 512
-STREAM_CELLS_DEFAULT = 2048
+STREAMS_DEFAULT, STREAM_CELLS_DEFAULT = 16, 2048
 STREAMS_SHARE = 0.125
 
 
@@ -41,6 +41,7 @@ def stream_sizes(
     per_cell = bindings.kv_bytes_per_cell(model, kv_type)
     if memory is None:
         free = available_memory_bytes()
+        answers = min(answers, STREAMS_DEFAULT)
         memory = answers * STREAM_CELLS_DEFAULT * per_cell
         memory = memory if free is None else min(memory, int(free * STREAMS_SHARE))
     least = min(STREAM_CELLS_MIN, _rounded(longest, up=True))
