@@ -89,6 +89,12 @@ class Backend(Protocol):
         """Whether the KV of a sequence can be exported and imported in blocks."""
         ...
 
+    @property
+    def side_by_side_from(self) -> int:
+        """With so many answers in a step they are computed side by side: each takes as many rows as
+        the one with the longest draft. 0 if that is never so."""
+        ...
+
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute the rows of the batch. Raises EngineFailed when the kernels fail."""
         ...

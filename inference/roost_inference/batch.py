@@ -69,3 +69,12 @@ class Batch:
         self.sequence_ids[rows] = sequence_ids
         self.outputs[rows] = 1
         self.size = rows.stop
+
+    def take(self, other: "Batch", rows: NDArray[np.intp]) -> None:
+        """Hold these rows of another batch, in this order, and nothing else."""
+        self.size = len(rows)
+        held = slice(0, self.size)
+        self.tokens[held] = other.tokens[rows]
+        self.positions[held] = other.positions[rows]
+        self.sequence_ids[held] = other.sequence_ids[rows]
+        self.outputs[held] = other.outputs[rows]

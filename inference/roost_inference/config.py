@@ -110,6 +110,12 @@ class EngineConfig(BaseModel):
         "faster on a CPU and makes their KV independent of who else is served; it costs the "
         "memory of as many more cells. 0 is off. Default: the longest request, 0 on a GPU.",
     )
+    stream_memory: ByteSize | None = Field(
+        default=None,
+        description="Memory for the KV of answers that are written at once: each gets cells of its "
+        "own, so that none walks over the cells of the others. 0 is off. Default: enough for "
+        "16 answers of 2048 tokens, at most an eighth of the free memory; 0 on a GPU.",
+    )
     max_sequences: int = Field(
         default=64,
         ge=1,

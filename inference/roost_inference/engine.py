@@ -94,6 +94,7 @@ class Engine:
             batch_tokens=batch_tokens,
             max_running=max_running,
             background_cells=backend.background_cells,
+            side_by_side_from=backend.side_by_side_from,
         )
         self._runner = Runner(
             backend,

@@ -65,6 +65,8 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
         threads=threads,
         kv_type=config.kv_type,
         prefill_cells=_prefill_cells(config),
+        streams=config.max_running,
+        stream_memory=_stream_memory(config),
     )
     store = None
     try:
@@ -131,6 +133,13 @@ def _prefill_cells(config: EngineConfig) -> int:
     # A GPU skips masked cells at no cost, so prompts need no context of their own.
     longest = config.request_context_length or config.context_length
     return 0 if bindings.computes_on_gpu() else longest
+
+
+def _stream_memory(config: EngineConfig) -> int | None:
+    """Bytes of KV for answers alone; None for what the machine suggests."""
+    if config.stream_memory is None and bindings.computes_on_gpu():
+        return 0  # it skips masked cells at no cost
+    return config.stream_memory
 
 
 def _build(

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from roost_inference.benchmarking import contention, decode, equality, restore, sessions
+from roost_inference.benchmarking import contention, decode, entering, equality, restore, sessions
 from roost_inference.benchmarking.bench import Bench
 
 SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "decode": decode.measure_decode,
+    "entering": entering.measure,
     "sessions": sessions.measure,
     "restart": restore.measure_restart,
     "tiers": restore.measure_tiers,

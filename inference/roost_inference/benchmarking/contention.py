@@ -9,7 +9,7 @@ from typing import Any
 
 from roost_inference.benchmarking.bench import Bench
 from roost_inference.benchmarking.figures import Figure, Goal, median, percentile
-from roost_inference.benchmarking.servers import BenchmarkServer, peers, roost
+from roost_inference.benchmarking.servers import LLAMA, BenchmarkServer, peers, roost
 from roost_inference.benchmarking.timed_request import Call
 from roost_inference.errors import EngineFailed
 
@@ -22,17 +22,24 @@ PIECES_BEFORE = 5
 PREFILL_BEFORE_S = 0.1
 WAIT_MAX_S = 60.0
 GOAL_ABORT, GOAL_STALL = Goal(50, 15), Goal(200, 120)
+GOAL_READING = Goal(0.9, 1.2)
+# Answers that a long prompt is read beside.
+STALL_ANSWERS = 4
+STALL_CONTEXT = 8192
 
 
 async def _everywhere(
-    bench: Bench, name: str, measure: Callable[[BenchmarkServer], Awaitable[None]]
+    bench: Bench,
+    name: str,
+    measure: Callable[[BenchmarkServer], Awaitable[None]],
+    flags: str = "",
 ) -> None:
     """Measure ours and every peer, one at a time, so that each has all cores."""
     p = bench.parameters
     async with contextlib.AsyncExitStack() as stack:
         data = bench.folder / name
         ours = await stack.enter_async_context(roost(bench.model, data, p.threads))
-        others = await stack.enter_async_context(peers(p, bench.model, ("", "")))
+        others = await stack.enter_async_context(peers(p, bench.model, ("", flags)))
         for server in (ours, *others):
             await measure(server)
 
@@ -91,7 +98,7 @@ async def _flood(bench: Bench, server: BenchmarkServer) -> AsyncIterator[None]:
 
 
 async def measure_stall(bench: Bench) -> None:
-    """The worst gap of a stream while a long prompt is read, and how long that reading takes."""
+    """The worst gap of answers while a long prompt is read, and how long that reading takes."""
     measured: dict[str, tuple[list[float], list[float]]] = {}
 
     async def measure(server: BenchmarkServer) -> None:
@@ -101,11 +108,12 @@ async def measure_stall(bench: Bench) -> None:
             gaps.append(gap)
             waits.append(wait)
 
-    await _everywhere(bench, STALL, measure)
+    flags = f"-np {STALL_ANSWERS + 1} -c {(STALL_ANSWERS + 1) * STALL_CONTEXT}"
+    await _everywhere(bench, STALL, measure, flags)
     (gaps, waits), *_ = measured.values()
     others = dict(list(measured.items())[1:])
     tokens = bench.parameters.stall_tokens
-    name = f"worst gap while {tokens} tokens are read"
+    name = f"worst gap of {STALL_ANSWERS} answers while {tokens} tokens are read"
     bench.add(Figure(STALL, name, max(gaps), "ms", goal=GOAL_STALL))
     if others:
         bench.add(
@@ -115,20 +123,27 @@ async def measure_stall(bench: Bench) -> None:
     bench.add(
         Figure(STALL, f"TTFT of the {tokens} tokens", median(waits), "ms"),
         {name: median(values[1]) for name, values in others.items()},
+        {LLAMA: GOAL_READING},
     )
 
 
 async def _stall(bench: Bench, server: BenchmarkServer) -> tuple[float, float]:
-    async with _answering(bench, server) as stream:
+    async with contextlib.AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(_answering(bench, server)) for _ in range(STALL_ANSWERS)
+        ]
         messages = [{"role": "user", "content": bench.text(bench.parameters.stall_tokens)}]
         prompt = await server.ask(messages, 1)
-        first_s = prompt.piece_s[0]
-        seen = [at for at in stream.piece_s if prompt.sent_s <= at <= first_s]
-    # Silence counts up to the prompt's first token: a stream that stood still has one gap.
-    times = [prompt.sent_s, *seen, first_s]
-    gaps = [(after - before) * 1000 for before, after in pairwise(times)]
+        gaps = [_worst_gap(stream, prompt.sent_s, prompt.piece_s[0]) for stream in streams]
     await _until_idle(server)
     return max(gaps), prompt.ttft_ms
+
+
+def _worst_gap(stream: Call, sent_s: float, first_s: float) -> float:
+    """Milliseconds. Silence counts up to the prompt's first token: a stream that stood still has
+    one gap."""
+    times = [sent_s, *(at for at in stream.piece_s if sent_s <= at <= first_s), first_s]
+    return max((after - before) * 1000 for before, after in pairwise(times))
 
 
 async def measure_abort(bench: Bench) -> None:

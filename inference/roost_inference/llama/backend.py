@@ -1,30 +1,32 @@
-"""llama.cpp behind the Backend protocol: one model, its vocabulary, and one or two contexts."""
+"""llama.cpp behind the Backend protocol: one model, its vocabulary, and up to three contexts."""
 
 import ctypes
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
 from roost_inference.batch import Batch
-from roost_inference.errors import EngineUnavailable
+from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.llama import bindings
 from roost_inference.llama.context import LlamaContext
-from roost_inference.llama.machine import available_memory_bytes
+from roost_inference.llama.memory import missing_memory, stream_sizes
 from roost_inference.llama.prefill import PrefillContext
+from roost_inference.llama.streaming.decoder import LlamaMover, StreamDecoder, trial
+from roost_inference.llama.streaming.pool import StreamPool
+from roost_inference.llama.streaming.state import UnknownLayout
 from roost_inference.llama.vocabulary import LlamaVocabulary
 from roost_inference.models.kinds import Memory, ModelKind, kind_of
 
-# The compute buffers and the logits need memory, too; with less than this left they may not fit.
-MEMORY_MARGIN_BYTES = 256 * 2**20
 BACKGROUND_THREADS_MAX = 3
 
 log = logging.getLogger(__name__)
 
 
 class LlamaBackend:
-    """One model over a main context, and one for prompts if it gets cells."""
+    """One model over a main context, one for prompts and one for answers if they get cells."""
 
     def __init__(
         self,
@@ -37,42 +39,38 @@ class LlamaBackend:
         threads: int,
         kv_type: str,
         prefill_cells: int = 0,
+        streams: int = 0,
+        stream_memory: int | None = None,
     ) -> None:
-        """prefill_cells: the longest prompt that is read in a context of its own, 0 for none."""
+        """prefill_cells: the longest prompt that is read in a context of its own, 0 for none.
+        streams: how many answers are written at once at most, 0 if none gets KV of its own;
+        stream_memory: bytes for all of that, None for a default."""
         self.path = path
         self.sequences = sequences
         self._model = bindings.load_model(path)
         self._contexts: list[LlamaContext] = []
         self._prefill: PrefillContext | None = None
+        # Answers that are written at once; None if they get no KV of their own.
+        self.streams: StreamDecoder | None = None
+        self._flag = ctypes.create_string_buffer(2)
+        self._kv_type, self._threads = kv_type, threads
         try:
-            self._check_memory(cells, kv_type)
-            self._flag = ctypes.create_string_buffer(2)
-
-            def context(cells: int, sequences: int, outputs: int) -> LlamaContext:
-                made = LlamaContext(
-                    self._model,
-                    cells=cells,
-                    sequences=sequences,
-                    batch_tokens=batch_tokens,
-                    outputs=outputs,
-                    threads=threads,
-                    kv_type=kv_type,
-                    abort_flag=self._flag,
-                )
-                self._contexts.append(made)
-                return made
-
-            self._main = context(cells, sequences, outputs)
+            self._check_memory(cells)
+            self._main = self._context(cells, sequences, batch_tokens, outputs)
             self.kind = self._find_kind()
             self.truncates = self.kind.truncates
             prefill_cells = min(prefill_cells, cells, self.trained_context)
-            if prefill_cells and self.kind.pages and self._fits(prefill_cells, kv_type):
-                self._prefill = PrefillContext(context(prefill_cells, 1, outputs), self._main)
+            if prefill_cells and self.kind.pages and self._fits(prefill_cells, "Prompts get"):
+                own = self._context(prefill_cells, 1, batch_tokens, outputs)
+                self._prefill = PrefillContext(own, self._main)
+            if streams and stream_memory != 0:
+                self._open_streams(
+                    streams, stream_memory, min(cells, self.trained_context), outputs
+                )
         except BaseException:
             self.close()
             raise
-        self._computed = self._main
-        self._threads = threads
+        self._computed: Callable[[int], Logits] = self._main.logits
         # With more cores than these, one for prompts would be too little.
         in_background = self._prefill is not None and 2 <= threads <= BACKGROUND_THREADS_MAX
         self.background_cells = prefill_cells if in_background else 0
@@ -95,30 +93,64 @@ class LlamaBackend:
         """Whether the KV of a sequence can be moved in blocks; see Backend."""
         return self.kind.pages
 
-    def _check_memory(self, cells: int, kv_type: str) -> None:
-        """Raise EngineUnavailable for a cache that does not fit: llama.cpp zeroes it, and the
-        operating system would kill the process."""
-        if missing := self._missing_memory(cells, kv_type):
+    def _context(
+        self, cells: int, sequences: int, batch_tokens: int, outputs: int, *, unified: bool = True
+    ) -> LlamaContext:
+        context = LlamaContext(
+            self._model,
+            cells=cells,
+            sequences=sequences,
+            batch_tokens=batch_tokens,
+            outputs=outputs,
+            threads=self._threads,
+            kv_type=self._kv_type,
+            abort_flag=self._flag,
+            unified=unified,
+        )
+        self._contexts.append(context)
+        return context
+
+    def _open_streams(self, answers: int, memory: int | None, longest: int, outputs: int) -> None:
+        """Give answers that are written at once KV of their own, if model and memory allow it."""
+        if self.kind.memory != "attention" or bindings.sliding_window(self._model):
+            return  # their state is more than keys and values of every token
+        count, cells = stream_sizes(
+            self._model, self._kv_type, memory=memory, answers=answers, longest=longest
+        )
+        if not count or not self._fits(count * cells, "Answers get"):
+            return
+        context: LlamaContext | None = None
+        try:
+            context = self._context(cells, count, outputs, outputs, unified=False)
+            row_bytes = bindings.kv_bytes_per_cell(self._model, self._kv_type)
+            layout = trial(context, self._main, row_bytes)
+        except (UnknownLayout, EngineUnavailable, EngineFailed) as error:
+            log.warning("Answers get no KV of their own: %s", error)
+            if context is not None:
+                self._contexts.remove(context)
+                context.close()
+            return
+        mover = LlamaMover(context, self._main, self._prefill, layout)
+        pool = StreamPool(mover, streams=count, cells=context.cells)
+        self.streams = StreamDecoder(context, pool, sequences=self.sequences, capacity=outputs)
+
+    def _check_memory(self, cells: int) -> None:
+        """Raise EngineUnavailable for a cache that does not fit: the operating system would kill
+        the process."""
+        if missing := missing_memory(self._model, cells, self._kv_type):
             raise EngineUnavailable(f"{missing} Set a smaller engine context_length.")
 
-    def _fits(self, cells: int, kv_type: str) -> bool:
-        """Whether there is memory for a prefill context, which is not necessary: half of the free
-        memory stays free."""
-        if missing := self._missing_memory(cells, kv_type, share=0.5):
-            log.warning("Prompts get no context of their own: %s", missing)
+    def _fits(self, cells: int, who_gets: str) -> bool:
+        """Whether there is memory for a context that is not necessary: half of the free memory
+        stays free."""
+        if missing := missing_memory(self._model, cells, self._kv_type, share=0.5):
+            log.warning("%s no context of their own: %s", who_gets, missing)
         return not missing
 
-    def _missing_memory(self, cells: int, kv_type: str, share: float = 1.0) -> str:
-        """What is missing for this many cells, in words; empty if this share of the free memory is
-        enough."""
-        needed = cells * bindings.kv_bytes_per_cell(self._model, kv_type) + MEMORY_MARGIN_BYTES
-        free = available_memory_bytes()
-        if free is None or needed <= free * share:
-            return ""
-        return (
-            f"A context of {cells} tokens needs {needed / 2**30:.1f} GiB, only "
-            f"{free * share / 2**30:.1f} GiB are free."
-        )
+    @property
+    def side_by_side_from(self) -> int:
+        """See Backend."""
+        return self.streams.pool.enter_at if self.streams is not None else 0
 
     @property
     def trained_context(self) -> int:
@@ -136,24 +168,38 @@ class LlamaBackend:
         return bindings.chat_template(self._model)
 
     def decode(self, batch: Batch) -> DecodeStatus:
-        """Compute a batch in the context that suits it; see Backend."""
+        """Compute a batch in the contexts that suit it; see Backend."""
+        streams = self.streams
+        if streams is None or not streams.arrange(batch):
+            status, self._computed = self._decode_in_library(batch)
+            return status
+        self._computed = streams.logits
+        return streams.decode(batch, self._decode_in_library)
+
+    def _decode_in_library(self, batch: Batch) -> tuple[DecodeStatus, Callable[[int], Logits]]:
+        """Compute a batch without streams; returns where its logits are, too."""
         prefill = self._prefill
         if prefill is not None and not prefill.is_busy and prefill.wants(batch):
-            self._computed = prefill.context
-            return prefill.decode(batch)
+            return prefill.decode(batch), prefill.context.logits
         if prefill is not None and prefill.held in batch.sequence_ids[: batch.size]:
             prefill.flush()
-        self._computed = self._main
-        return self._main.decode(batch)
+        return self._main.decode(batch), self._main.logits
 
     def begin_prefill(self, batch: Batch) -> bool:
         """Start a piece of a prompt in the background; see Backend."""
         prefill = self._prefill
         if prefill is None or not self.background_cells or not prefill.wants(batch):
             return False
+        self._leave_stream(int(batch.sequence_ids[0]))
         prefill.begin(batch)
-        self._main.threads_max = self._threads - 1
+        self._limit_threads(self._threads - 1)
         return True
+
+    def _limit_threads(self, most: int | None) -> None:
+        """Let steps have so many threads at most while a prompt is computed beside them."""
+        self._main.threads_max = most
+        if self.streams is not None:
+            self.streams.context.threads_max = most
 
     def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
         """How that piece ended; see Backend."""
@@ -162,17 +208,19 @@ class LlamaBackend:
             status = self._prefill.finish(wait=wait)
         finally:
             if not self._prefill.is_busy:
-                self._main.threads_max = None
+                self._limit_threads(None)
         if status is not None:
-            self._computed = self._prefill.context
+            self._computed = self._prefill.context.logits
         return status
 
     def logits(self, row: int) -> Logits:
         """Logits of the last decode; see Backend."""
-        return self._computed.logits(row)
+        return self._computed(row)
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
         """Share cells; see Backend."""
+        if self.streams is not None:
+            self.streams.pool.store(source, end)
         if self._prefill is not None:
             self._prefill.remove(target, 0)
             if self._prefill.held == source:
@@ -181,29 +229,39 @@ class LlamaBackend:
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
         """Remove positions from `start` on; see Backend."""
+        if self.streams is not None:
+            self.streams.pool.cut(sequence, start)
         if self._prefill is not None:
             self._prefill.remove(sequence, start)
         return self._main.remove(sequence, start)
 
     def sequence_end(self, sequence: int) -> int:
-        """One past the last position held in either context."""
+        """One past the last position held in any context."""
         end = self._main.end(sequence)
+        if self.streams is not None:
+            end = max(end, self.streams.pool.end(sequence))
         return end if self._prefill is None else max(end, self._prefill.end(sequence))
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
         """A copy of the KV, from the context that has it; see Backend."""
+        self._leave_stream(sequence)
         if self._prefill is not None and self._prefill.holds_alone(sequence, end):
             return self._prefill.export(start, end)
         return self._main.export(sequence, start, end)
 
     def import_block(self, sequence: int, payload: Payload) -> bool:
         """Append an exported block; see Backend."""
+        self._leave_stream(sequence)
         start = self._main.end(sequence)
         if not self._main.append(sequence, payload):
             return False
         if self._prefill is not None:
             self._prefill.appended(sequence, start, payload)
         return True
+
+    def _leave_stream(self, sequence: int) -> None:
+        if self.streams is not None:
+            self.streams.pool.leave(sequence)
 
     def interrupt(self) -> None:
         """Stop decodes of both contexts; any thread may call it."""

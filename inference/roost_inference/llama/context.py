@@ -33,7 +33,7 @@ _STATUS = {
 
 
 class LlamaContext:
-    """Sequences in one unified KV cache. Used by one thread at a time."""
+    """Sequences in one KV cache. Used by one thread at a time."""
 
     def __init__(
         self,
@@ -46,12 +46,16 @@ class LlamaContext:
         threads: int,
         kv_type: str,
         abort_flag: Any,
+        unified: bool = True,
     ) -> None:
-        """abort_flag: see bindings.set_abort_flag. Raises EngineUnavailable."""
+        """abort_flag: see bindings.set_abort_flag. unified: the sequences share the cells; if not,
+        each has `cells` of its own, and only whole sequences can be read and replaced. Raises
+        EngineUnavailable."""
         # A state that can't be cut is never shared, so nothing is missed.
         window = bindings.sliding_window(model) if bindings.truncates(model) else 0
-        # The last sequence is the scratch of block export.
-        self._ids_per_row, ids = (2, 2 * (sequences + 1)) if window else (1, sequences + 1)
+        # The last sequence of a unified cache is the scratch of block export.
+        ids = sequences + unified
+        self._ids_per_row, ids = (2, 2 * ids) if window else (1, ids)
         if ids > SEQUENCES_MAX:
             raise EngineUnavailable(
                 f"A model with sliding attention takes two ids for each sequence: set the engine's "
@@ -61,14 +65,16 @@ class LlamaContext:
         self.export_tokens_max = window or sys.maxsize
         self._context: Any = bindings.create_context(
             model,
-            cells=cells,
+            cells=cells if unified else cells * sequences,
             batch=batch_tokens,
             sequences=ids,
             outputs=max(outputs, ids),
             threads=threads,
             kv_type=kv_type,
+            unified=unified,
         )
-        self.cells = min(cells, bindings.context_cells(self._context))
+        total = bindings.context_cells(self._context)
+        self.cells = min(cells, total if unified else total // sequences)
         self.sequences = sequences
         self._scratch = sequences
         self._shadow = sequences + 1
@@ -206,6 +212,37 @@ class LlamaContext:
             self.copy(self._scratch, sequence, -1, -1)
         finally:
             self.remove(self._scratch, 0)
+        return True
+
+    def remove_before(self, sequence: int, end: int) -> bool:
+        """Remove positions before `end`; False if the model cannot."""
+        return bindings.sequence_remove_before(self._memory, sequence, end)
+
+    def read(self, sequence: int, buffer: Payload) -> int:
+        """Copy the whole state of a sequence to the beginning of `buffer`. Returns its bytes;
+        raises EngineFailed if that is not possible."""
+        size = bindings.read_sequence(self._context, sequence, buffer.ctypes.data, buffer.nbytes)
+        if size == 0:
+            raise EngineFailed(f"A sequence was not copied: {bindings.recent_errors()}")
+        return size
+
+    def read_scratch(self, sequence: int, end: int, buffer: Payload) -> int:
+        """The same for the positions before `end`, by way of the scratch sequence."""
+        self.copy(sequence, self._scratch, 0, end)
+        try:
+            return self.read(self._scratch, buffer)
+        finally:
+            self.remove(self._scratch, 0)
+
+    def replace(self, sequence: int, state: Payload) -> bool:
+        """Let a sequence hold a state of `read` and nothing else. False if the kernels refuse it;
+        the sequence is empty then."""
+        if (
+            bindings.write_sequence(self._context, sequence, state.ctypes.data, state.nbytes)
+            != state.nbytes
+        ):
+            self.remove(sequence, 0)
+            return False
         return True
 
     def close(self) -> None:

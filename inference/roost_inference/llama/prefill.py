@@ -139,6 +139,20 @@ class PrefillContext:
         """Whether only this context has the positions up to `end`."""
         return sequence == self.held and self._stored < min(end, self._end)
 
+    @property
+    def stored(self) -> int:
+        """How many leading positions of the sequence held the main context has as well."""
+        return self._stored
+
+    def can_hand_over(self, sequence: int) -> bool:
+        """Whether all of the sequence is here, so that it can be read here."""
+        is_whole = sequence == self.held and self._end >= self._main.end(sequence)
+        return is_whole and not self.is_busy
+
+    def read(self, buffer: Payload) -> int:
+        """Copy the state of the sequence held to a buffer; returns its bytes."""
+        return self.context.read(_ONLY, buffer)
+
     def export(self, start: int, end: int) -> Payload:
         """The KV of positions [start, end) of the sequence held."""
         return self.context.export(_ONLY, start, end)

@@ -23,10 +23,16 @@ class Speculation(Protocol):
     may call `figures`."""
 
     def plan(
-        self, sequences: Many[Sequence], *, tokens_max: int, step_ms_max: float = math.inf
+        self,
+        sequences: Many[Sequence],
+        *,
+        tokens_max: int,
+        step_ms_max: float = math.inf,
+        even: bool = False,
     ) -> Many[Draft | None]:
         """A draft or None for each of these answers, at most `tokens_max` tokens in all; nothing if
-        there are no drafts. step_ms_max: what the step may cost, where others wait for it."""
+        there are no drafts. step_ms_max: what the step may cost, where others wait for it; even:
+        every answer takes as many rows as the one with the longest draft."""
         ...
 
     def verified(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
@@ -55,7 +61,12 @@ class NoSpeculation:
     """Speculation that is off: it drafts nothing and keeps nothing."""
 
     def plan(
-        self, sequences: Many[Sequence], *, tokens_max: int, step_ms_max: float = math.inf
+        self,
+        sequences: Many[Sequence],
+        *,
+        tokens_max: int,
+        step_ms_max: float = math.inf,
+        even: bool = False,
     ) -> Many[Draft | None]:
         """No drafts."""
         return ()

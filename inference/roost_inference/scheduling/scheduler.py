@@ -32,8 +32,9 @@ class Scheduler:
         batch_tokens: int,
         max_running: int,
         background_cells: int,
+        side_by_side_from: int = 0,
     ) -> None:
-        """background_cells: see Backend.background_cells."""
+        """background_cells, side_by_side_from: see Backend."""
         self._admission = Admission(cache, background, max_running=max_running)
         self.running, self.waiting = self._admission.running, self._admission.waiting
         self._planner = PrefillPlanner(
@@ -43,6 +44,7 @@ class Scheduler:
         self._pacer = pacer
         self._background = background
         self._speculation = speculation
+        self._side_by_side_from = side_by_side_from or math.inf
         self._batch = Batch(batch_tokens)
         self._prompts_are_due = False
 
@@ -190,6 +192,7 @@ class Scheduler:
             answers,
             tokens_max=min(step.batch.rows_left, self._cache.ledger.free),
             step_ms_max=self._draft_step_ms_max(len(answers)),
+            even=len(answers) >= self._side_by_side_from,
         )
         for row, draft in zip(step.rows, drafts, strict=False):
             sequence_id = row.sequence.sequence_id

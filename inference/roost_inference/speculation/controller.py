@@ -49,6 +49,22 @@ def choose_depths(
     return Choice(tuple(depths), best_rate if best else plain)
 
 
+def choose_even_depth(
+    survivals: Sequence[Sequence[float]], cost_ms: Callable[[int], float], drafts_max: int
+) -> Choice:
+    """The same where every sequence takes as many rows as the one with the deepest draft: one depth
+    for all, or less where a draft is shorter."""
+    count = len(survivals)
+    best, rate = 0, count / cost_ms(0)
+    tokens, best_rate = float(count), GAIN_MIN * count / cost_ms(0)
+    for depth in range(1, min(drafts_max // count, max(map(len, survivals))) + 1):
+        tokens += sum(chances[depth - 1] for chances in survivals if len(chances) >= depth)
+        if tokens / cost_ms(count * depth) > best_rate:
+            best, best_rate = depth, tokens / cost_ms(count * depth)
+            rate = best_rate
+    return Choice(tuple(min(best, len(chances)) for chances in survivals), rate)
+
+
 def fill_tile(
     depths: tuple[int, ...],
     available: Sequence[int],

@@ -15,7 +15,7 @@ from roost_inference.request import DrafterFigures, SpeculationFigures
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.drafts import Draft
 from roost_inference.sequence import Sequence
-from roost_inference.speculation.controller import choose_depths, fill_tile
+from roost_inference.speculation.controller import choose_depths, choose_even_depth, fill_tile
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.figures import DrafterCounters, RequestCounters
 from roost_inference.speculation.panel import Candidate, DrafterPanel, Option
@@ -62,6 +62,7 @@ class Speculator:
         *,
         tokens_max: int,
         step_ms_max: float = math.inf,
+        even: bool = False,
     ) -> Many[Draft | None]:
         """See Speculation; at most DRAFT_ROWS_MAX tokens in all."""
         drafts_max = min(tokens_max, DRAFT_ROWS_MAX)
@@ -88,6 +89,9 @@ class Speculator:
         for drafter in costly:
             self._consider(drafter, candidates, options, cost_ms, drafts_max)
         survivals = [option.survivals if option else [] for option in options]
+        if even:
+            depths = choose_even_depth(survivals, cost_ms, drafts_max).depths
+            return [self._draft(o, d) for o, d in zip(options, depths, strict=True)]
         depths = choose_depths(survivals, cost_ms, drafts_max).depths
         depths = self._probed(depths, survivals, drafts_max)
         available = [

@@ -7,12 +7,14 @@ doubled or foreign cell changes the text. Misuse that makes llama.cpp abort rais
 import threading
 import zlib
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
 from roost_inference.batch import Batch
+from roost_inference.testing.toy_streams import Held, ToyStreams
 
 END = 256
 SIZE = 257
@@ -79,6 +81,9 @@ class ToyBackend:
     """`on_decode` runs inside every decode, before the interrupt flag is looked at: tests put
     aborts, failures and the passing of fake time there."""
 
+    # Streams and cells of each, where the test says nothing else; (0, 0) is none.
+    stream_sizes: ClassVar[tuple[int, int]] = (0, 0)
+
     def __init__(
         self,
         *,
@@ -89,6 +94,7 @@ class ToyBackend:
         on_decode: Callable[[Batch], None] = lambda batch: None,
         background_cells: int = 0,
         background_polls: int = 2,
+        stream_sizes: tuple[int, int] | None = None,
     ) -> None:
         """background_polls: how often a piece in the background is not finished yet."""
         self.vocabulary = ToyVocabulary()
@@ -104,13 +110,20 @@ class ToyBackend:
         self.identity = identity
         self.refuse_imports = False
         self._interrupted = threading.Event()
-        self._held: dict[int, list[tuple[int, object]]] = {}
+        self._held: Held = {}
+        count, stream_cells = stream_sizes or self.stream_sizes
+        self.streams = ToyStreams(self._held, count if truncates else 0, stream_cells)
         self._outputs: dict[int, list[int]] = {}
 
     @property
     def pages(self) -> bool:
         """Whether blocks can be exported."""
         return self.truncates
+
+    @property
+    def side_by_side_from(self) -> int:
+        """See Backend."""
+        return self.streams.pool.enter_at if self.streams.held else 0
 
     def decode(self, batch: Batch) -> DecodeStatus:
         """Rows are computed in order; each must continue its sequence exactly."""
@@ -121,6 +134,7 @@ class ToyBackend:
                 "it is being computed in the background"
             )
         self._outputs.clear()
+        held_of = self.streams.arrange(batch)
         self.on_decode(batch)
         if self._interrupted.is_set():
             return DecodeStatus.ABORTED
@@ -128,7 +142,7 @@ class ToyBackend:
             return DecodeStatus.NO_CELLS
         self.decoded.append(batch.size)
         for row in range(batch.size):
-            held = self._held.setdefault(int(batch.sequence_ids[row]), [])
+            held = held_of(int(batch.sequence_ids[row]))
             assert 0 <= batch.sequence_ids[row] < self.sequences, "invalid sequence id"
             assert batch.positions[row] == len(held), "a hole or a repeat in the sequence"
             held.append((int(batch.tokens[row]), object()))
@@ -162,7 +176,8 @@ class ToyBackend:
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
         """Share the first `end` cells."""
-        assert self.truncates and start == 0 and not self._held.get(target), "invalid copy"
+        assert self.truncates and start == 0 and not self.sequence_end(target), "invalid copy"
+        self.streams.pool.store(source, end)
         self._held[target] = self._held[source][:end]
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
@@ -170,15 +185,18 @@ class ToyBackend:
         held = self._held.get(sequence, [])
         if not self.truncates and 0 < start < len(held):
             return False
+        self.streams.pool.cut(sequence, start)
         del held[start:]
+        self.streams.pool.check()
         return True
 
     def sequence_end(self, sequence: int) -> int:
         """Tokens the sequence holds."""
-        return len(self._held.get(sequence, ()))
+        return max(len(self._held.get(sequence, ())), self.streams.pool.end(sequence))
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
         """The range, its tokens, and a hash of all before it: KV depends on the whole prefix."""
+        self.streams.pool.leave(sequence)
         tokens = [token for token, _ in self._held[sequence][:end]]
         assert 0 <= start < end == len(tokens), "export of positions not held"
         head = [start, end, _prefix_hash(tokens[:start])]
@@ -188,6 +206,7 @@ class ToyBackend:
         """Append a block; a hole or a foreign prefix raises AssertionError."""
         if self.refuse_imports:
             return False
+        self.streams.pool.leave(sequence)
         values = payload.view(np.int64).tolist()
         start, end, prefix_hash = values[:3]
         held = self._held.setdefault(sequence, [])
@@ -210,7 +229,8 @@ class ToyBackend:
         self._held.clear()
 
     def _cells_used(self) -> int:
-        return len({id(cell) for held in self._held.values() for _, cell in held})
+        held = (*self._held.values(), *self.streams.held)
+        return len({id(cell) for cells in held for _, cell in cells})
 
 
 def _prefix_hash(tokens: Sequence[int]) -> int:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from roost_inference.backend import DecodeStatus
 from roost_inference.batch import Batch
-from roost_inference.llama import backend as backend_module
-from roost_inference.llama import prefill
+from roost_inference.llama import memory, prefill
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.quantize import bundled_model, requantised
 
@@ -185,7 +184,7 @@ def test_without_memory_for_it_prompts_are_read_beside_the_others(
     model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     free = [64 * 2**30, 2**20]
-    monkeypatch.setattr(backend_module, "available_memory_bytes", lambda: free.pop(0))
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: free.pop(0))
     loaded = load(model, PREFILL_CELLS)
     assert "Prompts get no context of their own" in caplog.text
     read(loaded, 0, tokens(loaded, 100))

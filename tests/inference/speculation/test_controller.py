@@ -6,7 +6,7 @@ import pytest
 
 from roost_inference.scheduling.cost import KNOTS, Measurement, StepCost
 from roost_inference.speculation.acceptance import Acceptance, History, Rates
-from roost_inference.speculation.controller import GAIN_MIN, choose_depths
+from roost_inference.speculation.controller import GAIN_MIN, choose_depths, choose_even_depth
 from roost_inference.speculation.drafter import SLOTS, Proposal
 
 # 2 cores, 135M parameters, Q4_0: see the design
@@ -52,6 +52,32 @@ def test_the_chosen_depths_are_the_best_there_are(cost: StepCost) -> None:
             if a + b + c <= room
         ]
         assert rate(choice.depths) >= max(map(rate, every)) / (GAIN_MIN + 0.001)
+
+
+def test_one_depth_for_all_is_the_best_there_is_and_counts_the_rows_that_fill_up(
+    cost: StepCost,
+) -> None:
+    rng = random.Random(2)
+    for _ in range(50):
+        survivals = [falling(rng.uniform(0.2, 1.0), rng.randrange(5)) for _ in range(4)]
+        room = rng.randrange(17)
+        choice = choose_even_depth(survivals, lambda n: cost.ms(4 + n), room)
+        depth = max(choice.depths)
+        assert 4 * depth <= room
+        assert choice.depths == tuple(min(depth, len(s)) for s in survivals)
+        rates = [
+            (4 + sum(sum(s[:d]) for s in survivals)) / cost.ms(4 + 4 * d)
+            for d in range(min(room // 4, max(map(len, survivals))) + 1)
+        ]
+        assert rates[depth] >= max(rates) / (GAIN_MIN + 0.001)
+
+
+def test_one_good_guess_among_many_answers_is_not_worth_rows_of_all(cost: StepCost) -> None:
+    survivals = [falling(0.99, 8), [], [], []]
+    assert max(choose_depths(survivals, lambda n: cost.ms(4 + n), 60).depths) > 0
+    assert choose_even_depth(survivals, lambda n: cost.ms(4 + n), 60).depths == (0,) * 4
+    alike = [falling(0.9)] * 4
+    assert choose_even_depth(alike, lambda n: cost.ms(4 + n), 60).depths[0] > 0
 
 
 def test_a_full_batch_makes_the_same_guess_less_worth(cost: StepCost) -> None:

@@ -50,6 +50,7 @@ from roost_inference.llama.bindings.sequences import (
     sequence_first,
     sequence_last,
     sequence_remove,
+    sequence_remove_before,
     sequence_state_bytes,
     write_sequence,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "sequence_first",
     "sequence_last",
     "sequence_remove",
+    "sequence_remove_before",
     "sequence_state_bytes",
     "set_abort_flag",
     "set_threads",

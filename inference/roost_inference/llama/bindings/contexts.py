@@ -4,19 +4,39 @@ import ctypes
 from typing import Any
 
 from roost_inference.errors import EngineUnavailable
-from roost_inference.llama.bindings.library import STRLEN, forget_errors, llama, recent_errors
+from roost_inference.llama.bindings.library import (
+    STRLEN,
+    at_once,
+    forget_errors,
+    llama,
+    recent_errors,
+)
 
 KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
 FLASH_ATTENTION_ON = 1
 DECODE_DONE, DECODE_NO_CELLS, DECODE_ABORTED = 0, 1, 2
 
+# A GPU goes on computing after the call; what follows must not wait for it with the lock held.
+_COMPUTES_APART = bool(llama.llama_supports_gpu_offload())
+_get_logits = at_once("llama_get_logits_ith", ctypes.c_void_p)
+_set_threads = at_once("llama_set_n_threads")
+
 
 def create_context(
-    model: Any, *, cells: int, batch: int, sequences: int, outputs: int, threads: int, kv_type: str
+    model: Any,
+    *,
+    cells: int,
+    batch: int,
+    sequences: int,
+    outputs: int,
+    threads: int,
+    kv_type: str,
+    unified: bool = True,
 ) -> Any:
-    """A context with unified KV and flash attention; EngineUnavailable if memory is short.
+    """A context with flash attention; EngineUnavailable if memory is short.
 
-    `outputs` bounds the rows of a batch that yield logits; llama.cpp wants one per sequence.
+    `outputs` bounds the rows of a batch that yield logits; llama.cpp wants one per sequence. With
+    `unified` all sequences share the cells, otherwise each has an equal part of them for itself.
     """
     params = llama.llama_context_default_params()
     params.n_ctx = cells
@@ -27,7 +47,7 @@ def create_context(
     params.n_threads = params.n_threads_batch = threads
     params.flash_attn_type = FLASH_ATTENTION_ON
     params.type_k = params.type_v = KV_TYPES[kv_type]
-    params.kv_unified = True
+    params.kv_unified = unified
     forget_errors()
     context = llama.llama_init_from_model(model, params)
     if not context:
@@ -37,7 +57,7 @@ def create_context(
 
 def set_threads(context: Any, threads: int) -> None:
     """Use this many threads for decodes from now on."""
-    llama.llama_set_n_threads(context, threads, threads)
+    _set_threads(context, threads, threads)
 
 
 def free_context(context: Any) -> None:
@@ -70,10 +90,12 @@ def make_batch(tokens: Any, positions: Any, counts: Any, pointers: Any, outputs:
 def decode(context: Any, batch: Any, rows: int) -> int:
     """Compute the first `rows` rows of the batch: a DECODE_ code, or an error of llama.cpp."""
     batch.n_tokens = rows
-    return int(llama.llama_decode(context, batch))
+    status = int(llama.llama_decode(context, batch))
+    if _COMPUTES_APART:
+        llama.llama_synchronize(context)
+    return status
 
 
 def logits_address(context: Any, row: int) -> int:
     """Address of the row's float32 logits, 0 if the row has none."""
-    pointer = llama.llama_get_logits_ith(context, row)
-    return ctypes.addressof(pointer.contents) if pointer else 0
+    return _get_logits(context, row) or 0

@@ -77,6 +77,19 @@ def check_layout(library: Any, name: str) -> None:
 
 chosen, llama = _load()
 check_layout(llama, chosen.build.name)
+_without_release = ctypes.PyDLL(str(chosen.build.library))
+
+
+def at_once(name: str, result: Any = None) -> Any:
+    """A function that takes microseconds, to be called without giving up the interpreter's lock:
+    to get it back from a busy thread takes up to 5 ms. result: another ctypes type for what the
+    function returns."""
+    original = getattr(llama, name)
+    function = getattr(_without_release, name)
+    function.argtypes = original.argtypes
+    function.restype = original.restype if result is None else result
+    return function
+
 
 _recent: deque[str] = deque(maxlen=LOG_LINES_KEPT)
 # llama.cpp's warnings are for people who tune models, so they are only information here.

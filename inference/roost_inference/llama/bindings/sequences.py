@@ -3,7 +3,12 @@
 import ctypes
 from typing import Any
 
-from roost_inference.llama.bindings.library import llama
+from roost_inference.llama.bindings.library import at_once, llama
+
+_copy = at_once("llama_memory_seq_cp")
+_remove = at_once("llama_memory_seq_rm")
+_first = at_once("llama_memory_seq_pos_min")
+_last = at_once("llama_memory_seq_pos_max")
 
 
 def memory(context: Any) -> Any:
@@ -13,22 +18,27 @@ def memory(context: Any) -> Any:
 
 def sequence_copy(handle: Any, source: int, target: int, start: int, end: int) -> None:
     """Let `target` share the cells of positions [start, end); -1 leaves an end open."""
-    llama.llama_memory_seq_cp(handle, source, target, start, end)
+    _copy(handle, source, target, start, end)
 
 
 def sequence_remove(handle: Any, sequence: int, start: int) -> bool:
     """Remove positions from `start` on; False if the model can't, and nothing is removed then."""
-    return bool(llama.llama_memory_seq_rm(handle, sequence, start, -1))
+    return bool(_remove(handle, sequence, start, -1))
+
+
+def sequence_remove_before(handle: Any, sequence: int, end: int) -> bool:
+    """Remove positions before `end`; False if the model can't, and nothing is removed then."""
+    return bool(_remove(handle, sequence, 0, end))
 
 
 def sequence_first(handle: Any, sequence: int) -> int:
     """The first position held, -1 for an empty sequence."""
-    return int(llama.llama_memory_seq_pos_min(handle, sequence))
+    return int(_first(handle, sequence))
 
 
 def sequence_last(handle: Any, sequence: int) -> int:
     """The last position held, -1 for an empty sequence."""
-    return int(llama.llama_memory_seq_pos_max(handle, sequence))
+    return int(_last(handle, sequence))
 
 
 def sequence_state_bytes(context: Any, sequence: int) -> int:

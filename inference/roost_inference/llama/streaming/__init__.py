@@ -1,0 +1,1 @@
+"""Answers that are written at once, each in KV of its own."""
