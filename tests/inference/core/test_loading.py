@@ -9,8 +9,7 @@ from pydantic import ValidationError
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, EngineUnavailable
-from roost_inference.llama import backend as backend_module
-from roost_inference.llama import bindings, builds, machine, quantize
+from roost_inference.llama import bindings, builds, machine, memory, quantize
 from roost_inference.loading import load_engine
 
 
@@ -93,7 +92,7 @@ def test_a_context_beyond_memory_names_what_it_needs(engine: Engine, tmp_path: P
 def test_little_free_memory_is_noticed_before_llama_takes_it(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend_module, "available_memory_bytes", lambda: 300 * 2**20)
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 300 * 2**20)
     with pytest.raises(EngineUnavailable, match="Set a smaller engine context_length"):
         load_engine(EngineConfig(model=Path(engine.model.path)), tmp_path)
 

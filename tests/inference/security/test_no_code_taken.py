@@ -17,7 +17,11 @@ DANGEROUS = re.compile(
     r"|jinja|path|file|import|module|plugin|loader|adapter"
 )
 # What such a name stands for all the same.
-HARMLESS = {"image_url": "refused: the bundled model sees no pictures, and none is fetched"}
+HARMLESS = {
+    "image_url": "refused: the bundled model sees no pictures, and none is fetched",
+    "chat_template": "refused: only the model's own template is rendered, or the settings' one",
+    "chat_template_kwargs": "values of variables, which the template writes as they are",
+}
 
 
 def names(schema: Any) -> Iterator[str]:
