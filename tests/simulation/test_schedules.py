@@ -80,7 +80,11 @@ def test_every_fourth_seed_is_without_waits_and_half_of_them_attack() -> None:
     assert any(plan.habits.strangers and plan.habits.stops for plan in kinds)
 
 
-@pytest.mark.parametrize("draw_plan", [draw, draw_attacks])
+def with_flows(seed: int) -> Plan:
+    return Plan(seed, tuple(Says(at, "101", f"w{at}", does="flow") for at in (1, 2, 3)))
+
+
+@pytest.mark.parametrize("draw_plan", [draw, draw_attacks, with_flows])
 def test_the_same_seed_gives_the_same_run(draw_plan: Callable[[int], Plan]) -> None:
     first, second = (simulate(draw_plan(9)) for _ in range(2))
     assert trace(first) == trace(second)

@@ -1,16 +1,17 @@
 """Sends of unknown outcome are settled: by proof, by an edit, or by one labelled repeat."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 
 from roost_channels.channel import Outgoing
 from roost_channels.config import DeliveryConfig
-from roost_channels.errors import (
-    Ambiguous,
-)
+from roost_channels.delivery.ledger import Ledger
+from roost_channels.delivery.settler import Settler
+from roost_channels.errors import Ambiguous, Failure
 from roost_channels.message import Address, Receipt
-from roost_channels.outbox import StatusMessage
+from roost_channels.outbox import PartOver, StatusMessage
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.testing import FakeTelegram, VirtualClock
@@ -127,3 +128,29 @@ async def test_a_fault_of_the_adapter_counts_as_uncertain() -> None:
     entry = outbox.add(ADDRESS, "x")
     await deliver(quick_courier(channel, outbox), outbox, entry)
     assert channel.texts == ["x", f"{REPEAT_LABEL}x"]
+
+
+@pytest.mark.parametrize("proof", ["absent", "unknown"])
+async def test_a_courier_that_settles_too_late_takes_back_nothing_that_another_sends(
+    proof: Literal["absent", "unknown"],
+) -> None:
+    outbox = MemoryOutbox()
+
+    class Slow(ScriptedChannel):
+        """Meanwhile another courier settles the same doubt, and sends again."""
+
+        async def find_sent(
+            self, message: Outgoing, *, since: float
+        ) -> Receipt | Literal["absent", "unknown"]:
+            await outbox.not_sent(message.part_id, Failure("absent"), retry_at=0.0, attempt=1)
+            await outbox.sending(message.part_id, "another", 60.0, after=1)
+            return proof
+
+    entry = outbox.add(ADDRESS, "the answer")
+    (part,) = await outbox.plan(entry.id, [RenderedPart("the answer", (), 0, 10)])
+    await outbox.sending(part.id, "one", 60.0)
+    await outbox.ambiguous(part.id, Failure("timed out"), attempt=1)
+    await Settler(Ledger(outbox)).settle(Slow(), entry, outbox.part(part.id))
+    assert (outbox.states(entry), outbox.part(part.id).rendered) == (["sending"], part.rendered)
+    with pytest.raises(PartOver):
+        await outbox.sending(part.id, "one", 60.0, after=1)
