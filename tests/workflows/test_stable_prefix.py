@@ -9,6 +9,7 @@ from roost.builtin.concierge import concierge
 from roost_inference.client.engine_client import ChatRequest
 from roost_inference.prompt.chat_template import ChatTemplate, Prompt
 from roost_inference.prompt.exact_tokens import GeneratedAnswer
+from roost_inference.testing.harness import CHATML
 from roost_inference.testing.puppet import PuppetEngine
 from roost_inference.wire.message import Message
 from roost_inference.wire.parsing import parse_chat_call
@@ -16,7 +17,7 @@ from roost_workflows.ports import TranscriptMessage, TurnContext, TurnRecord
 from roost_workflows.turn.requests import build_request
 
 TOKENIZE = PuppetEngine().tokenize
-TEMPLATE = ChatTemplate("", tokenize=lambda text, special: TOKENIZE(text, special=special))
+TEMPLATE = ChatTemplate(CHATML, tokenize=lambda text, special: TOKENIZE(text, special=special))
 WROTE = {
     "": '<tool_call>\n{"name":  "calculator", "arguments": {"expression":"2+2"}}\n</tool_call>',
     "It is 4.": " It is 4.",
