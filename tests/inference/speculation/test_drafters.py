@@ -137,7 +137,7 @@ def test_a_draft_model_guesses_what_its_target_says_at_any_temperature() -> None
         cost = curve((1, 0.1), (64, 0.2))
         drafter = ModelDrafter(ToyBackend(), cost)
         sampling = SamplingParams(temperature=temperature, seed=4)
-        fields = {"max_tokens": 60, "ignore_eos": True, "sampling": sampling}
+        fields = {"max_tokens": 60, "ignore_eos": True, "sampling": sampling, "session_id": "s"}
         heard = speculated("hello", (drafter,), **fields)
         assert_same(heard, plain("hello", **fields))
         figures = heard.finish.speculation

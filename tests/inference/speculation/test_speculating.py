@@ -57,8 +57,16 @@ def test_a_sampled_text_with_the_same_seed_is_the_same(drafters: Many[Drafter]) 
             repetition_penalty=1.2,
             top_logprobs=3,
         )
-        fields = {"max_tokens": 30, "sampling": sampling}
+        fields = {"max_tokens": 30, "sampling": sampling, "session_id": "s"}
         assert_same(speculated("dice", drafters, **fields), plain("dice", **fields))
+
+
+def test_nothing_is_guessed_for_a_seed_without_a_session_whose_answer_shall_come_again() -> None:
+    for session, is_guessed in ((None, False), ("s", True)):
+        fields = {"max_tokens": 30, "sampling": SamplingParams(seed=7), "session_id": session}
+        heard = speculated("dice", (Oracle(),), **fields)
+        assert (heard.finish.speculation is not None) == is_guessed
+        assert_same(heard, plain("dice", **fields))
 
 
 def test_right_guesses_save_steps() -> None:
@@ -114,7 +122,7 @@ def test_a_grammar_is_followed_through_accepted_runs(temperature: float) -> None
     grammar = json.dumps({"grammars": [{"json_schema": schema}]})
     for seed in range(4):
         sampling = SamplingParams(temperature=temperature, seed=seed)
-        fields = {"max_tokens": 90, "grammar": grammar, "sampling": sampling}
+        fields = {"max_tokens": 90, "grammar": grammar, "sampling": sampling, "session_id": "s"}
         with_drafts = speculated("json", (), **fields)
         assert_same(with_drafts, plain("json", **fields))
         assert json.loads(with_drafts.text)["occupation"] == "engineer"
