@@ -1,7 +1,9 @@
 """Addresses and identifiers reach people byte for byte, whatever marks they have inside."""
 # ruff: noqa: RUF001
 
+import gc
 import re
+from collections.abc import Iterator
 from html import unescape
 
 import pytest
@@ -19,6 +21,14 @@ from roost_platform.console.bubbles import marks_html
 from roost_platform.console.markdown import markdown
 
 STYLED = re.compile(rf"(?<!\w)([*_~`])(?=[^\s{WORD_JOINER}])(.+?)(?<=\S)\1(?!\w)")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_garbage_of_others() -> Iterator[None]:
+    """To look through what thousands of tests have left takes longer than a text may take."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def on_telegram(text: str) -> str:

@@ -61,4 +61,5 @@ async def test_a_request_without_a_key_is_refused_in_openai_s_form(gateway: Gate
 async def test_an_unknown_model_is_its_own_error(gateway: GatewayServer) -> None:
     response = await gateway.post("/v1/chat/completions", {**HELLO, "model": "nobody"})
     assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
-    assert await rows(gateway) == []
+    [row] = await rows(gateway)
+    assert (row.outcome, row.error_code, row.cost_microusd) == ("refused", "model_not_found", 0)

@@ -76,7 +76,7 @@ class EngineGeneration:
     def _listen(self, event: Event) -> None:
         """Take an event; the engine thread calls it."""
         self._observe(event)
-        self._tracks[event.request_id].listen(event)
+        self._tracks[event.request_id].hear(event)
         self._notifier.notify(self._ready)
 
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:

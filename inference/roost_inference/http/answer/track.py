@@ -45,7 +45,7 @@ class Track:
         self._logprobs: list[TokenLogprob] = []
         self._untold: list[int] = []
 
-    def listen(self, event: Event) -> None:
+    def hear(self, event: Event) -> None:
         """Take an event of the engine."""
         if isinstance(event, TextEvent):
             self._texts.append(event.text)
