@@ -276,6 +276,8 @@ async def test_a_service_that_stops_says_so_to_those_that_wait() -> None:
     async for http in client_of(service):
         waiting = [asyncio.create_task(http.post(PATH, json={"input": "a"})) for _ in range(3)]
         assert await asyncio.to_thread(slow.begun.wait, 30)
+        while service.report()["waiting"] != 2:
+            await asyncio.sleep(0.01)
         await asyncio.to_thread(service.close)
         codes = [answer.status_code for answer in await asyncio.gather(*waiting)]
         assert set(codes) <= {200, 503} and 503 in codes

@@ -106,6 +106,8 @@ class Connection:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            # aiohttp has only asked the transports to close: the loop does it in its next pass.
+            await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
     async def answered(
