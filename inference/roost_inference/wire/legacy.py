@@ -1,7 +1,7 @@
 """Functions of OpenAI's older API: requests that use them become tools."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from roost_inference.wire.json_body import reject
 
@@ -15,9 +15,7 @@ def speaks_of_functions(value: Mapping[str, Any]) -> bool:
 
 def modern(value: Mapping[str, Any]) -> dict[str, Any]:
     """The request with tools instead of functions. Raises InvalidRequest, which names the field."""
-    messages = value.get("messages")
-    has_old = isinstance(messages, list) and any(_is_old(message) for message in messages)
-    kept = {name: child for name, child in value.items() if name not in OLD_FIELDS}
+    kept = _without(value, *OLD_FIELDS)
     functions, choice = value.get("functions"), value.get("function_call")
     if functions:
         if not isinstance(functions, list):
@@ -29,15 +27,11 @@ def modern(value: Mapping[str, Any]) -> dict[str, Any]:
         kept["tool_choice"] = _choice(choice)
     elif choice not in (None, "auto", "none"):
         reject("function_call asks for a function but none is declared", param="function_call")
-    if has_old:
-        kept["messages"] = _messages(value["messages"])
+    if has_old_messages(value.get("messages")):
+        kept["messages"] = modern_messages(
+            value["messages"], refuse_call=_refuse_call, refuse_name=_refuse_name
+        )
     return kept
-
-
-def _is_old(message: Any) -> bool:
-    return isinstance(message, dict) and (
-        message.get("function_call") is not None or message.get("role") == "function"
-    )
 
 
 def _choice(choice: Any) -> Any:
@@ -49,30 +43,56 @@ def _choice(choice: Any) -> Any:
     return {"type": "function", "function": {"name": name}}
 
 
-def _messages(messages: Sequence[Any]) -> list[Any]:
-    """The messages with calls that have ids; a function's message answers its last call."""
+def has_old_messages(messages: Any) -> bool:
+    """Whether a list of messages has a `function_call` or a function's result in it."""
+    return isinstance(messages, list) and any(_is_old(message) for message in messages)
+
+
+def modern_messages(
+    messages: Sequence[Any],
+    *,
+    refuse_call: Callable[[str], NoReturn],
+    refuse_name: Callable[[str], NoReturn],
+) -> list[Any]:
+    """The messages with calls that have ids; a function's message answers the last call of it.
+
+    refuse_call, refuse_name: raise for a call without a name, and for a result of a function that
+    was not called, each given the place.
+    """
     read: list[Any] = []
     last: dict[str, str] = {}
     for index, message in enumerate(messages):
         if not _is_old(message):
             read.append(message)
         elif message.get("role") == "function":
-            read.append(_result(message, last, index))
+            name = message.get("name")
+            if not isinstance(name, str) or name not in last:
+                refuse_name(f"messages[{index}].name")
+            rest = _without(message, "role", "name")
+            read.append({**rest, "role": "tool", "tool_call_id": last[name]})
         else:
             call = message["function_call"]
             if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-                where = f"messages[{index}].function_call"
-                reject(f"{where} must have a name and arguments", param=where)
+                refuse_call(f"messages[{index}].function_call")
             id = last[call["name"]] = f"call_function_{index}"
-            rest = {name: child for name, child in message.items() if name != "function_call"}
+            rest = _without(message, "function_call")
             read.append({**rest, "tool_calls": [{"id": id, "type": "function", "function": call}]})
     return read
 
 
-def _result(message: Mapping[str, Any], last: Mapping[str, str], index: int) -> dict[str, Any]:
-    name = message.get("name")
-    if not isinstance(name, str) or name not in last:
-        where = f"messages[{index}].name"
-        reject(f"{where} must name a function that was called before", param=where)
-    rest = {key: child for key, child in message.items() if key not in ("role", "name")}
-    return {**rest, "role": "tool", "tool_call_id": last[name]}
+def _is_old(message: Any) -> bool:
+    return isinstance(message, dict) and (
+        message.get("function_call") is not None or message.get("role") == "function"
+    )
+
+
+def _without(message: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: child for name, child in message.items() if name not in names}
+
+
+def _refuse_call(where: str) -> NoReturn:
+    reject(f"{where} must have a name and arguments", param=where)
+
+
+def _refuse_name(where: str) -> NoReturn:
+    reject(f"{where} must name a function that was called before", param=where)

@@ -5,6 +5,7 @@ from typing import Any
 
 from roost_inference.http.generation import Finished
 from roost_inference.request import PromptToken, SpeculationFigures, Timings, TokenLogprob, Usage
+from roost_inference.wire.usage import usage_of
 
 # JSON has no -inf, which a token that can't come has.
 LOWEST = -9999.0
@@ -26,18 +27,7 @@ def figures_of(ends: Sequence[Finished]) -> dict[str, Any]:
 
 def usage_body(usage: Usage) -> dict[str, Any]:
     """`usage` with all of its keys."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
+    return usage_of(usage.prompt_tokens, usage.completion_tokens, cached=usage.cached_tokens)
 
 
 def _timings(timings: Timings) -> dict[str, float | None]:

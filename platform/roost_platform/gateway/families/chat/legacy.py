@@ -1,12 +1,11 @@
 """Functions of the older API: requests that use them become tools, answers become functions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, NoReturn
 
+from roost_inference.wire.legacy import OLD_FIELDS, has_old_messages, modern_messages
 from roost_platform.gateway.families.chat.tools import TOOLS_MAX, check_function
 from roost_platform.gateway.families.fields import list_field, refuse
-
-OLD_FIELDS: Final = ("functions", "function_call")
 
 
 def uses_functions(body: Mapping[str, Any]) -> bool:
@@ -16,8 +15,7 @@ def uses_functions(body: Mapping[str, Any]) -> bool:
 
 def modern(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The request with tools instead of functions. Raises InvalidRequest, which names the field."""
-    messages = body.get("messages")
-    has_old = isinstance(messages, list) and any(_is_old(message) for message in messages)
+    has_old = has_old_messages(body.get("messages"))
     if not has_old and all(body.get(name) is None for name in OLD_FIELDS):
         return body
     kept = {name: value for name, value in body.items() if name not in OLD_FIELDS}
@@ -33,14 +31,10 @@ def modern(body: Mapping[str, Any]) -> Mapping[str, Any]:
     elif body.get("function_call") not in (None, "auto", "none"):
         refuse("function_call", "asks for a function, but there are none")
     if has_old:
-        kept["messages"] = _messages(body["messages"])
+        kept["messages"] = modern_messages(
+            body["messages"], refuse_call=_refuse_call, refuse_name=_refuse_name
+        )
     return kept
-
-
-def _is_old(message: Any) -> bool:
-    return isinstance(message, dict) and (
-        message.get("function_call") is not None or message.get("role") == "function"
-    )
 
 
 def _choice(choice: Any, functions: Sequence[Mapping[str, Any]]) -> Any:
@@ -52,25 +46,9 @@ def _choice(choice: Any, functions: Sequence[Mapping[str, Any]]) -> Any:
     return {"type": "function", "function": {"name": name}}
 
 
-def _messages(messages: Sequence[Any]) -> list[Any]:
-    """The messages with calls that have ids; a function's message answers the last such call."""
-    read: list[Any] = []
-    last: dict[str, str] = {}
-    for index, message in enumerate(messages):
-        if not _is_old(message):
-            read.append(message)
-            continue
-        where, call = f"messages[{index}]", message.get("function_call")
-        if message.get("role") == "function":
-            name = message.get("name")
-            if not isinstance(name, str) or name not in last:
-                refuse(f"{where}.name", "has to be a function that was called before")
-            rest = {k: v for k, v in message.items() if k not in ("name", "role")}
-            read.append({**rest, "role": "tool", "tool_call_id": last[name]})
-            continue
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            refuse(f"{where}.function_call", "has to have a name and arguments")
-        id = last[call["name"]] = f"call_function_{index}"
-        rest = {k: v for k, v in message.items() if k != "function_call"}
-        read.append({**rest, "tool_calls": [{"id": id, "type": "function", "function": call}]})
-    return read
+def _refuse_call(where: str) -> NoReturn:
+    refuse(where, "has to have a name and arguments")
+
+
+def _refuse_name(where: str) -> NoReturn:
+    refuse(where, "has to be a function that was called before")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roost_inference.errors import EngineError
+from roost_inference.wire.usage import usage_of
 from roost_platform.gateway.answer import Answer, AnswerChoice
 from roost_platform.gateway.encoding import encode
 from roost_platform.gateway.events import (
@@ -172,18 +173,12 @@ def error_object(error: EngineError) -> dict[str, Any]:
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """Usage in OpenAI's form."""
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
+    return usage_of(
+        usage.input_tokens,
+        usage.output_tokens,
+        cached=usage.cached_tokens,
+        reasoning=usage.reasoning_tokens,
+    )
 
 
 def finish_reason(reason: str, *, is_legacy: bool = False) -> str:
