@@ -37,6 +37,15 @@ def test_a_run_in_which_all_is_well_breaks_no_rule() -> None:
     assert check(good()) == []
 
 
+def test_a_word_that_a_stop_cuts_is_not_a_copy_of_another() -> None:
+    record = good()
+    cut = [said(1, "Answer to w1. w1.1 w1.2"), said(2, "w1.3 w1.1\n\nStopped after 3 s.")]
+    record.shown = [*cut, said(3, "w2")]
+    assert check(record) == []
+    record.shown = [cut[0], said(2, "w1.3 w1.1"), said(3, "w2")]
+    assert "unlabelled duplicate" in rules(record)
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [

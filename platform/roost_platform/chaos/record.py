@@ -9,6 +9,8 @@ from roost_platform.chaos.waits.facts import Waits
 
 # Every message has a word of its own. Its answer repeats it; long answers add numbers to it.
 WORD = re.compile(r"\bw\d+(?:\.\d+)?\b")
+# A stop can cut the word that is being written: `w4.357` ends as `w4.3`.
+CUT_WORD = re.compile(r"\S+(?=\s+Stopped after )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Record:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order, each once, without those in quoted lines."""
+    """The words of a text in order, each once, without those in quoted lines and without the one
+    that a stop may have cut."""
     own = "\n".join(line for line in text.splitlines() if not line.startswith(">"))
-    return list(dict.fromkeys(WORD.findall(own)))
+    return list(dict.fromkeys(WORD.findall(CUT_WORD.sub("", own))))
