@@ -49,10 +49,9 @@ class LlamaMover:
         self._prefill = prefill
         self._layout = layout
         streams = context.sequences
-        # States on their way; kept, as touching fresh memory costs as much as copying.
-        self._buffer: Payload = np.empty(
-            layout.size(context.cells, streams) + 4 * streams, np.uint8
-        )
+        # States on their way; kept and touched here, as fresh memory costs more than copying.
+        size = layout.size(context.cells, streams) + 4 * streams
+        self._buffer: Payload = np.full(size, 0, np.uint8)
 
     def enter(self, sequence: int, stream: int) -> int | None:
         """See StreamMover. A prompt just read comes straight from the prefill context."""
