@@ -56,6 +56,12 @@ class Passed:
         """By a clock of the channels; one that has no steady time is believed."""
         return cls(clock.time, getattr(clock, "steady", clock.time))
 
+    @classmethod
+    def of(cls, clock: Callable[[], float]) -> "Passed":
+        """By a function: the machine's time is compared with its steady clock, others are
+        believed."""
+        return cls(clock, time.monotonic if clock is time.time else clock)
+
     def since(self, at: float) -> float:
         """Seconds since `at`, without those by which the clock was set forward since then."""
         now = self._clock()

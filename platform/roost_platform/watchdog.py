@@ -52,7 +52,7 @@ class Watchdog:
 
     async def look(self) -> int:
         """Look once; how many turns were ended."""
-        now = self._stores.database.now()
+        now, passed = self._stores.database.now(), self._stores.database.passed
         silent, lively = await self._silent.find(now - min(SILENT_S, self._no_progress_s / 2))
         if not await self._worker_lives() or lively >= self._slots:
             self._since.clear()
@@ -61,7 +61,7 @@ class Watchdog:
         self._since = {turn_id: self._since_of(turn, now) for turn_id, turn in stuck.items()}
         ended = 0
         for turn_id, turn in stuck.items():
-            if now - self._since[turn_id][1] >= self._no_progress_s:
+            if passed.since(self._since[turn_id][1]) >= self._no_progress_s:
                 ended += await self._end(turn)
         return ended
 

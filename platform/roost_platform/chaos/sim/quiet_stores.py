@@ -5,10 +5,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from roost_channels.clock import Passed
 from roost_channels.message import Address
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
-from roost_platform.chaos.sim.loop import LoopClock
 from roost_platform.chaos.sim.storage import Commits, MortalDatabase
 from roost_platform.db import models
 from roost_platform.db.inbox.inbox import InboxStore
@@ -27,7 +25,6 @@ class QuietOutbox(OutboxStore):
     def __init__(self, database: MortalDatabase, commits: Commits) -> None:
         super().__init__(database)
         self._commits = commits
-        self._passed = Passed.by(LoopClock())
         self._progress: tuple[int, Sequence[ProgressSnapshot]] | None = None
         self._orphans: tuple[int, Sequence[StatusMessage]] | None = None
         self._lanes_in = database

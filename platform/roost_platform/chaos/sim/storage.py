@@ -16,8 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from roost_channels.clock import Passed
 from roost_platform.chaos.sim.inline_session import InlineSession, ReadingSession
 from roost_platform.chaos.sim.life import Life
+from roost_platform.chaos.sim.loop import LoopClock
 from roost_platform.chaos.sim.memory import Memory, NotingConnection
 from roost_platform.db.base.bells import ring_bells
 from roost_platform.db.base.engine import Database, normalise
@@ -138,6 +140,7 @@ class MortalDatabase(Database):
         is_away: Callable[[], bool],
     ) -> None:
         super().__init__(URL, clock=clock, engine=_unconnected(), news=world.commits)
+        self.passed = Passed.by(LoopClock())
         self._connection = world.connection
         self._memory = world.memory
         self._is_away = is_away

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from roost_channels.clock import Passed
 from roost_platform.db.base.bells import Bell, ring_bells
 from roost_platform.db.base.facts import tell_listeners
 from roost_platform.db.base.inline import (
@@ -162,6 +163,7 @@ class Database:
     ) -> None:
         self.url = normalise(url)
         self.clock = clock
+        self.passed = Passed.of(clock)  # for what lasts, as a clock may be set meanwhile
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database and self.url.database != ":memory:":
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ _STALLING = (
 )
 _NEXT = select(func.min(_STALLING.c.at))
 _DUE = (
-    select(_STALLING.c.conversation_id)
+    select(_STALLING.c.conversation_id, _STALLING.c.at)
     .where(_STALLING.c.at <= bindparam("since"))
     .order_by(_STALLING.c.at)
     .limit(bindparam("most"))
@@ -62,18 +62,22 @@ class StalledAgents:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._passed = database.passed
 
     async def next_due(self) -> float | None:
         """See `DueSource.next_due`."""
         async with self._database.read() as session:
             at = await session.scalar(_NEXT, {})
-            return None if at is None else float(at) + NO_PROGRESS_S
+        if at is None:
+            return None
+        return self._database.now() + NO_PROGRESS_S - self._passed.since(float(at))
 
     async def fire(self, now: float, limit: int) -> Sequence[str]:
         """See `DueSource.fire`. Those in which something runs are told to stop by the bell."""
         since = {"since": now - NO_PROGRESS_S}
         async with self._database.read() as session:
-            due = list(await session.scalars(_DUE, {**since, "most": limit}))
+            silent = (await session.execute(_DUE, {**since, "most": limit})).all()
+        due = [id for id, at in silent if self._passed.since(float(at)) >= NO_PROGRESS_S]
         for conversation_id in due:
             async with self._database.write() as session:
                 await self._stop(session, conversation_id, since, now)

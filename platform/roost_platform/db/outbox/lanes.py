@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +10,6 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.clock import Passed
 from roost_channels.errors import Failure
 from roost_channels.message import Address
 from roost_channels.outbox import OutboxEntry, StoredPart
@@ -70,8 +68,7 @@ class LaneStore:
     def __init__(self, database: Database, approvals: ApprovalRules | None = None) -> None:
         self._database = database
         self._approvals = approvals or ApprovalRules()
-        clock = database.clock
-        self._passed = Passed(clock, time.monotonic if clock is time.time else clock)
+        self._passed = database.passed
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self._seen_last: int | None = None
 

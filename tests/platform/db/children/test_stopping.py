@@ -5,6 +5,7 @@ from sqlalchemy import select, update
 
 from roost import Agent, tool
 from roost.builtin import delegate
+from roost_channels.clock import Passed
 from roost_platform.bulk_stop import stop_running
 from roost_platform.db import models
 from roost_platform.db.due.stalls import NO_PROGRESS_S, StalledAgents
@@ -179,7 +180,16 @@ async def test_agent_without_progress_is_stopped_with_what_it_had(
     clock.advance(NO_PROGRESS_S - 1)
     await source.fire(clock(), 50)
     assert (await turns(ada))[1] == ("running", False)
+    ticks = 0.0
+    ada.stores.database.passed = Passed(clock, lambda: ticks)
+    source = StalledAgents(ada.stores.database)
+    clock.advance(86_400.0)  # somebody sets the clock
+    await source.fire(clock(), 50)
+    assert (await turns(ada))[1] == ("running", False)
+    due = await source.next_due()
+    assert due is not None and abs(due - clock() - 1) < 0.1
     clock.advance(2)
+    ticks = 2.0
     await source.fire(clock(), 50)
     await source.fire(clock(), 50)  # a second clock finds nothing to do
     await worker.work()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from roost_channels.clock import Passed
 from roost_platform.db.turns.turns import RESUMES_MAX
 from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 from roost_platform.views.problems import engine_refusal, problems
@@ -63,6 +64,26 @@ async def test_a_turn_without_progress_is_ended_and_told(
     assert (found.code, found.count) == ("no_progress", 1)
     assert "No progress for 100 s" in found.detail
     assert await looks(ada, dog, clock, 200) == 0
+
+
+async def test_a_clock_that_is_set_forward_ends_no_turn(
+    ada: Person, clock: HandClock, doorbell: EndingLog
+) -> None:
+    await ada.says("hello")
+    await ada.turn()
+    ticks = 0.0
+    ada.stores.database.passed = Passed(clock, lambda: ticks)
+    dog = watchdog(ada, doorbell)
+    for _ in range(9):
+        ticks += 10.0
+        assert await looks(ada, dog, clock, 10) == 0
+    clock.advance(86_400.0)
+    ticks += 10.0
+    assert await looks(ada, dog, clock, 10) == 0
+    for _ in range(9):
+        ticks += 10.0
+        await looks(ada, dog, clock, 10)
+    assert len(doorbell.ended) == 1
 
 
 async def test_progress_outages_and_full_workers_end_no_turn(
