@@ -28,7 +28,7 @@ endif
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(KERNEL_FLAGS) $(CMAKE_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help up test check format bench clients docs chaos lock install install-dev kernels native clean
+.PHONY: help up test check format bench clients gemma docs chaos lock install install-dev kernels native clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ bench: install-dev native ## Measure; off in `make test`
 
 clients: install-dev native ## Install coding agents and drive each through a turn at the gateway; off in `make test`
 	@$(VENV)/bin/python -m pytest -q -m clients -s tests/platform/gateway/launch/test_clients.py $(ARGS)
+
+gemma: install-dev native ## Download Gemma 3 270M and test the engine with it; off in `make test`
+	@$(VENV)/bin/python -m pytest -q -m gemma tests/inference/models/test_gemma.py $(ARGS)
 
 docs: $(VENV)/.roost ## Write docs/settings.md from the fields
 	@$(VENV)/bin/roost settings --markdown > docs/settings.md
