@@ -3,12 +3,20 @@
 from contextlib import suppress
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from roost_inference.batch import Batch
+from roost_inference.batch import TILE_ROWS, Batch
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, QueueFull
+from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.scheduling.measurement import measured_cost
-from roost_inference.scheduling.pacing import BESIDE_TARGETS, PACE_TARGETS
+from roost_inference.scheduling.pacing import (
+    BESIDE_TARGETS,
+    PACE_TARGETS,
+    PIECE_TARGETS_MAX,
+    Pacer,
+)
 from roost_inference.testing.harness import Collector, FakeClock, drive, request, toy_engine
 from roost_inference.testing.toy import ToyBackend
 
@@ -19,12 +27,15 @@ LONG = "r" * (7 * ROWS)
 
 
 class Two:
-    """A toy with two cores: steps of answers take fake time, three times as much beside a piece,
-    and so does each look at whether the piece is done."""
+    """A toy with two cores: steps of answers take fake time, `beside` times as much beside a
+    piece, and so does each look at whether the piece is done."""
 
-    def __init__(self, *, background_polls: int = 100) -> None:
+    def __init__(
+        self, *, background_polls: int = 100, step_ms: float = STEP_MS, beside: float = 3.0
+    ) -> None:
         self.clock = FakeClock()
         self.fails = False
+        self.step_ms, self.beside = step_ms, beside
         self.pieces: list[int] = []
         self.backend = ToyBackend(
             cells=8192,
@@ -45,7 +56,7 @@ class Two:
             if self.fails:
                 raise EngineFailed("a piece failed")
             return
-        self.clock.advance((3 if piece else 1) * (STEP_MS + batch.size / 4) / 1000)
+        self.clock.advance((self.beside if piece else 1) * (self.step_ms + batch.size / 4) / 1000)
 
     def write(self, tokens: int) -> Collector:
         """Somebody whose answer has begun."""
@@ -222,3 +233,50 @@ def test_a_long_prompt_gets_on_however_many_short_ones_come() -> None:
         two.engine.step()
         two.engine.step()
     assert reader.is_finished
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    step_ms=st.floats(2.0, 400.0),
+    beside=st.floats(1.0, 8.0),
+    later=st.floats(0.7, 1.3),
+    polls=st.integers(1, 400),
+)
+def test_no_answer_waits_longer_than_two_targets_unless_a_step_alone_takes_as_long(
+    step_ms: float, beside: float, later: float, polls: int
+) -> None:
+    two = Two(background_polls=polls, step_ms=step_ms, beside=beside)
+    writer = two.write(300)
+    for _ in range(10):
+        two.engine.step()
+    _, reader = two.read(0)
+    learned = 0
+    while not reader.is_finished and not writer.is_finished:
+        two.engine.step()
+        if learned == 0 and len(writer.tokens) > 40:
+            learned = len(two.engine.stats().inter_token_s)
+            two.beside *= later
+    gaps = two.engine.stats().inter_token_s[learned:]
+    beside_ms = two.beside * (step_ms + 1)
+    # Nobody can write faster than a step takes, and the end of a piece is a step like any other.
+    longest_ms = max(PACE_TARGETS * TARGET_MS, 2 * beside_ms) + POLL_MS
+    if learned:
+        assert max(gaps, default=0.0) * 1000 <= longest_ms
+    assert reader.is_finished or writer.is_finished
+
+
+@given(
+    row_ms=st.floats(0.01, 100.0),
+    target_ms=st.floats(10.0, 1000.0),
+    wanted=st.integers(16, 4096),
+    context=st.integers(0, 100_000),
+)
+def test_a_piece_is_bounded_by_its_time_down_to_a_tile(
+    row_ms: float, target_ms: float, wanted: int, context: int
+) -> None:
+    cost = StepCost([Measurement(1, 0, 2 * row_ms), Measurement(64, 0, 64 * row_ms)])
+    pacer = Pacer(target_ms, cost)
+    rows = pacer.piece(wanted, context)
+    assert min(wanted, TILE_ROWS) <= rows <= wanted
+    bound_ms = PIECE_TARGETS_MAX * target_ms
+    assert rows <= TILE_ROWS or pacer.prefill_ms(rows, context) <= bound_ms
