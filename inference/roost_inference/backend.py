@@ -1,5 +1,6 @@
 """The protocols of the kernels: they decode batches, hold sequences and know the tokens."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -101,14 +102,20 @@ class Backend(Protocol):
 
     @property
     def background_cells(self) -> int:
-        """Prompts up to this many tokens can be computed in the background, by a thread of their
+        """Prompts up to this many tokens can be computed in the background, on threads of their
         own; 0 if that is not possible or would not pay."""
         ...
 
-    def begin_prefill(self, batch: Batch) -> bool:
+    def begin_prefill(self, batch: Batch, on_end: Callable[[], None]) -> bool:
         """Start to compute a piece of one prompt in the background. Until `finish_prefill` says
-        how it ended, the caller leaves the batch and its sequence alone. Other decodes go on,
-        other prompts wait. False if the backend does not compute this batch in the background."""
+        how it ended, the caller leaves the batch and its sequence alone. Other decodes go on and
+        share the cores with it. on_end: called by another thread when the piece has ended. False
+        if the backend does not compute this batch in the background."""
+        ...
+
+    def stop_prefill(self) -> None:
+        """Make the piece in the background end within milliseconds, as ABORTED if it is not
+        done; `finish_prefill` is to follow."""
         ...
 
     def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
@@ -150,7 +157,7 @@ class Backend(Protocol):
 
     def interrupt(self) -> None:
         """Make a running decode return ABORTED within milliseconds, and the next ones at once,
-        until `clear_interrupt`."""
+        until `clear_interrupt`. A piece in the background goes on."""
         ...
 
     def clear_interrupt(self) -> None:

@@ -85,7 +85,9 @@ class Engine:
             resident_cells=resident_cells,
             clock=clock,
         )
-        self._background = BackgroundPrefill(backend, self._cache, self._mailbox)
+        self._background = BackgroundPrefill(
+            backend, self._cache, self._mailbox, rows_max=batch_tokens
+        )
         self._scheduler = Scheduler(
             self._cache,
             pacer,
@@ -116,7 +118,7 @@ class Engine:
         )
         self.session_control = SessionControl(self._cache, self._mailbox.post, clock)
         self._steps_since_storing = 0
-        self._only_fetching = False
+        self._rest_s: float | None = 0.0  # see _idle_s
         if store is not None:
             store.on_change(self._mailbox.wake)
 
@@ -212,13 +214,13 @@ class Engine:
 
     def _run(self) -> None:
         while self._mailbox.wait(
-            lambda: not self._only_fetching and self.has_tasks,
-            FETCH_POLL_S if self._only_fetching else None,
+            lambda: self._rest_s == 0.0 and self.has_tasks, self._rest_s or None
         ):
             try:
-                self._only_fetching = not self.step() and self._cache.is_reading
+                self._rest_s = 0.0 if self.step() else self._idle_s()
             except Exception as error:
                 self._give_up_step(error)
+                self._rest_s = 0.0
         self._end_all(EngineUnavailable(STOPPING))
 
     # Only the engine thread calls these.
@@ -233,14 +235,18 @@ class Engine:
         step = self._scheduler.schedule(now)
         if step is not None:
             done = self._process(self._runner.run(step)) or done
-        elif not done:
-            done = self._process(self._background.wait())
         stored = self._store_some(idle=step is None)
         if step is None:
             self._outputs.publish()
         else:
             self._outputs.publish_if_due(now)
         return done or stored
+
+    def _idle_s(self) -> float | None:
+        """How long there is nothing to do unless something happens, after a step that did nothing;
+        None if it lasts until something does."""
+        rest_s = self._scheduler.rest_s(self._clock())
+        return min(rest_s or FETCH_POLL_S, FETCH_POLL_S) if self._cache.is_reading else rest_s
 
     def _process(self, step: Step | None) -> bool:
         """Account for a computed step and emit its tokens. False if there is no such step."""

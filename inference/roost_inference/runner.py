@@ -66,8 +66,8 @@ class Runner:
         return None
 
     def _observe(self, step: Step, elapsed_ms: float, busy_ms: float) -> None:
+        rows, work, outputs = step.batch.size, step.work, step.outputs
         if self._background.step is not None:
-            return  # With a core less, its time says nothing about other steps.
-        self._cost.observe(
-            step.batch.size, step.work, elapsed_ms, busy_ms=busy_ms, outputs=step.outputs
-        )
+            self._cost.observe_beside(rows, work, elapsed_ms, outputs)
+        else:
+            self._cost.observe(rows, work, elapsed_ms, busy_ms=busy_ms, outputs=outputs)

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from roost_inference.benchmarking import python_time
 from roost_inference.benchmarking.bench import Bench
 from roost_inference.benchmarking.figures import Figure, Goal, median
 from roost_inference.benchmarking.servers import LLAMA, BenchmarkServer, knows, peers, roost
@@ -61,6 +62,7 @@ async def measure_decode(bench: Bench) -> None:
                 {server.name: median(rates[server.name]) for server in others},
                 {LLAMA: GOAL_MANY if count >= MANY_SEQUENCES else GOAL_FEW},
             )
+    python_time.measure(bench, DECODE)
 
 
 async def _rate(bench: Bench, server: BenchmarkServer, count: int) -> float:

@@ -20,6 +20,7 @@ from roost_inference.llama.streaming.state import UnknownLayout
 from roost_inference.llama.vocabulary import LlamaVocabulary
 from roost_inference.models.kinds import Memory, ModelKind, kind_of
 
+# Pieces in the background pay where a step of answers on one thread is not much slower than on all.
 BACKGROUND_THREADS_MAX = 3
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class LlamaBackend:
             prefill_cells = min(prefill_cells, cells, self.trained_context)
             if prefill_cells and self.kind.pages and self._fits(prefill_cells, "Prompts get"):
                 own = self._context(prefill_cells, 1, batch_tokens, outputs)
-                self._prefill = PrefillContext(own, self._main)
+                self._prefill = PrefillContext(own, self._main, self._flag)
             if streams and stream_memory != 0:
                 self._open_streams(
                     streams, stream_memory, min(cells, self.trained_context), outputs
@@ -71,7 +72,6 @@ class LlamaBackend:
             self.close()
             raise
         self._computed: Callable[[int], Logits] = self._main.logits
-        # With more cores than these, one for prompts would be too little.
         in_background = self._prefill is not None and 2 <= threads <= BACKGROUND_THREADS_MAX
         self.background_cells = prefill_cells if in_background else 0
         self.vocabulary = LlamaVocabulary(self._model)
@@ -185,15 +185,22 @@ class LlamaBackend:
             prefill.flush()
         return self._main.decode(batch), self._main.logits
 
-    def begin_prefill(self, batch: Batch) -> bool:
-        """Start a piece of a prompt in the background; see Backend."""
+    def begin_prefill(self, batch: Batch, on_end: Callable[[], None]) -> bool:
+        """Start a piece of a prompt in the background, on all cores; see Backend. Steps beside it
+        take one thread: several would wait for each other at every turn, as the piece has a share
+        of every core."""
         prefill = self._prefill
         if prefill is None or not self.background_cells or not prefill.wants(batch):
             return False
         self._leave_stream(int(batch.sequence_ids[0]))
-        prefill.begin(batch)
-        self._limit_threads(self._threads - 1)
+        prefill.begin(batch, self._threads, on_end)
+        self._limit_threads(1)
         return True
+
+    def stop_prefill(self) -> None:
+        """Let that piece end; see Backend."""
+        if self._prefill is not None:
+            self._prefill.stop()
 
     def _limit_threads(self, most: int | None) -> None:
         """Let steps have so many threads at most while a prompt is computed beside them."""
@@ -264,7 +271,7 @@ class LlamaBackend:
             self.streams.pool.leave(sequence)
 
     def interrupt(self) -> None:
-        """Stop decodes of both contexts; any thread may call it."""
+        """Stop steps in all contexts; any thread may call it."""
         self._flag[0] = b"\x01"
 
     def clear_interrupt(self) -> None:

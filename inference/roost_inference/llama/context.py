@@ -245,6 +245,10 @@ class LlamaContext:
             return False
         return True
 
+    def set_abort_flag(self, flag: Any) -> None:
+        """Let decodes watch this flag from now on; see bindings.set_abort_flag."""
+        bindings.set_abort_flag(self._context, flag)
+
     def close(self) -> None:
         """Give the context back; safe to call twice."""
         if self._context is not None:

@@ -1,9 +1,9 @@
-"""Computes long prompts in the background: a piece at a time, on a thread of the backend.
+"""Computes long prompts in the background: a piece at a time, on threads of the backend.
 
-On two cores even a small piece of a long prompt keeps the answers waiting for longer than their
-target. Where the backend can, one core computes the prompt while the others compute the steps of
-the answers. At most one piece is under way. Its sequence and its cells are reserved until it ends,
-and no other prompt is computed meanwhile.
+Small pieces of a prompt cost much more a token than large ones, and a large one takes seconds on
+two cores. So where the backend can, a large piece is computed on all cores while the answers get a
+step now and then, which shares the cores with it. At most one piece is under way. Its sequence and
+its cells are reserved until it ends.
 """
 
 from roost_inference.backend import Backend, DecodeStatus
@@ -14,18 +14,18 @@ from roost_inference.mailbox import Mailbox
 from roost_inference.scheduling.step import Step
 from roost_inference.sequence import Sequence
 
-# Rows of a piece. One thread computes them, and other prompts wait for the end.
-BACKGROUND_ROWS = 64
-
 
 class BackgroundPrefill:
     """Owns the piece that is being computed. Used by the engine thread."""
 
-    def __init__(self, backend: Backend, cache: KvCache, mailbox: Mailbox) -> None:
+    def __init__(
+        self, backend: Backend, cache: KvCache, mailbox: Mailbox, *, rows_max: int
+    ) -> None:
+        """mailbox: is woken when a piece has ended. rows_max: of a piece."""
         self._backend = backend
         self._cache = cache
         self._mailbox = mailbox
-        self._batch = Batch(BACKGROUND_ROWS)
+        self._batch = Batch(rows_max)
         self.step: Step | None = None
 
     def computes(self, sequence: Sequence) -> bool:
@@ -42,44 +42,17 @@ class BackgroundPrefill:
         self._batch.clear()
         self.step = Step(self._batch)
         self.step.add_prompt(sequence, sequence_id, rows)
-        if not self._backend.begin_prefill(self._batch):
+        if not self._backend.begin_prefill(self._batch, self._mailbox.wake):
             self._discard()
         return self.step is not None
 
     def finish(self) -> Step | None:
         """The piece, if it has been computed since the last call."""
-        return None if self.step is None else self._take(self.step, wait=False)
-
-    def wait(self) -> Step | None:
-        """The piece, as soon as it is computed; None if there is none, or an abort came first."""
-        step, computed = self.step, None
+        step = self.step
         if step is None:
             return None
-        ids = [row.sequence.id for row in step.rows]
-        if not self._mailbox.begin_step(ids, by_anybody=True):
-            return None
-        failed = True
         try:
-            computed = self._take(step, wait=True)
-            failed = False
-            return computed
-        finally:
-            self._mailbox.end_step(interrupted=computed is None and not failed)
-
-    def stop(self) -> None:
-        """Discard the piece, if there is one: its sequence leaves. Takes milliseconds."""
-        if self.step is None:
-            return
-        self._backend.interrupt()
-        try:
-            self._backend.finish_prefill(wait=True)
-        finally:
-            self._backend.clear_interrupt()
-            self._discard()
-
-    def _take(self, step: Step, *, wait: bool) -> Step | None:
-        try:
-            status = self._backend.finish_prefill(wait=wait)
+            status = self._backend.finish_prefill(wait=False)
         except EngineFailed:
             self._discard()
             raise
@@ -92,6 +65,16 @@ class BackgroundPrefill:
         if status is DecodeStatus.NO_CELLS:
             raise EngineFailed("The kernels found no free cells for a prompt")
         return None
+
+    def stop(self) -> None:
+        """Discard the piece, if there is one: its sequence leaves. Takes milliseconds."""
+        if self.step is None:
+            return
+        self._backend.stop_prefill()
+        try:
+            self._backend.finish_prefill(wait=True)
+        finally:
+            self._discard()
 
     def _discard(self) -> None:
         """Give the cells of the piece back; its tokens are pending as before."""

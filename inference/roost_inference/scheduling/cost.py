@@ -28,6 +28,9 @@ SHAPE_OUTLIER = 1.5
 # Attention to one token, of the products of a row: as was seen with a small model on a CPU.
 ATTENTION_SHARE = 0.0025
 TILE_SHARE = 0.0009
+# How many times slower a step is beside a piece in the background, until it is measured: it has one
+# thread, where it had two, and shares its core.
+BESIDE = 3.0
 # Logits of a row are at most this part of what such a row was measured to cost.
 OUTPUT_SHARE_MAX = 0.5
 
@@ -52,8 +55,8 @@ class Measurement:
 class Level:
     """How many times slower than the curve the machine is now, by one clock."""
 
-    def __init__(self) -> None:
-        self.factor = 1.0
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
         self._last, self._before = 1.0, 1.0
 
     def follow(self, ms: float, expected_ms: float) -> float:
@@ -80,7 +83,7 @@ class StepCost:
         self._attention = _usual_attention(self._products)
         self._output_ms = 0.0
         self._seen = [1] * len(KNOTS)
-        self._elapsed, self._busy = Level(), Level()
+        self._elapsed, self._busy, self._beside = Level(), Level(), Level(BESIDE)
         self.load(measured)
 
     def load(self, measured: Sequence[Measurement]) -> None:
@@ -106,6 +109,16 @@ class StepCost:
         """What the step will compute, without the time that other programs take meanwhile."""
         products, attention, logits = self._parts(rows, work, outputs)
         return self._busy.factor * (products + attention + logits)
+
+    @property
+    def beside(self) -> float:
+        """How many times longer than `ms` a step takes beside a piece in the background."""
+        return max(self._beside.factor, 1.0)
+
+    def observe_beside(self, rows: int, work: float, elapsed_ms: float, outputs: int) -> None:
+        """Learn from a step beside a piece. It says nothing about other steps."""
+        if elapsed_ms > 0:
+            self._beside.follow(elapsed_ms, self.ms(rows, work, outputs))
 
     def observe(
         self,

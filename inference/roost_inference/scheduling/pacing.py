@@ -7,11 +7,14 @@ prompt tokens and one step of answers. The first is cut to what the second leave
 A short prompt is not cut. Read whole it costs the answers one pause. Small chunks cost more a
 token, so their pauses would be longer together. How far an answer may fall behind its pace is
 bounded, so a stream of short prompts can't hold it up.
+
+While a piece of a long prompt is computed in the background, answers get a step now and then.
 """
 
 from collections.abc import Iterable
 
 from roost_inference.batch import TILE_ROWS
+from roost_inference.request import ServiceClass
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.sequence import Sequence
 
@@ -30,6 +33,13 @@ BEHIND_TARGETS_MAX = 15.0
 PACE_TARGETS = 2.0
 # Answers catch up with their pace while their steps take at most this share of the target.
 CATCH_UP_SHARE = 0.8
+# From one token of an answer to the next while a piece of a long prompt is computed in the
+# background, in targets: what is left of PACE_TARGETS is for steps that take longer than expected.
+# Where nobody waits for any of the answers, it is the other number.
+BESIDE_TARGETS = 1.5
+BESIDE_TARGETS_UNWATCHED = 8.0
+# How long a piece in the background may take, in targets: long prompts wait for its end.
+PIECE_TARGETS_MAX = 30.0
 
 
 class Pacer:
@@ -69,6 +79,29 @@ class Pacer:
         if self.prefill_ms(left, context) <= slack_ms:
             return left
         return 0 if decoding_ms <= CATCH_UP_SHARE * self.target_ms else None
+
+    def rest_s(self, answers: Iterable[Sequence], now: float, decoding_ms: float) -> float:
+        """How long these answers can wait before their next step, which costs `decoding_ms` alone
+        and is computed beside a piece in the background."""
+        answers = tuple(answers)
+        watched = any(answer.service is not ServiceClass.BACKGROUND for answer in answers)
+        gap_ms = (BESIDE_TARGETS if watched else BESIDE_TARGETS_UNWATCHED) * self.target_ms
+        oldest_s = min((a.last_token_s for a in answers if a.last_token_s is not None), default=now)
+        due_s = oldest_s + (gap_ms - self.cost.beside * decoding_ms) / 1000
+        return max(due_s - now, 0.0)
+
+    def fits_beside(self, tokens: int, context: int, slack_ms: float) -> bool:
+        """Whether the answers can wait for so many tokens of a prompt, computed beside a piece."""
+        return self.cost.beside * self.prefill_ms(tokens, context) <= slack_ms
+
+    def piece(self, wanted: int, context: int) -> int:
+        """How many of the wanted tokens, which follow `context` others, a piece in the background
+        should have: all of them if they take no longer than PIECE_TARGETS_MAX, else a half, a
+        quarter and so on, at least a tile."""
+        limit_ms = PIECE_TARGETS_MAX * self.target_ms
+        while wanted > TILE_ROWS and self.prefill_ms(wanted, context) > limit_ms:
+            wanted = max(wanted // 2 // TILE_ROWS, 1) * TILE_ROWS
+        return wanted
 
     def prefill_ms(self, tokens: int, context: int) -> float:
         """What it costs to read so many tokens after `context` others, alone."""

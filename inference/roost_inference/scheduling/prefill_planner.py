@@ -9,7 +9,6 @@ from collections.abc import Sequence as Many
 
 from roost_inference.batch import TILE_ROWS
 from roost_inference.request import ServiceClass
-from roost_inference.scheduling.background_prefill import BACKGROUND_ROWS
 from roost_inference.scheduling.fairness import QUANTUM_TOKENS, Floors
 from roost_inference.scheduling.pacing import Pacer
 from roost_inference.scheduling.step import Step
@@ -75,6 +74,22 @@ class PrefillPlanner:
         rows = self._background_rows(sequence)
         return (sequence, rows) if rows else None
 
+    def next_beside(
+        self, step: Step, prompts: Many[Sequence], answers: Many[Sequence], now: float
+    ) -> tuple[Sequence, int] | None:
+        """The short prompt that should be computed now, beside a piece in the background, and its
+        rows; None if there is none that the answers can wait for."""
+        slack_ms = self._pacer.slack_ms(answers, now)
+        for sequence in self._ordered(prompts, now):
+            fits = 0 < sequence.pending <= step.batch.rows_left and not sequence.tells_prompt
+            if (
+                sequence.sequence_id is not None
+                and fits
+                and self._pacer.fits_beside(sequence.pending, sequence.computed, slack_ms)
+            ):
+                return sequence, sequence.pending
+        return None
+
     def took(self, sequence: Sequence, rows: int, *, in_background: bool = False) -> None:
         """Note that `rows` rows of the planned prompt are being computed."""
         self._current = sequence.account
@@ -82,6 +97,10 @@ class PrefillPlanner:
         if self._services:
             self._floors.take(sequence.service, rows, self._services)
         self._background_was_last = in_background
+
+    def rest_s(self, answers: Many[Sequence], now: float) -> float:
+        """How long these answers wait for their next step beside a piece in the background."""
+        return self._pacer.rest_s(answers, now, self._decoding_ms)
 
     def note(self, step: Step) -> None:
         """The step is scheduled: prompts take turns with answers that cost what it shows."""
@@ -141,9 +160,10 @@ class PrefillPlanner:
 
     def _background_rows(self, sequence: Sequence) -> int:
         """Rows of the next piece of a prompt that may be computed in the background, 0 if none."""
-        rows = min(sequence.pending, BACKGROUND_ROWS)
-        fits = rows >= SHARING_ROWS_MAX and sequence.computed + rows <= self._background_cells
-        return rows if fits and not self._is_short(sequence) and not sequence.tells_prompt else 0
+        rows = min(sequence.pending, self._batch_tokens, self._background_cells - sequence.computed)
+        if rows < SHARING_ROWS_MAX or self._is_short(sequence) or sequence.tells_prompt:
+            return 0
+        return self._pacer.piece(rows, sequence.computed)
 
     def _is_short(self, sequence: Sequence) -> bool:
         """Whether the prompt is one that is read whole."""

@@ -79,12 +79,12 @@ class Scheduler:
         self._batch.is_alone = len(self.running) == 1
         self._batch.is_exact = all(sequence.repeats_exactly for sequence in self.running)
         step = Step(self._batch)
-        prompts_may_join = self._start_background(now)
-        if prompts_may_join and self._prompts_are_due:
+        self._start_background(now)
+        if self._prompts_are_due:
             self._add_prompts(step, now)
-        if not step.rows:
+        if not step.rows and not self.rest_s(now):
             self._add_answers(step)
-        if prompts_may_join and not step.rows:
+        if not step.rows:
             self._add_prompts(step, now)
         if not step.rows:
             return None
@@ -92,6 +92,14 @@ class Scheduler:
         step.expected_ms = self._pacer.cost.ms(step.batch.size, step.work, step.outputs)
         self._planner.note(step)
         return step
+
+    def rest_s(self, now: float) -> float | None:
+        """How long the answers wait for their next step because a piece of a long prompt is being
+        computed in the background; None if the piece is all that is left to wait for."""
+        if self._background.step is None:
+            return 0.0
+        answers = self._answers()
+        return self._planner.rest_s(answers, now) if answers else None
 
     def complete(self, step: Step) -> None:
         """The step was computed: its tokens are in the KV."""
@@ -127,21 +135,34 @@ class Scheduler:
     def _answers(self) -> list[Sequence]:
         return [sequence for sequence in self.running if sequence.is_decoding]
 
-    def _start_background(self, now: float) -> bool:
-        """Start the next piece of a long prompt beside the answers, if it is time for one. Returns
-        whether prompts may join the step: none may while a piece is under way."""
+    def _start_background(self, now: float) -> None:
+        """Start the next piece of a long prompt beside the answers, if it is time for one."""
         prompts = self._prompts()
         if not prompts or self._background.step is not None:
-            return False
+            return
         planned = self._planner.next_background(prompts, self._answers(), now)
-        if planned is None or not self._background.start(*planned):
-            return True
-        self._planner.took(*planned, in_background=True)
-        return False
+        if planned is not None and self._background.start(*planned):
+            self._planner.took(*planned, in_background=True)
+
+    def _add_beside(self, step: Step, now: float) -> None:
+        """Add a short prompt to a step beside a piece in the background, whole and alone in it.
+        Others wait for the end of the piece."""
+        prompts = [s for s in self._prompts() if not self._background.computes(s)]
+        planned = self._planner.next_beside(step, prompts, self._answers(), now)
+        if planned is None or self._available(planned[1]) < planned[1]:
+            return
+        sequence, rows = planned
+        assert sequence.sequence_id is not None
+        self._cache.reserve(sequence.sequence_id, rows)
+        step.add_prompt(sequence, sequence.sequence_id, rows)
+        self._planner.took(sequence, rows)
 
     def _add_prompts(self, step: Step, now: float) -> None:
         """Add prompts in the planner's order. Where cells are short, a prompt takes what is free
         and waits for answers to end. If nothing else can run, the last in rank is preempted."""
+        if self._background.step is not None:
+            self._add_beside(step, now)
+            return
         while planned := self._planner.next(step, self._prompts(), self._answers(), now):
             sequence, wanted = planned
             if sequence.tells_prompt:
@@ -203,6 +224,8 @@ class Scheduler:
     def _draft_step_ms_max(self, answers: int) -> float:
         """What a step with drafts may cost. An answer that runs alone may come in bursts; other
         answers and prompts must not wait for its drafts."""
+        if self._background.step is not None:
+            return self._pacer.target_ms / 2 / self._pacer.cost.beside
         if len(self.running) > answers:
             return self._pacer.target_ms / 2
         return self._pacer.target_ms if answers > 1 else math.inf

@@ -94,9 +94,11 @@ class ToyBackend:
         on_decode: Callable[[Batch], None] = lambda batch: None,
         background_cells: int = 0,
         background_polls: int = 2,
+        on_poll: Callable[[], None] = lambda: None,
         stream_sizes: tuple[int, int] | None = None,
     ) -> None:
-        """background_polls: how often a piece in the background is not finished yet."""
+        """background_polls: how often a piece in the background is not finished yet; on_poll runs
+        each time."""
         self.vocabulary = ToyVocabulary()
         self.cells = cells
         self.sequences = sequences
@@ -104,7 +106,7 @@ class ToyBackend:
         self.on_decode = on_decode
         self.decoded: list[int] = []
         self.background_cells = background_cells
-        self._background_polls = background_polls
+        self._background_polls, self.on_poll = background_polls, on_poll
         self._piece: tuple[Batch, int] | None = None
         self.trained_context = cells
         self.identity = identity
@@ -150,21 +152,27 @@ class ToyBackend:
                 self._outputs[row] = [token for token, _ in held]
         return DecodeStatus.DONE
 
-    def begin_prefill(self, batch: Batch) -> bool:
+    def begin_prefill(self, batch: Batch, on_end: Callable[[], None]) -> bool:
         """Keep the piece for `finish_prefill`."""
         assert self._piece is None, "a piece is under way"
         self._piece = batch, self._background_polls
         return True
 
+    def stop_prefill(self) -> None:
+        """Forget the piece at the next `finish_prefill`."""
+        assert self._piece is not None, "no piece is under way"
+        self._piece = self._piece[0], -1
+
     def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
         """Compute the piece at the last poll, at once with `wait`."""
         assert self._piece is not None, "no piece is under way"
         batch, polls = self._piece
-        if polls and not wait:
+        if polls > 0 and not wait:
             self._piece = batch, polls - 1
+            self.on_poll()
             return None
         try:
-            return self.decode(batch)
+            return DecodeStatus.ABORTED if polls < 0 else self.decode(batch)
         finally:
             self._piece = None
 

@@ -1,5 +1,7 @@
 """Prompts are read in a context of their own, and nobody can tell but by the clock."""
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,14 +27,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return requantised(bundled_model(), tmp_path_factory.mktemp("prefill") / "models", 2)
 
 
-def load(model: Path, prefill_cells: int) -> LlamaBackend:
+def load(model: Path, prefill_cells: int, *, threads: int = 1) -> LlamaBackend:
     return LlamaBackend(
         model,
         cells=CELLS,
         sequences=4,
         batch_tokens=512,
         outputs=64,
-        threads=1,
+        threads=threads,
         kv_type="f16",
         prefill_cells=prefill_cells,
     )
@@ -189,3 +191,71 @@ def test_without_memory_for_it_prompts_are_read_beside_the_others(
     assert "Prompts get no context of their own" in caplog.text
     read(loaded, 0, tokens(loaded, 100))
     loaded.close()
+
+
+@pytest.fixture(scope="module")
+def two_cores(model: Path) -> Iterator[LlamaBackend]:
+    loaded = load(model, PREFILL_CELLS, threads=2)
+    yield loaded
+    loaded.close()
+
+
+def piece_of(text: list[int]) -> Batch:
+    """Computed with all threads, as another number of them sums in another order."""
+    batch = Batch(512)
+    batch.add(text, 0, 0, output=True)
+    batch.is_exact = True
+    return batch
+
+
+def read_exactly(kernels: LlamaBackend, text: list[int]) -> NDArray[np.float32]:
+    assert kernels.decode(piece_of(text)) is DecodeStatus.DONE
+    found = kernels.logits(len(text) - 1).copy()
+    kernels.sequence_remove(0, 0)
+    return found
+
+
+def test_a_piece_in_the_background_gives_the_same_numbers_while_others_are_computed(
+    two_cores: LlamaBackend,
+) -> None:
+    text, ended = tokens(two_cores, 400), threading.Event()
+    expected = read_exactly(two_cores, text)
+    other = read(two_cores, 1, [5])
+    assert two_cores.begin_prefill(piece_of(text), ended.set)
+    for at in range(1, 4):
+        other = read(two_cores, 1, [5], at)
+    assert ended.wait(120) and two_cores.finish_prefill(wait=False) is DecodeStatus.DONE
+    assert np.array_equal(two_cores.logits(len(text) - 1), expected)
+    two_cores.sequence_remove(1, 3)
+    assert np.corrcoef(read(two_cores, 1, [5], 3), other)[0, 1] > 0.999
+    for sequence in (0, 1):
+        two_cores.sequence_remove(sequence, 0)
+
+
+def test_a_step_that_is_interrupted_does_not_stop_the_piece_beside_it(
+    two_cores: LlamaBackend,
+) -> None:
+    text = tokens(two_cores, 400)
+    assert two_cores.begin_prefill(piece_of(text), lambda: None)
+    two_cores.interrupt()
+    step = Batch(8)
+    step.add([5], 0, 1, output=True)
+    assert two_cores.decode(step) is DecodeStatus.ABORTED
+    two_cores.clear_interrupt()
+    assert two_cores.finish_prefill(wait=True) is DecodeStatus.DONE
+    assert two_cores.sequence_end(0) == len(text)
+    for sequence in (0, 1):
+        two_cores.sequence_remove(sequence, 0)
+
+
+def test_a_piece_that_is_stopped_leaves_nothing_and_its_thread_ends(
+    two_cores: LlamaBackend,
+) -> None:
+    text, ended = tokens(two_cores, 400), threading.Event()
+    assert two_cores.begin_prefill(piece_of(text), ended.set)
+    two_cores.stop_prefill()
+    assert two_cores.finish_prefill(wait=True) is DecodeStatus.ABORTED
+    assert ended.wait(120) and two_cores.sequence_end(0) == 0
+    assert np.array_equal(read_exactly(two_cores, text), read_exactly(two_cores, text))
+    while any(thread.name.startswith("prefill") for thread in threading.enumerate()):
+        time.sleep(0.01)
