@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 
-from roost_inference.http.connections import ConnectionLimits, bounded_protocol
+from roost_inference.http.connections import ConnectionLimits
 from roost_inference.http.listener import RestingServer
+from roost_inference.http.protocol.bounded import bounded_protocol
 from roost_platform.gateway.door import Gateway
 from roost_platform.gateway.observing.facts import LiveFigures
 from roost_platform.gateway.observing.live_figures import live_figures
