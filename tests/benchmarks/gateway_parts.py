@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from roost_inference.http.listener import listening
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.key_admin import KeyAdmin, NewKey
+from roost_platform.processes.serving import run_serving, settle_heap
 from roost_platform.settings.config import load_settings
 from roost_platform.wiring.models import open_gateway
 
@@ -94,6 +95,7 @@ async def gateway(folder: Path, upstream_url: str) -> None:
         wanted = NewKey("bench", budget_microusd=10**12, budget_tokens=10**12, period="month")
         _, secret = await KeyAdmin(database).create(wanted, "bench")
         async with open_gateway(settings, database) as app, listening(app) as url:
+            settle_heap()
             await ready({"url": url, "key": secret})
     finally:
         await database.close()
@@ -201,10 +203,10 @@ def main() -> None:
         case ["upstream"]:
             asyncio.run(upstream())
         case ["gateway", folder, url]:
-            asyncio.run(gateway(Path(folder), url))
+            run_serving(gateway(Path(folder), url))
         case ["gateway", folder, url, profile]:
             with cProfile.Profile() as profiler:
-                asyncio.run(gateway(Path(folder), url))
+                run_serving(gateway(Path(folder), url))
             profiler.dump_stats(profile)
         case ["clients", plan]:
             asyncio.run(clients(json.loads(plan)))

@@ -95,6 +95,7 @@ class SignalServer(RestingServer):
                 access_log=False,
                 ws="none",
                 server_header=False,
+                proxy_headers=False,  # uvicorn would believe them of everybody on this machine
                 timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
             )
         )
