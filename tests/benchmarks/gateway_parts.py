@@ -171,9 +171,11 @@ async def clients(plan: dict[str, Any]) -> None:
     """Ask all targets in turn, so that what disturbs one disturbs all; print what was measured.
 
     In each of `rounds`, `clients` connections send `each` requests, first to one target, then to
-    the next one.
+    the next one. `spread_ms`: the time over which their first requests are spread; all begin at
+    the same instant without it.
     """
     count, each = int(plan["clients"]), int(plan["each"])
+    step_s = int(plan.get("spread_ms", 0)) / 1000 / count
     firsts: dict[str, list[float]] = {name: [] for name in plan["targets"]}
     rates: dict[str, list[float]] = {name: [] for name in plan["targets"]}
     connections = {
@@ -181,7 +183,8 @@ async def clients(plan: dict[str, Any]) -> None:
         for name, target in plan["targets"].items()
     }
 
-    async def several(connection: Connection) -> list[Answered]:
+    async def several(connection: Connection, place: int) -> list[Answered]:
+        await asyncio.sleep(step_s * place)
         answers = [await connection.ask() for _ in range(each)]
         connection.close()  # servers close one that rests until its next turn
         return answers
@@ -189,7 +192,9 @@ async def clients(plan: dict[str, Any]) -> None:
     for number in range(plan["rounds"] + 1):
         for name, opened in connections.items():
             began = time.perf_counter()
-            answers = await asyncio.gather(*(several(one) for one in opened))
+            answers = await asyncio.gather(
+                *(several(one, place) for place, one in enumerate(opened))
+            )
             took_s = time.perf_counter() - began
             if number:  # the first round warms up
                 firsts[name] += [one.first_ms for some in answers for one in some]

@@ -64,8 +64,10 @@ class ChunkReader:
         start = data.index(_CONTENT) + len(_CONTENT)
         while data[start] == " ":
             start += 1
+        if data[start] != '"':
+            return
         text, end = scanstring(data, start + 1)
-        if data[start] != '"' or text != plain.text:
+        if text != plain.text:
             return
         before, after = data[: start + 1], data[end - 1 :]
         if (before, after) != (self._before, self._after):
