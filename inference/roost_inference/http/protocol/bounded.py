@@ -22,6 +22,13 @@ from roost_inference.http.connections import (
     raise_descriptor_limit,
 )
 from roost_inference.http.log_limit import limit_repeats
+from roost_inference.http.protocol.answers import (
+    BUSY,
+    INVALID,
+    TOO_LARGE,
+    TOO_SLOW,
+    UnknownLength,
+)
 from roost_inference.http.protocol.joined_writes import JoinedWrites
 
 # Lines of a request's head. Each costs time to parse, and again whenever a header is looked up.
@@ -29,26 +36,6 @@ HEAD_LINES_MAX: Final = 200
 # Of a head that has not come whole, and of what stands between the pieces of a body.
 HEAD_BYTES_MAX: Final = 16 * 1024
 
-
-def _refusal(status: str, text: str, *more: str) -> bytes:
-    lines = [
-        f"HTTP/1.1 {status}",
-        "content-type: text/plain; charset=utf-8",
-        f"content-length: {len(text)}",
-        *more,
-        "connection: close",
-    ]
-    return "\r\n".join([*lines, "", text]).encode()
-
-
-BUSY: Final = _refusal(
-    "503 Service Unavailable", "Too many connections are open.\n", "retry-after: 1"
-)
-TOO_LARGE: Final = _refusal(
-    "431 Request Header Fields Too Large", "The request has too many headers.\n"
-)
-TOO_SLOW: Final = _refusal("408 Request Timeout", "The request came too slow.\n")
-INVALID: Final = _refusal("400 Bad Request", "Invalid HTTP request received.")
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 # Nothing here speaks another protocol. The parser would take the body for one.
@@ -63,21 +50,6 @@ class Step(Enum):
     HEAD = "head"
     BODY = "body"
     NOTHING = "nothing"
-
-
-class _Unknown(int):
-    """The length of an answer that ends with its connection, as the older HTTP/1.0 has it."""
-
-    def __lt__(self, other: object) -> bool:
-        return False
-
-    def __ne__(self, other: object) -> bool:
-        return False
-
-    def __sub__(self, other: int) -> "_Unknown":
-        return self
-
-    __hash__ = int.__hash__
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -199,7 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_left = None if is_chunked else length
         if self.scope["http_version"] == "1.0":
             self.cycle.chunked_encoding = False  # its end is that of the connection
-            self.cycle.expected_content_length = _Unknown()
+            self.cycle.expected_content_length = UnknownLength()
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body for the app."""
