@@ -150,7 +150,7 @@ class KeptConnection:
         """The connection, outside of any transaction: none is left open while others run."""
         if self._taken is None:
             taken = await self._engine.connect()
-            opened = (await taken.get_raw_connection()).driver_connection
+            opened: Any = (await taken.get_raw_connection()).driver_connection
             if self._taken is None:
                 opened.execute("PRAGMA busy_timeout=0")
                 self._taken, self._connection = taken, opened
