@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from roost_inference.http.listener import listening
 from roost_platform.db.base.engine import Database
 from roost_platform.db.gateway.key_admin import KeyAdmin, NewKey
+from roost_platform.processes.serving import run_serving, settle_heap
 from roost_platform.settings.config import load_settings
 from roost_platform.wiring.models import open_gateway
 
@@ -94,6 +95,7 @@ async def gateway(folder: Path, upstream_url: str) -> None:
         wanted = NewKey("bench", budget_microusd=10**12, budget_tokens=10**12, period="month")
         _, secret = await KeyAdmin(database).create(wanted, "bench")
         async with open_gateway(settings, database) as app, listening(app) as url:
+            settle_heap()
             await ready({"url": url, "key": secret})
     finally:
         await database.close()
@@ -169,9 +171,11 @@ async def clients(plan: dict[str, Any]) -> None:
     """Ask all targets in turn, so that what disturbs one disturbs all; print what was measured.
 
     In each of `rounds`, `clients` connections send `each` requests, first to one target, then to
-    the next one.
+    the next one. `spread_ms`: the time over which their first requests are spread; all begin at
+    the same instant without it.
     """
     count, each = int(plan["clients"]), int(plan["each"])
+    step_s = int(plan.get("spread_ms", 0)) / 1000 / count
     firsts: dict[str, list[float]] = {name: [] for name in plan["targets"]}
     rates: dict[str, list[float]] = {name: [] for name in plan["targets"]}
     connections = {
@@ -179,7 +183,8 @@ async def clients(plan: dict[str, Any]) -> None:
         for name, target in plan["targets"].items()
     }
 
-    async def several(connection: Connection) -> list[Answered]:
+    async def several(connection: Connection, place: int) -> list[Answered]:
+        await asyncio.sleep(step_s * place)
         answers = [await connection.ask() for _ in range(each)]
         connection.close()  # servers close one that rests until its next turn
         return answers
@@ -187,7 +192,9 @@ async def clients(plan: dict[str, Any]) -> None:
     for number in range(plan["rounds"] + 1):
         for name, opened in connections.items():
             began = time.perf_counter()
-            answers = await asyncio.gather(*(several(one) for one in opened))
+            answers = await asyncio.gather(
+                *(several(one, place) for place, one in enumerate(opened))
+            )
             took_s = time.perf_counter() - began
             if number:  # the first round warms up
                 firsts[name] += [one.first_ms for some in answers for one in some]
@@ -201,10 +208,10 @@ def main() -> None:
         case ["upstream"]:
             asyncio.run(upstream())
         case ["gateway", folder, url]:
-            asyncio.run(gateway(Path(folder), url))
+            run_serving(gateway(Path(folder), url))
         case ["gateway", folder, url, profile]:
             with cProfile.Profile() as profiler:
-                asyncio.run(gateway(Path(folder), url))
+                run_serving(gateway(Path(folder), url))
             profiler.dump_stats(profile)
         case ["clients", plan]:
             asyncio.run(clients(json.loads(plan)))

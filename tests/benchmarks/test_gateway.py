@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -138,19 +139,43 @@ def processor_s(target: Mapping[str, str]) -> float:
     return sum(times.user + times.system for times in every)
 
 
-@pytest.mark.parametrize("clients", [1, CLIENTS])
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How clients come. spread_ms: see gateway_parts.clients."""
+
+    name: str
+    clients: int
+    each: int
+    tokens: int = TTFB_TOKENS
+    pause_ms: int = 0
+    spread_ms: int = 0
+
+
+LOADS = (
+    Load("1 client", 1, 10),
+    # As an engine serves them: each stream has its own beginning, and its tokens come in time.
+    Load("32 clients with streams of 50 tokens a second", CLIENTS, 3, 32, PAUSE_MS, 32 * PAUSE_MS),
+    # All ask at one instant, and again as soon as they are answered: what is measured is the queue
+    # before one processor, the time of a call thirty-two times over.
+    Load("32 clients at the same instant", CLIENTS, 3),
+)
+
+
+@pytest.mark.parametrize("load", LOADS, ids=lambda load: load.name)
 def test_measure_gateway_first_byte(
-    targets: Targets, record: report.BenchmarkRun, clients: int
+    targets: Targets, record: report.BenchmarkRun, load: Load
 ) -> None:
     """Added time until the first token, at p50 and p99."""
-    each = 10 if clients == 1 else 3
+    rounds = ROUNDS if not load.pause_ms else max(3, ROUNDS // 6)
     measured = measure(
-        targets, clients=clients, each=each, rounds=ROUNDS, tokens=TTFB_TOKENS, pause_ms=0
+        targets,
+        **{"clients": load.clients, "each": load.each, "rounds": rounds, "tokens": load.tokens},
+        **{"pause_ms": load.pause_ms, "spread_ms": load.spread_ms},
     )
     first, cpu_ms = measured["first_ms"], measured["cpu_ms"]
     record.add(
         Figure(
-            *("gateway", f"processor time of a call, {clients} clients", cpu_ms["gateway"], "ms"),
+            *("gateway", f"processor time of a call, {load.name}", cpu_ms["gateway"], "ms"),
             against="LiteLLM" if "litellm" in cpu_ms else "",
             other=cpu_ms.get("litellm"),
         )
@@ -158,8 +183,8 @@ def test_measure_gateway_first_byte(
     for percent, goal in ((50, Goal(1.0, 0.5)), (99, Goal(5.0, 2.0))):
         direct = percentile(first["direct"], percent)
         added = percentile(first["gateway"], percent) - direct
-        name = f"added time to the first token, {clients} clients, p{percent}"
-        is_goal = clients == 1 or percent == 50
+        name = f"added time to the first token, {load.name}, p{percent}"
+        is_goal = load.clients == 1 or percent == 50
         record.add(Figure("gateway", name, added, "ms", goal=goal if is_goal else None))
         record.add(Figure("gateway", f"{name}: asked directly", direct, "ms"))
         if "litellm" in first:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from roost_platform.processes.web import SWITCH_INTERVAL_S
+from roost_platform.processes.serving import SWITCH_INTERVAL_S
 from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 pytestmark = pytest.mark.benchmark

@@ -3,7 +3,8 @@
 import asyncio
 import codecs
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,9 +63,19 @@ class _Body:
         return "".join(texts)
 
 
-async def event_batches(parts: AsyncIterator[bytes]) -> AsyncGenerator[Sequence[Event], None]:
+def json_value(text: str) -> Any:
+    """The JSON of an event's data. Raises EngineUnavailable where it has none."""
+    try:
+        return json.loads(text.removeprefix(BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        raise EngineUnavailable("The connection to the engine was lost inside an event") from None
+
+
+async def event_batches(
+    parts: AsyncIterator[bytes], read: Callable[[str], Any] = json_value
+) -> AsyncGenerator[Sequence[Event], None]:
     """The events of a body up to [DONE], those that have come together in one batch. Heartbeats
-    without data and comments are passed over.
+    without data and comments are passed over. read: gives the value of an event's data.
 
     A whole JSON answer is one event and the end mark. Raises EngineFailed for an answer that is too
     long, EngineRefused for a web page; what came before an error is told before it.
@@ -82,7 +93,7 @@ async def event_batches(parts: AsyncIterator[bytes]) -> AsyncGenerator[Sequence[
         batch: list[Event] = []
         try:
             for name, data in parser.feed(text):
-                batch.append(_event(name, data))
+                batch.append(_event(name, data, read))
                 if batch[-1].is_end:
                     break
         except EngineError:
@@ -95,7 +106,7 @@ async def event_batches(parts: AsyncIterator[bytes]) -> AsyncGenerator[Sequence[
                 return
         text = await body.next()
     for name, data in parser.feed("\n\n"):  # the blank line that the last event may lack
-        yield [_event(name, data)]
+        yield [_event(name, data, read)]
 
 
 async def events_of(response: httpx2.Response) -> AsyncGenerator[Event, None]:
@@ -129,7 +140,7 @@ def _whole(text: str) -> list[Event]:
     # Some engines write an object a line.
     whole = json_of(text.encode())
     lines = [line for line in text.splitlines() if line.strip()] if whole is None else []
-    values = [_json(line) for line in lines] or [_json(text)]
+    values = [json_value(line) for line in lines] or [json_value(text)]
     events = [
         Event(value, is_error=not (isinstance(value, dict) and "choices" in value))
         for value in values
@@ -137,14 +148,7 @@ def _whole(text: str) -> list[Event]:
     return [*events, Event(is_end=True)]
 
 
-def _event(name: str, data: str) -> Event:
+def _event(name: str, data: str, read: Callable[[str], Any]) -> Event:
     if data == "[DONE]":
         return Event(is_end=True)
-    return Event(_json(data), is_error=name == "error")
-
-
-def _json(text: str) -> Any:
-    value = json_of(text.encode())
-    if value is None:
-        raise EngineUnavailable("The connection to the engine was lost inside an event")
-    return value
+    return Event(read(data), is_error=name == "error")

@@ -81,6 +81,8 @@ class ReasoningFilter:
 
     def feed(self, piece: str, *, is_last: bool = False) -> Visible:
         """The visible text in this piece, and in what was held back before it."""
+        if self._state == "answer" and not self._held and piece and not _SPOT.search(piece):
+            return self._feed_plain(piece)
         self._held += piece  # short, but for a block in the middle
         out: list[str] = []
         replaces = False
@@ -100,6 +102,15 @@ class ReasoningFilter:
             self._shown.clear()
         self._shown.append(text)
         return Visible(text, replaces)
+
+    def _feed_plain(self, piece: str) -> Visible:
+        """A piece in which nothing can be a tag or code, as most are: all of it is the answer's."""
+        if self._line_start and not piece.isspace():
+            self._line_start = False
+        self._last = piece[-1]
+        self._length += len(piece)
+        self._shown.append(piece)
+        return Visible(piece)
 
     def end(self) -> Visible:
         """What is still held back, when nothing more comes."""

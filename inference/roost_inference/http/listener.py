@@ -12,7 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from roost_inference.http.connections import ConnectionLimits, bounded_protocol
+from roost_inference.http.connections import ConnectionLimits
+from roost_inference.http.protocol.bounded import bounded_protocol
 
 # How long answers under way may go on after the signal to stop.
 SHUTDOWN_GRACE_S = 1
@@ -94,6 +95,7 @@ class SignalServer(RestingServer):
                 access_log=False,
                 ws="none",
                 server_header=False,
+                proxy_headers=False,  # uvicorn would believe them of everybody on this machine
                 timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
             )
         )

@@ -90,6 +90,14 @@ class ProviderConfig(BaseModel):
             raise ValueError("write the whole address, such as https://api.openai.com/v1")
         return value.rstrip("/")
 
+    @model_validator(mode="after")
+    def _has_one_proof(self) -> Self:
+        if urlsplit(self.base_url).username is not None and self.api_key.get_secret_value():
+            raise ValueError(
+                "base_url has a user and there is an api_key: a request can bear one of them"
+            )
+        return self
+
 
 def _target(value: Any) -> Any:
     """`provider/model`, perhaps with `*weight`, as a target; `roost` for the engine's own model."""

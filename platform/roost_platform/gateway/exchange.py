@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge
@@ -57,7 +56,11 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
-        self.headers = Headers(scope=scope)
+        # Looked up a dozen times; of a name that comes twice the first one counts.
+        self.headers: dict[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in reversed(scope["headers"])
+        }
         self.path: str = scope["path"]
         self.method: str = scope["method"]
         self._receive = receive

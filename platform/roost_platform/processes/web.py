@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 
-from roost_inference.http.connections import ConnectionLimits, bounded_protocol
+from roost_inference.http.connections import ConnectionLimits
 from roost_inference.http.listener import RestingServer
+from roost_inference.http.protocol.bounded import bounded_protocol
 from roost_platform.gateway.door import Gateway
 from roost_platform.gateway.observing.facts import LiveFigures
 from roost_platform.gateway.observing.live_figures import live_figures
@@ -18,6 +18,7 @@ from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
 from roost_platform.processes.beating import beating
+from roost_platform.processes.serving import run_serving, settle_heap
 from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
 from roost_platform.stack.local_ports import in_use, is_free
@@ -34,15 +35,11 @@ from roost_platform.wiring.worker import temporal_doorbell
 log = logging.getLogger(__name__)
 
 GRACEFUL_S = 5
-# How long a thread keeps the interpreter when the event loop wants it. Python's own 5 ms come up
-# dozens of times in a request, so that one page that takes long would delay all others.
-SWITCH_INTERVAL_S = 0.0005
 
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    asyncio.run(_serve(settings))
+    run_serving(_serve(settings))
     return 0
 
 
@@ -154,4 +151,5 @@ async def _serve(settings: Settings) -> None:
             measured(settings, "web", parts.stores.database, live_of(gateway)),
             beating(parts.stores.heartbeats, "web", ready),
         ):
+            settle_heap()
             await server.serve()

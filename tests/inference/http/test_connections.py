@@ -9,13 +9,10 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from roost_inference.http.connections import (
-    HEAD_LINES_MAX,
-    ConnectionLimits,
-    raise_descriptor_limit,
-)
+from roost_inference.http.connections import ConnectionLimits, raise_descriptor_limit
 from roost_inference.http.listener import listening
 from roost_inference.http.log_limit import REPEATS_MAX, WINDOW_S, RepeatLimit
+from roost_inference.http.protocol.bounded import HEAD_LINES_MAX
 
 HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"

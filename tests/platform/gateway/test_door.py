@@ -21,6 +21,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[GatewayServer]:
 
 
 async def rows(gateway: GatewayServer) -> list[models.GatewayCall]:
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         return list(await session.scalars(select(models.GatewayCall)))
 

@@ -57,6 +57,7 @@ def asked(model: str, **more: Any) -> dict[str, Any]:
 
 
 async def calls(server: GatewayServer) -> list[models.GatewayCall]:
+    await server.until_idle()
     async with server.database.read() as session:
         order = models.GatewayCall.started_at
         return list(await session.scalars(select(models.GatewayCall).order_by(order)))

@@ -35,6 +35,7 @@ async def gateway(tmp_path: Path, database_url: str) -> AsyncIterator[GatewaySer
 
 async def rows_of(gateway: GatewayServer, key: str) -> list[tuple[str, str, str, int, str]]:
     call = models.GatewayCall
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         found = await session.scalars(select(call).where(call.key_id == key).order_by(call.id))
         return [(row.family, row.model, row.outcome, row.status, row.error_code) for row in found]

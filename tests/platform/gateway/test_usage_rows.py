@@ -36,6 +36,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[GatewayServer]:
 
 async def rows(gateway: GatewayServer) -> list[models.GatewayCall]:
     call = models.GatewayCall
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         return list(await session.scalars(select(call).order_by(call.started_at, call.id)))
 
@@ -51,6 +52,7 @@ async def settled(gateway: GatewayServer, count: int) -> list[models.GatewayCall
 
 
 async def key_row(gateway: GatewayServer, id: str) -> models.GatewayKeyRow:
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         row: models.GatewayKeyRow = await session.get_one(models.GatewayKeyRow, id)
         return row

@@ -10,8 +10,9 @@ from roost_channels.telegram.inbound import webhook as telegram
 from roost_channels.testing import bounded, loopback
 from roost_channels.whatsapp.inbound import webhook as twilio
 from roost_channels.whatsapp_cloud import inbound as cloud
-from roost_inference.http.connections import HEAD_LINES_MAX, ConnectionLimits
+from roost_inference.http.connections import ConnectionLimits
 from roost_inference.http.listener import LIMITS
+from roost_inference.http.protocol.bounded import HEAD_LINES_MAX
 from roost_inference.wire import json_body
 from roost_platform.console.page import FORM_BYTES_MAX, PUBLIC_FORM_BYTES_MAX
 from roost_platform.gateway import exchange

@@ -22,6 +22,7 @@ from roost_platform.db.base.facts import tell_listeners
 from roost_platform.db.base.inline import (
     BUSY_TIMEOUT_MS,
     DRIVER,
+    LOG_PAGES_MAX,
     KeptConnection,
     write_lock,
 )
@@ -109,6 +110,7 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
             "synchronous=NORMAL",
             f"foreign_keys={foreign_keys}",
             f"journal_size_limit={JOURNAL_BYTES_MAX}",
+            f"wal_autocheckpoint={LOG_PAGES_MAX}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -209,15 +211,12 @@ class Database:
     @asynccontextmanager
     async def _writing(self, is_news: bool) -> AsyncIterator[AsyncSession]:
         writer = self._writer if is_news else self._quiet_writer
-        if self.is_sqlite:
-            async with self._turn, self._session(writer) as session:
-                yield session
-            return
-        async with self._session(writer) as session:
+        async with self._turn, self._session(writer) as session:
             yield session
-            await session.flush()
-            if is_news:
-                await session.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
+            if not self.is_sqlite:
+                await session.flush()
+                if is_news:
+                    await session.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
 
     @asynccontextmanager
     async def quiet_turn(self) -> AsyncIterator[Engine]:
@@ -230,9 +229,13 @@ class Database:
         """The same without SQLAlchemy, on SQLite's own connection; None for other databases."""
         if self._kept is None:
             yield None
-            return
-        async with self._turn, self._kept.writing() as connection:
-            yield connection
+        else:
+            async with self._turn, self._kept.writing() as connection:
+                yield connection
+
+    async def inline_reader(self) -> sqlite3.Connection | None:
+        """SQLite's own connection for one statement that reads; None for other databases."""
+        return None if self._kept is None else await self._kept.opened()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

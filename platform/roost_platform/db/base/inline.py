@@ -6,6 +6,8 @@ and it is the engine's to await.
 """
 
 import asyncio
+import contextlib
+import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -22,7 +24,13 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 
 DRIVER = "inline"
 BUSY_TIMEOUT_MS: Final = 30_000  # the longest a writer waits for another process's write
+CHECKPOINT_COMMITS: Final = 300  # of the kept connection, each of some ten pages
+EMPTYING_S: Final = 0.02  # the longest that writers are held up by it
+# The log's length at which SQLite empties it within a commit all the same.
+LOG_PAGES_MAX: Final = 4000
 BUSY_RETRY_S: Final = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
+
+log = logging.getLogger(__name__)
 
 
 class InlineCursor(sqlite3.Cursor):
@@ -86,6 +94,46 @@ async def _begin(connection: Any) -> None:
         await asyncio.sleep(BUSY_RETRY_S)
 
 
+class Checkpoints:
+    """Empties SQLite's log into the database's file, beside the event loop.
+
+    SQLite does it within a commit otherwise, which then waits for the disk: for milliseconds, in
+    which every other request waits as well. path: of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._commits = 0
+        self._running: asyncio.Future[None] | None = None
+
+    def committed(self) -> None:
+        """Count a commit. At every CHECKPOINT_COMMITS a thread empties the log."""
+        self._commits += 1
+        if self._commits >= CHECKPOINT_COMMITS and (self._running is None or self._running.done()):
+            self._commits = 0
+            self._running = asyncio.ensure_future(self._run())
+
+    async def close(self) -> None:
+        """Wait for the thread."""
+        if self._running is not None:
+            await asyncio.wait({self._running})
+
+    async def _run(self) -> None:
+        try:
+            await asyncio.to_thread(empty_log, self._path)
+        except sqlite3.Error as error:
+            log.warning("the database's log was not emptied: %s", error)
+
+
+def empty_log(path: str) -> None:
+    """Copy the log into the file while others write; then copy the rest and begin the log anew, if
+    nobody is in the way for long.
+    """
+    with contextlib.closing(sqlite3.connect(path, EMPTYING_S, isolation_level=None)) as connection:
+        for how in ("PASSIVE", "RESTART"):
+            connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+
+
 class KeptConnection:
     """A connection of the pool for transactions that are in every request: SQLAlchemy's own work
     on each of them costs several times what SQLite does. One task uses it at a time.
@@ -95,20 +143,32 @@ class KeptConnection:
         self._engine = engine
         self._taken: AsyncConnection | None = None
         self._connection: Any = None
+        path = engine.url.database
+        self._checkpoints = Checkpoints(path) if path and path != ":memory:" else None
+
+    async def opened(self) -> sqlite3.Connection:
+        """The connection, outside of any transaction: none is left open while others run."""
+        if self._taken is None:
+            taken = await self._engine.connect()
+            opened: Any = (await taken.get_raw_connection()).driver_connection
+            if self._taken is None:
+                opened.execute("PRAGMA busy_timeout=0")
+                self._taken, self._connection = taken, opened
+            else:  # another task was quicker
+                await taken.close()
+        connection: sqlite3.Connection = self._connection
+        return connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[sqlite3.Connection]:
         """A transaction that may write: committed at the end, rolled back if the block raises."""
-        if self._taken is None:
-            taken = await self._engine.connect()
-            self._connection = (await taken.get_raw_connection()).driver_connection
-            self._connection.execute("PRAGMA busy_timeout=0")
-            self._taken = taken
-        connection: sqlite3.Connection = self._connection
+        connection = await self.opened()
         await _begin(connection)
         try:
             yield connection
             connection.execute("COMMIT")
+            if self._checkpoints is not None:
+                self._checkpoints.committed()
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -116,6 +176,8 @@ class KeptConnection:
 
     async def close(self) -> None:
         """Give the connection back."""
+        if self._checkpoints is not None:
+            await self._checkpoints.close()
         taken, self._taken, self._connection = self._taken, None, None
         if taken is not None:
             await taken.close()

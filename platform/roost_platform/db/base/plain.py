@@ -162,6 +162,16 @@ async def write_plain(database: Database, work: Callable[[PlainConnection], T]) 
         raise
 
 
+async def read_plain(database: Database, work: Callable[[PlainConnection], T]) -> T:
+    """What `work` reads by one plain statement. It never waits for writers."""
+    connection = await database.inline_reader()
+    if connection is not None:
+        with contextlib.suppress(sqlite3.OperationalError):  # another process opens or closes it
+            return work(_InlineConnection(connection))
+    async with database.read() as session:
+        return await (await session.connection()).run_sync(work)
+
+
 async def _write(database: Database, work: Callable[[PlainConnection], T]) -> T:
     """All of it in one greenlet: each one more costs as much as the statements."""
     async with database.quiet_turn() as engine:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, select
 
 from roost_inference.errors import EngineError
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.base.plain import PlainConnection, write_plain
+from roost_platform.db.base.plain import PlainConnection, read_plain, write_plain
 from roost_platform.db.base.text import clean
 from roost_platform.db.gateway import reserving
 from roost_platform.db.gateway.owners import new_owner
@@ -67,12 +67,10 @@ class GatewayKeys:
         now = self.database.now()
         if (known := self._known.get(hashed)) and 0 <= now - known[0] < FRESH_S:
             return known[1]
-        row_of = models.GatewayKeyRow
-        is_old = and_(row_of.old_secret_hash == hashed, row_of.old_secret_until > now)
-        async with self.database.read() as session:
-            row = await session.scalar(
-                select(row_of).where(or_(row_of.secret_hash == hashed, is_old)).limit(1)
-            )
+        wanted = {"secret": hashed, "now": now}
+        row = await read_plain(
+            self.database, lambda connection: reserving.FIND.run(connection, wanted).one_or_none()
+        )
         if row is None:
             self._known.pop(hashed, None)
             raise Unauthorized("This key is not known here")
@@ -80,9 +78,9 @@ class GatewayKeys:
         key = GatewayKey(
             id=row.id,
             name=row.name,
-            models=tuple(row.models),
+            models=tuple(json.loads(row.models) if isinstance(row.models, str) else row.models),
             salt=row.salt,
-            compress=row.compress,
+            compress=bool(row.compress),
             has_budget=row.budget_microusd is not None or row.budget_tokens is not None,
             budget_microusd=row.budget_microusd,
             budget_tokens=row.budget_tokens,
@@ -254,7 +252,7 @@ class GatewayKeys:
         )
 
 
-def _refuse_dead(row: models.GatewayKeyRow, now: float) -> None:
+def _refuse_dead(row: Any, now: float) -> None:
     if row.revoked_at is not None:
         raise KeyRevoked(f"The key {row.name!r} has been revoked", key_id=row.id)
     if row.expires_at is not None and row.expires_at <= now:

@@ -104,6 +104,19 @@ PARALLEL = or_(K.parallel.is_(None), K.in_flight < K.parallel)
 REQUESTS_PER_MINUTE = or_(K.requests_per_minute.is_(None), request_level >= 1.0 - ROUNDING)
 TOKENS_PER_MINUTE = or_(K.tokens_per_minute.is_(None), token_level >= bucket_tokens - ROUNDING)
 
+# The key of a secret; secrets have so many bits that no two rows have the same one.
+FIND = PlainStatement(
+    select(
+        *(K.id, K.name, K.models, K.salt, K.compress, K.budget_microusd, K.budget_tokens),
+        *(K.revoked_at, K.expires_at),
+    ).where(
+        or_(
+            K.secret_hash == secret,
+            and_(K.old_secret_hash == secret, K.old_secret_until > now),
+        )
+    )
+)
+
 RESERVE = PlainStatement(
     update(KEYS)
     .where(

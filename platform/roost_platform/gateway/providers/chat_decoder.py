@@ -29,8 +29,8 @@ from roost_platform.gateway.events import (
     TextWasReasoning,
     Usage,
 )
+from roost_platform.gateway.providers.plain_text import CHOICES_MAX, PlainText
 
-CHOICES_MAX: Final = 128
 WARNINGS_MAX: Final = 32
 WARNING_CHARACTERS_MAX: Final = 500
 REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
@@ -72,7 +72,9 @@ class ChatDecoder:
         self._was_ended = True
 
     def feed(self, chunk: Any, *, is_event_error: bool = False) -> list[Event]:
-        """The events in one chunk. Raises the error that a chunk carries."""
+        """The events in one chunk, which may be PlainText. Raises the error that it carries."""
+        if type(chunk) is PlainText and not is_event_error:
+            return self._plain(chunk)
         if isinstance(chunk, list) and len(chunk) == 1:
             chunk = chunk[0]
         if not isinstance(chunk, dict):
@@ -96,6 +98,25 @@ class ChatDecoder:
             events.append(_usage(usage, chunk.get("metrics"), chunk.get("warnings")))
             self._was_ended = self._was_ended or choices == []
         return events
+
+    def _plain(self, chunk: PlainText) -> list[Event]:
+        """The events of a chunk that says nothing but its text."""
+        state = self._state(chunk.choice)
+        self._grow(len(chunk.text))
+        state.has_text = True
+        visible = state.filter.feed(chunk.text)
+        if visible.replaces or len(state.filter.reasoning) != state.reasoning_parts:
+            return list(self._shown(state, visible))
+        if not visible.text:
+            return []
+        state.shown += len(visible.text)
+        return [TextDelta(visible.text, chunk.choice)]
+
+    def _state(self, index: int) -> _Choice:
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _Choice(index, ReasoningFilter(self.opening))
+        return state
 
     def _start(self, chunk: Mapping[str, Any]) -> Started:
         fingerprint, opening = chunk.get("system_fingerprint"), chunk.get("opens_reasoning")
@@ -124,10 +145,7 @@ class ChatDecoder:
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[Event]:
         number = choice.get("index")
         index = number if isinstance(number, int) and 0 <= number < CHOICES_MAX else 0
-        state = self._choices.get(index)
-        if state is None:
-            filter = ReasoningFilter(self.opening)
-            state = self._choices[index] = _Choice(index, filter)
+        state = self._state(index)
         message = choice.get("delta") or choice.get("message") or {}
         if not isinstance(message, dict):
             raise UnreadableAnswer("The provider sent a message that is not an object")

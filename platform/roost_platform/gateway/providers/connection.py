@@ -14,7 +14,9 @@ import httpx2
 from roost_inference.client.events import READ_OUT_S
 from roost_inference.client.network import is_loopback
 from roost_inference.client.refusals import refusal
+from roost_inference.errors import EngineUnavailable
 from roost_platform.gateway.config import ProviderConfig
+from roost_platform.gateway.errors import UnreadableAnswer
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -29,6 +31,7 @@ KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
 WRITES = 6  # times the bound of connecting: so long may sending a body take
 PART_BYTES = 256 * 1024  # of a body that is sent in parts
 AGENT = "roost"
+PROXIES = ("http", "https")
 
 
 @lru_cache
@@ -59,6 +62,7 @@ def open_session(
             sock_read=config.read_timeout_s,
         ),
         cookie_jar=DummyCookieJar(),
+        auto_decompress=False,  # none is asked for; a few bytes could become a thousand times more
         proxy=proxy,
         max_line_size=HEAD_LINE_BYTES_MAX,
         max_field_size=HEAD_LINE_BYTES_MAX,
@@ -66,11 +70,17 @@ def open_session(
 
 
 def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for this host."""
+    """The proxy that the environment names for this host. Raises EngineUnavailable for one of
+    another kind than HTTP's.
+    """
     if proxy_bypass(host):
         return None
     proxies = getproxies()
-    return proxies.get(scheme) or proxies.get("all")
+    proxy = proxies.get(scheme) or proxies.get("all")
+    kind = urlsplit(proxy or "http://").scheme
+    if kind not in PROXIES:
+        raise EngineUnavailable(f"The environment names a proxy by {kind}; only HTTP's can be used")
+    return proxy
 
 
 async def read_bounded(response: "ClientResponse", most: int, key: bytes) -> bytes:
@@ -133,6 +143,8 @@ class Connection:
                 method, url, data=body, headers=headers, allow_redirects=False
             )
         try:
+            if response.status == 200 and _is_compressed(response):
+                raise UnreadableAnswer("The provider's answer is compressed, unasked")
             yield response
         finally:
             if not response.content.at_eof():
@@ -181,6 +193,10 @@ async def read_out(response: "ClientResponse") -> None:
         async with asyncio.timeout(READ_OUT_S):
             async for _ in response.content.iter_any():
                 pass
+
+
+def _is_compressed(response: "ClientResponse") -> bool:
+    return response.headers.get("content-encoding", "identity").strip().lower() != "identity"
 
 
 def _cut_off(response: "ClientResponse") -> None:

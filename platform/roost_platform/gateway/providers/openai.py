@@ -22,6 +22,7 @@ from roost_platform.gateway.providers.failures import (
     provider_errors,
 )
 from roost_platform.gateway.providers.llama_server import TemplateProbe
+from roost_platform.gateway.providers.plain_text import ChunkReader
 from roost_platform.gateway.request import ModelRequest, Wire
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class OpenAIProvider:
                         "/chat/completions", body, headers, request.prompt_bytes
                     ) as response,
                     contextlib.aclosing(
-                        streamed.event_batches(response.content.iter_any())
+                        streamed.event_batches(response.content.iter_any(), ChunkReader().read)
                     ) as batches,
                 ):
                     async for batch in batches:

@@ -1,6 +1,5 @@
 """Sends a request to the first target that answers; no other one is tried after its first byte."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from roost_platform.gateway.providers.asking import asked
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import Catalogue, Target
 from roost_platform.gateway.routing.client_errors import client_error
+from roost_platform.gateway.routing.patience import Patience
 from roost_platform.gateway.routing.search import Search, Taken
 from roost_platform.gateway.sizes import PromptSize
 
@@ -91,7 +91,7 @@ class Router:
                     for event in batch:
                         match event:
                             case TextDelta() | ReasoningDelta():
-                                trace.produced_bytes += len(event.text.encode(errors="replace"))
+                                trace.produced_bytes += _size(event.text)
                             case CallDelta():
                                 trace.produced_bytes += len(event.name) + len(event.arguments)
                             case Usage():
@@ -118,15 +118,15 @@ class Router:
         search = Search(await self.catalogue.resolve(model), self.catalogue, trace.tries)
         while True:
             taken = await search.next()
-            target, attempt = taken.target, taken.attempt
+            target, attempt, patience = taken.target, taken.attempt, Patience()
             try:
                 async with contextlib.aclosing(ask(target)) as items:
                     bound_s = _alive_s(target)
-                    beginning = await _beginning(taken, items, begins, bound_s)
+                    beginning = await _beginning(taken, items, begins, patience)
                     trace.target, trace.first = target, time.monotonic()
                     for item in beginning:
                         yield item
-                    while (more := await _next(items, target, bound_s)) is not None:
+                    while (more := await _next(items, target, patience, bound_s)) is not None:
                         yield more
                     attempt.completed()
                 return
@@ -137,6 +137,7 @@ class Router:
                     raise
                 search.failed(target, error)
             finally:
+                patience.close()
                 taken.leave()
 
 
@@ -146,12 +147,14 @@ def _alive_s(target: Target) -> float | None:
     return None if bound_s is None else bound_s * ALIVE_TIMES
 
 
-async def _next(items: AsyncGenerator[T, None], target: Target, bound_s: float | None) -> T | None:
+async def _next(
+    items: AsyncGenerator[T, None], target: Target, patience: Patience, bound_s: float | None
+) -> T | None:
     """The next item, None behind the last one. Raises ProviderSilent after this time: comments and
     pings without end are no answer.
     """
     try:
-        async with asyncio.timeout(bound_s):
+        with patience(bound_s):
             return await anext(items, None)
     except TimeoutError:
         raise ProviderSilent(f"{target.name} said nothing new for {bound_s:g} s") from None
@@ -161,19 +164,19 @@ async def _beginning(
     taken: Taken,
     items: AsyncGenerator[T, None],
     begins: Callable[[T], bool],
-    alive_s: float | None,
+    patience: Patience,
 ) -> list[T]:
     """The items until the answer has begun. Raises ProviderSilent where the first one takes too
     long, UnreadableAnswer for one without content.
     """
     held: list[T] = []
-    bound_s = taken.target.first_byte_timeout_s
+    bound_s, alive_s = taken.target.first_byte_timeout_s, _alive_s(taken.target)
     try:
-        async with asyncio.timeout(bound_s) as clock:
+        with patience(bound_s):
             async for item in items:
                 if not held and alive_s is not None:  # it lives; what it says may take a while
                     bound_s = alive_s
-                    clock.reschedule(asyncio.get_running_loop().time() + alive_s)
+                    patience.extend(alive_s)
                 held.append(item)
                 if begins(item) or len(held) >= HELD_MAX:
                     taken.attempt.answered()
@@ -181,6 +184,10 @@ async def _beginning(
     except TimeoutError:
         raise ProviderSilent(f"{taken.target.name} sent nothing for {bound_s:g} s") from None
     raise UnreadableAnswer("The provider's answer has no content")
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 def _has_content(batch: Sequence[Event]) -> bool:

@@ -1,5 +1,6 @@
 """The gateway on a port of loopback, over a database and providers on loopback."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from roost_platform.web.security import known_hosts
 from roost_platform.wiring.models import open_gateway
 
 ENGINE_KEY = "engine-key-of-the-test"
+PATIENCE_S = 20.0
 
 
 @dataclass(slots=True)
@@ -43,6 +45,12 @@ class GatewayServer:
         """POST as the holder of a key."""
         headers = {"authorization": f"Bearer {secret or self.secret}"}
         return await self.client.post(f"{self.url}{path}", json=body, headers=headers)
+
+    async def until_idle(self) -> None:
+        """Wait for the end of every call: it is settled after its client has read the answer."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.app.serving.admission.calls:
+                await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager

@@ -28,6 +28,7 @@ from roost_platform.identity.login_failures import LOGIN_FAILURES_CROWD, LOGIN_F
 from roost_platform.identity.passwords import HASH_NICENESS, HASHES_WAITING_MAX, Passwords
 from roost_platform.identity.roles import Role
 from roost_platform.processes import web
+from roost_platform.processes.serving import SWITCH_INTERVAL_S
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.console import PASSWORD, ConsoleServer
 from roost_platform.web.security import console_middleware
@@ -300,4 +301,4 @@ def test_threads_of_the_web_part_leave_the_interpreter_soon(
         assert web.run(load_settings(environ={})) == 0
     finally:
         sys.setswitchinterval(before)
-    assert intervals == [pytest.approx(web.SWITCH_INTERVAL_S)]
+    assert intervals == [pytest.approx(SWITCH_INTERVAL_S)]

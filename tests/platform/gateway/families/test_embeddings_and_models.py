@@ -109,6 +109,7 @@ async def test_vectors_come_in_either_form_through_the_router_and_are_counted(
             model="fast", messages=[{"role": "user", "content": "hi"}]
         )
         assert chat.choices
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         rows = list(await session.scalars(select(models.GatewayCall)))
     counted = [row for row in rows if row.family == "embeddings" and row.outcome == "ok"]

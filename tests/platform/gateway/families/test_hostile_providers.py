@@ -1,5 +1,7 @@
 """What a hostile provider does becomes an error in the caller's dialect, and a row of usage."""
 
+import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -9,7 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from roost_platform.db import models
+from roost_platform.errors import ConfigError
 from roost_platform.gateway.routing import router
+from roost_platform.settings.config import load_settings
 from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 from roost_platform.testing.providers.upstream import Act, Upstream, delta, refused, upstream
 
@@ -39,6 +43,7 @@ async def gateway(tmp_path: Path, provider: Upstream) -> AsyncIterator[GatewaySe
     overrides = {
         "providers": {
             "p": {"base_url": provider.base_url, "api_key": KEY},
+            "far": {"base_url": "http://models.example.com/v1"},
             "quick": {"base_url": provider.base_url, "first_byte_timeout_s": 2.0},
         },
         "gateway": {"failures_before_cooldown": 10_000, "retries": 0},
@@ -49,6 +54,7 @@ async def gateway(tmp_path: Path, provider: Upstream) -> AsyncIterator[GatewaySe
 
 async def last_row(gateway: GatewayServer) -> models.GatewayCall:
     newest = select(models.GatewayCall).order_by(models.GatewayCall.started_at.desc()).limit(1)
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         row = await session.scalar(newest)
     assert row is not None
@@ -93,6 +99,16 @@ TROUBLES = {
         "provider_failed",
     ),
     "no content": (Act(status=204), 502, "provider_failed"),
+    "bomb": (
+        Act(headers={**JSON, "content-encoding": "gzip"}, body=gzip.compress(bytes(2**25))),
+        502,
+        "unreadable_answer",
+    ),
+    "refusing bomb": (
+        Act(500, {**JSON, "content-encoding": "gzip"}, gzip.compress(bytes(2**25))),
+        502,
+        "provider_failed",
+    ),
 }
 
 
@@ -170,7 +186,9 @@ async def test_pings_without_an_answer_end_within_a_bound(
         row = await last_row(gateway)
         assert (row.outcome, row.error_code) == ("failed", "stream_broken")
         assert row.output_tokens == 1  # what was produced
-    assert len(provider.left_at) == 2
+    async with asyncio.timeout(20):  # the provider sees the end of a connection a moment later
+        while len(provider.left_at) < 2:
+            await asyncio.sleep(0.005)
 
 
 async def test_numbers_that_json_has_no_word_for_become_null(
@@ -206,3 +224,23 @@ async def test_a_bound_beyond_all_numbers_is_refused_by_name(
         response = await gateway.post(path, {"model": "p/m", **BODIES[path], field: value}, secret)
         assert response.status_code == 400
         assert field in error_of(path, response.json())["message"]
+
+
+async def test_a_proxy_that_can_t_be_used_is_an_error_that_says_so(
+    gateway: GatewayServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    body = {"model": "far/m", "messages": HELLO}
+    response = await gateway.post("/v1/chat/completions", body)
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
+    (target,) = gateway.app.serving.router.catalogue.find("far/m").targets
+    assert "proxy by socks5" in target.health.last_error
+
+
+def test_a_provider_with_a_user_in_its_address_and_a_key_is_refused_by_the_settings() -> None:
+    far = {"base_url": "https://ada:secret@api.example.com/v1"}
+    load_settings({"providers": {"far": far}}, environ={})
+    with pytest.raises(ConfigError, match="one of them"):
+        load_settings({"providers": {"far": {**far, "api_key": KEY}}}, environ={})

@@ -86,6 +86,7 @@ async def test_each_way_to_answer_badly_is_an_error_of_its_own(
     assert "Sign in" in target.health.last_error
     for answer in (html, shape, broken, failed):
         assert set(answer["error"]) == {"message", "type", "param", "code"}
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         rows = list(await session.scalars(select(models.GatewayCall)))
     assert {row.outcome for row in rows} == {"failed"} and len(rows) == 5

@@ -85,6 +85,7 @@ async def test_a_count_holds_a_place_and_its_bytes_like_a_call(gateway: GatewayS
         assert response.status_code in (429, 503, 529)
     admission.calls_max = 8
     assert (await gateway.post("/v1/messages/count_tokens", body)).status_code == 200
+    await gateway.until_idle()
     assert (admission.calls, admission.bytes) == (0, 0)
 
 

@@ -25,6 +25,7 @@ class Person(BaseModel):
 
 
 async def calls(gateway: GatewayServer) -> list[models.GatewayCall]:
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         return list(await session.scalars(select(models.GatewayCall)))
 

@@ -111,6 +111,7 @@ def asking(**more: Any) -> dict[str, Any]:
 
 
 async def rows(gateway: GatewayServer) -> list[models.GatewayCall]:
+    await gateway.until_idle()
     async with gateway.database.read() as session:
         return list(await session.scalars(select(models.GatewayCall)))
 

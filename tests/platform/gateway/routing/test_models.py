@@ -37,6 +37,7 @@ async def test_the_engine_in_use_answers_without_any_settings(
         assert response.status_code == 200, response.text
         assert response.json()["model"] == name or (not name and response.json()["model"])
         assert gateway.engine.requests[-1]["model"] == "scripted"
+        await gateway.until_idle()
         async with gateway.database.read() as session:
             (row,) = list(await session.scalars(select(models.GatewayCall)))
         assert row.target == "roost/scripted" and row.model == (name or "default")
