@@ -132,6 +132,10 @@ class DraftContext:
         memory = (ctypes.c_float * self.vocabulary.size).from_address(address)
         return np.ctypeslib.as_array(memory)
 
+    def share(self, source: int, target: int, end: int) -> None:
+        """Give an empty sequence the positions of another before `end`, in shared cells."""
+        bindings.sequence_copy(self._memory, source, target, 0, end)
+
     def remove(self, sequence: int, start: int) -> None:
         """Remove positions of a sequence from `start` on."""
         bindings.sequence_remove(self._memory, sequence, start)

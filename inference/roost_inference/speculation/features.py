@@ -10,10 +10,6 @@ from roost_inference.batch import Tokens
 from roost_inference.kv.match import common_prefix
 from roost_inference.sequence import Sequence
 
-# A sequence that begins like one that has ended goes on with what is held of that one, if at least
-# so many tokens are the same.
-ADOPT_TOKENS_MIN = 16
-
 
 @dataclass(slots=True)
 class Followed:
@@ -77,73 +73,99 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
-    """A sequence that has ended: its tokens, the salt that may see them, and what is held."""
+class Change:
+    """What is to be done to the drafter's KV: positions of a sequence from `at` on are removed, or,
+    with a `source`, those of that sequence before `at` are shared."""
 
-    tokens: Tokens
-    cache_salt: str
+    sequence_id: int
+    at: int
+    source: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What is held of a sequence, the salt that may see it, and the sequence, or the tokens of one
+    that has ended."""
+
     held: Followed
+    cache_salt: str
+    sequence: Sequence | Tokens
+
+    @property
+    def tokens(self) -> Tokens:
+        """Those that are held, and maybe more."""
+        return self.sequence if isinstance(self.sequence, np.ndarray) else self.sequence.tokens.view
 
 
 class Following:
     """The sequences that a drafter follows, and the last ones that have ended: the next turn of a
-    session begins like the one before. Sequences of another salt never see them."""
+    session begins like the one before, and conversations of a tenant begin alike. Sequences of
+    another salt share nothing."""
 
     def __init__(self, ids: int, cells: int) -> None:
         self._free = list(range(ids - 1, -1, -1))
         self._cells = cells
-        self.held: dict[str, Followed] = {}
-        self._ended: OrderedDict[str, _Ended] = OrderedDict()
-        # Ids whose cells are to be removed from a position on, before anything else is done.
-        self.removals: list[tuple[int, int]] = []
+        self._running: dict[str, _Text] = {}
+        self._ended: OrderedDict[str, _Text] = OrderedDict()
+        # To be done in this order, before the KV is used.
+        self.changes: list[Change] = []
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def get(self, sequence: Sequence) -> Followed | None:
+        """What is held of a sequence; None of one that is not followed."""
+        text = self._running.get(sequence.id)
+        return None if text is None else text.held
 
     def follow(self, sequence: Sequence) -> Followed | None:
         """What is held of a sequence, from its first call on; None if there is no id for it."""
-        held = self.held.get(sequence.id)
-        if held is None:
-            held = self._adopt(sequence)
-            if held is None and not self._free and self._ended:
-                self._drop(self._ended.popitem(last=False)[1].held)
-            if held is None and self._free:
-                held = Followed(self._free.pop())
-            if held is not None:
-                self.held[sequence.id] = held
+        text = self._running.get(sequence.id)
+        if text is not None:
+            return text.held
+        salt = sequence.request.session.cache_salt
+        source, common = self._like(sequence, salt)
+        if not self._free and self._ended:
+            self._drop(self._ended.popitem(last=False)[1].held)
+        if not self._free:
+            return None
+        held = Followed(self._free.pop())
+        if source is not None:
+            given = min(source.given, common)
+            if given > source.begin:
+                self.changes.append(Change(held.sequence_id, given, source.sequence_id))
+            held.begin, held.given, held.end = source.begin, source.given, source.end
+            held.pending = source.pending.copy()
+            held.cut(common)
+        self._running[sequence.id] = _Text(held, salt, sequence)
         return held
 
-    def _adopt(self, sequence: Sequence) -> Followed | None:
-        """Go on with the ended sequence that begins like this one for the longest time."""
-        tokens, salt = sequence.tokens.view, sequence.request.session.cache_salt
-        best, longest = "", ADOPT_TOKENS_MIN - 1
-        for name, ended in self._ended.items():
-            size = min(len(ended.tokens), len(tokens) - 1)
-            if ended.cache_salt != salt or size <= longest:
-                continue
-            common = common_prefix(ended.tokens[:size], tokens)
-            if common > longest and common >= ended.held.begin + ADOPT_TOKENS_MIN:
-                best, longest = name, common
-        if not best:
-            return None
-        held = self._ended.pop(best).held
-        if held.end > longest:
-            self.remove(held, held.cut(longest))
-        return held
+    def _like(self, sequence: Sequence, salt: str) -> tuple[Followed | None, int]:
+        """What is held of the text that begins like this one for the longest time, and for how
+        many tokens."""
+        best, longest = None, 0
+        tokens = sequence.tokens.view[:-1]
+        for text in (*self._ended.values(), *self._running.values()):
+            held = text.held
+            if text.cache_salt == salt and min(held.end, len(tokens)) > longest:
+                common = common_prefix(text.tokens[: held.end], tokens)
+                if common > longest and common > held.begin:
+                    best, longest = held, common
+        return best, longest
 
     def remove(self, held: Followed, start: int | None) -> None:
         """Note that cells from a position on are to be removed; None for none."""
         if start is not None:
-            self.removals.append((held.sequence_id, start))
+            self.changes.append(Change(held.sequence_id, start))
 
     def end(self, sequence: Sequence) -> None:
         """The sequence has ended; what is held stays until its cells or id are needed."""
-        held = self.held.pop(sequence.id, None)
-        if held is None:
+        text = self._running.pop(sequence.id, None)
+        if text is None:
             return
-        if held.end - held.begin < ADOPT_TOKENS_MIN:
-            self._drop(held)
-            return
+        held = text.held
         tokens = sequence.tokens.view[: held.end].copy()
-        salt = sequence.request.session.cache_salt
-        self._ended[sequence.id] = _Ended(tokens, salt, held)
+        self._ended[sequence.id] = _Text(held, text.cache_salt, tokens)
 
     def make_room(self, cells: int) -> bool:
         """Let go of ended sequences until `cells` are free; False if that is not enough."""
@@ -156,17 +178,17 @@ class Following:
 
     @property
     def cells(self) -> int:
-        """Cells that are taken."""
-        ended = sum(one.held.cells for one in self._ended.values())
-        return ended + sum(held.cells for held in self.held.values())
+        """Cells that are taken; shared ones count for each sequence."""
+        texts = (*self._running.values(), *self._ended.values())
+        return sum(text.held.cells for text in texts)
 
     def clear(self) -> None:
         """Let go of everything."""
-        for held in [*self.held.values(), *(one.held for one in self._ended.values())]:
-            self._drop(held)
-        self.held.clear()
+        for text in (*self._running.values(), *self._ended.values()):
+            self._drop(text.held)
+        self._running.clear()
         self._ended.clear()
 
     def _drop(self, held: Followed) -> None:
-        self.removals.append((held.sequence_id, 0))
+        self.changes.append(Change(held.sequence_id, 0))
         self._free.append(held.sequence_id)

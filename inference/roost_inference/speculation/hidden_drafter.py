@@ -60,6 +60,10 @@ class BlockNetwork(Protocol):
         """A view of a row's logits."""
         ...
 
+    def share(self, source: int, target: int, end: int) -> None:
+        """Give an empty sequence the positions of another before `end`, in shared cells."""
+        ...
+
     def remove(self, sequence: int, start: int) -> None:
         """Remove positions from `start` on."""
         ...
@@ -84,7 +88,7 @@ class HiddenDrafter:
     """Implements ObservingDrafter. Owns its network.
 
     Tokens whose KV was found in a cache have no hidden states, so the network begins behind them,
-    unless the session's turn before was followed. That weakens its guesses and nothing else.
+    unless a sequence that began alike was followed. That weakens its guesses and nothing else.
     """
 
     name = "hidden"
@@ -150,7 +154,7 @@ class HiddenDrafter:
         proposals: list[Proposal | None] = [None] * len(sequences)
         if not places or depth < 1:
             return proposals
-        held = [self._following.held[sequences[at].id] for at in places]
+        held = [one for at in places if (one := self._following.get(sequences[at])) is not None]
         rows = len(places) * (depth + 1)
         waiting = sum(one.waiting for one in held)
         if not self._following.make_room(waiting + rows):
@@ -178,7 +182,7 @@ class HiddenDrafter:
 
     def _is_known(self, sequence: Sequence) -> bool:
         """Whether the features came of tokens up to the one before the last."""
-        held = self._following.held.get(sequence.id)
+        held = self._following.get(sequence)
         return held is not None and held.end == len(sequence.tokens) - 1
 
     def _inject(self, held: list[Followed]) -> None:
@@ -187,9 +191,12 @@ class HiddenDrafter:
             for one in held:
                 one.lose()
             held = []
-        for sequence_id, start in self._following.removals:
-            self._network.remove(sequence_id, start)
-        self._following.removals.clear()
+        for change in self._following.changes:
+            if change.source is None:
+                self._network.remove(change.sequence_id, change.at)
+            else:
+                self._network.share(change.source, change.sequence_id, change.at)
+        self._following.changes.clear()
         if not held:
             return
         taken = [one.take() for one in held]

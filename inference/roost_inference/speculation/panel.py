@@ -152,8 +152,11 @@ class DrafterPanel:
         """The sequence is gone; `finished` as for Drafter.forget."""
         for drafter in tuple(self._drafters):
             self._histories.pop((drafter.name, sequence.id), None)
+            rest = self._rests.get(drafter.name)
             try:
                 drafter.forget(sequence, finished=finished)
+                if rest is not None:
+                    rest.note_end()
             except Exception:
                 self._drop(drafter)
 

@@ -2,7 +2,9 @@
 
     awake      it is used, or has been a while ago. Unused for AWAKE_STEPS, it rests.
     resting    it costs nothing. After a pause it wakes for as many steps, and guesses now and then
-               without being used, so that its rates are those of what is written now.
+               without being used, so that its rates are those of what is written now. It wakes
+               when an answer ends, so that it sees the next prompt from its beginning; if none
+               ends, it wakes nevertheless after twice the pause.
 
 The pause doubles each time that nothing came of it, so that the share of steps with a drafter that
 does not pay goes to nothing.
@@ -32,10 +34,18 @@ class Rest:
         self._steps += 1
         if used:
             self._steps, self._pause = 0, PAUSE_STEPS_MIN
-        elif self.is_resting and self._steps >= self._pause:
-            self._drafter.wake()
-            self._steps, self.is_resting = 0, False
-            self._pause = min(2 * self._pause, PAUSE_STEPS_MAX)
+        elif self.is_resting and self._steps >= 2 * self._pause:
+            self._wake()
         elif not self.is_resting and self._steps >= AWAKE_STEPS:
             self._drafter.rest()
             self._steps, self.is_resting = 0, True
+
+    def note_end(self) -> None:
+        """An answer has ended."""
+        if self.is_resting and self._steps >= self._pause:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._drafter.wake()
+        self._steps, self.is_resting = 0, False
+        self._pause = min(2 * self._pause, PAUSE_STEPS_MAX)

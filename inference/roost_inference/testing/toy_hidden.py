@@ -116,6 +116,12 @@ class ToyNetwork:
         logits[self._guesses[row]] = 1.0
         return logits
 
+    def share(self, source: int, target: int, end: int) -> None:
+        """See BlockNetwork."""
+        held, other = self.held[target], self.held[source]
+        assert not held.tokens and other.begin < end <= other.end
+        held.begin, held.tokens = other.begin, other.tokens[: end - other.begin]
+
     def remove(self, sequence: int, start: int) -> None:
         """See BlockNetwork."""
         held = self.held[sequence]
@@ -138,7 +144,9 @@ class CheckedDrafter(HiddenDrafter):
         for sequence, proposal in zip(sequences, proposals, strict=True):
             if proposal is None:
                 continue
-            held = self.network.held[self._following.held[sequence.id].sequence_id]
+            followed = self._following.get(sequence)
+            assert followed is not None
+            held = self.network.held[followed.sequence_id]
             assert held.end == len(sequence.tokens) - 1, "not all that was computed is held"
             text = sequence.tokens.view[held.begin : held.end].tolist()
             assert text == held.tokens, "the network holds another text"
