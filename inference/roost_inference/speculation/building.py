@@ -13,7 +13,7 @@ from roost_inference.scheduling.drafts import NO_SPECULATION, Speculation
 from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.grammar_drafter import GrammarDrafter
-from roost_inference.speculation.hidden_building import build_hidden_drafter, reads_hidden_states
+from roost_inference.speculation.hidden.building import build_hidden_drafter, reads_hidden_states
 from roost_inference.speculation.model_drafter import CATCH_UP_TOKENS, ModelDrafter
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.speculation.suffix_drafter import SuffixDrafter

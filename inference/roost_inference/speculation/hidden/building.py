@@ -16,7 +16,7 @@ from roost_inference.llama.drafting import DraftContext, LlamaTaps, target_facts
 from roost_inference.llama.vocabulary import check_vocabulary
 from roost_inference.models.drafts import FEATURE_ARCHITECTURES, architecture_of
 from roost_inference.scheduling.cost import Measurement, StepCost
-from roost_inference.speculation.hidden_drafter import HiddenCosts, HiddenDrafter
+from roost_inference.speculation.hidden.drafter import HiddenCosts, HiddenDrafter
 
 # Rows of a batch of the drafter. Blocks are never longer than the controller's drafts.
 ROWS = 128

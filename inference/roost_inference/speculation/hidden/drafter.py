@@ -21,7 +21,7 @@ from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.drafts import Verified
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.drafter import Proposal
-from roost_inference.speculation.features import Followed, Following
+from roost_inference.speculation.hidden.following import Followed, Following
 
 # Features wait until there are so many rows of a sequence, or until it is to be guessed: rows cost
 # less together.
