@@ -91,6 +91,7 @@ class LlamaContext:
         # The layers whose inputs the next decodes keep, and those that the last one kept.
         self.taps: tuple[int, ...] = ()
         self._tapped: tuple[int, ...] = ()
+        self.model = model
         self.layers_and_width = bindings.layers_and_width(model)
         self._width = self.layers_and_width[1]
         # Fewer threads than the tuner would take, while others compute as well.

@@ -150,6 +150,13 @@ class DraftContext:
             self._model = None
 
 
+def target_embeddings(target: LlamaBackend) -> Features:
+    """[tokens, width] the target's embeddings. Raises EngineFailed."""
+    return bindings.embeddings(
+        target.contexts[0].model, target.vocabulary.size, target.contexts[0].layers_and_width[1]
+    )
+
+
 def target_facts(target: LlamaBackend) -> TargetFacts:
     """What a drafter must fit."""
     layers, width = target.contexts[0].layers_and_width

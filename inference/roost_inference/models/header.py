@@ -1,7 +1,7 @@
 """Reads the header of a GGUF file without loading llama.cpp: its keys, and the list of tensors."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -87,23 +87,45 @@ def read_contents(path: Path) -> Contents:
     return Contents(values, lists, tensors)
 
 
+def raw_keys(path: Path, prefix: str) -> dict[str, bytes]:
+    """The values of the keys with this prefix as they lie in the file, type first, for `write_gguf`
+    to copy. Raises NotGguf, OSError."""
+    found: dict[str, bytes] = {}
+    with path.open("rb") as file:
+        for key, begin, end, _ in _spans(file, path, []):
+            if key.startswith(prefix):
+                file.seek(begin)
+                found[key] = file.read(end - begin)
+    return found
+
+
 def _keys(file: BinaryIO, path: Path) -> tuple[int, dict[str, Value], dict[str, Numbers]]:
     """How many tensors there are, and the values and lists of numbers by key."""
-    if file.read(4) != b"GGUF":
-        raise NotGguf(f"{path} is not a GGUF file")
-    version, tensors, count = struct.unpack("<IQQ", _take(file, 20))
-    if version not in VERSIONS or count > KEYS_MAX:
-        raise NotGguf(f"{path} has a header of GGUF {version} with {count} keys")
+    tensors: list[int] = []
     values: dict[str, Value] = {}
     lists: dict[str, Numbers] = {}
-    for _ in range(count):
-        key = _text(file)
-        value = _value(file, struct.unpack("<I", _take(file, 4))[0], 0)
+    for key, _, _, value in _spans(file, path, tensors):
         if isinstance(value, tuple):
             lists[key] = value
         elif value is not None:
             values[key] = value
-    return tensors, values, lists
+    return tensors[0], values, lists
+
+
+def _spans(
+    file: BinaryIO, path: Path, tensors: list[int]
+) -> Iterator[tuple[str, int, int, Value | Numbers | None]]:
+    """Each key, where its value begins and ends, and the value. Notes the number of tensors."""
+    if file.read(4) != b"GGUF":
+        raise NotGguf(f"{path} is not a GGUF file")
+    version, tensor_count, count = struct.unpack("<IQQ", _take(file, 20))
+    if version not in VERSIONS or count > KEYS_MAX:
+        raise NotGguf(f"{path} has a header of GGUF {version} with {count} keys")
+    tensors.append(tensor_count)
+    for _ in range(count):
+        key, begin = _text(file), file.tell()
+        value = _value(file, struct.unpack("<I", _take(file, 4))[0], 0)
+        yield key, begin, file.tell(), value
 
 
 def _value(file: BinaryIO, kind: int, depth: int) -> Value | Numbers | None:

@@ -16,8 +16,8 @@ _KINDS: Final = {"float32": 0, "float16": 1, "int64": 27}
 def write_gguf(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write GGUF 3: the header, the list of tensors, and their bytes at aligned places.
 
-    header: texts, numbers, truth values and lists of one of these, by key. Whole numbers have 32
-    bits. tensors: float32, float16 or int64, with sizes as numpy orders them.
+    header: texts, numbers, truth values and lists of one of these, by key, or values of `raw_keys`.
+    Whole numbers have 32 bits. tensors: float32, float16 or int64, with sizes as numpy orders them.
     """
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(header))]
     for key, value in header.items():
@@ -45,7 +45,9 @@ def _text(value: str) -> bytes:
 
 
 def _value(value: Any) -> Iterator[bytes]:
-    if isinstance(value, list):
+    if isinstance(value, bytes):
+        yield value
+    elif isinstance(value, list):
         scalars = [_scalar(one, in_list=True) for one in value]
         yield struct.pack("<IIQ", 9, scalars[0][0], len(value))
         yield from (raw for _, raw in scalars)

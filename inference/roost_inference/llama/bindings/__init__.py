@@ -14,6 +14,7 @@ from roost_inference.llama.bindings.contexts import (
     set_threads,
 )
 from roost_inference.llama.bindings.features import (
+    embeddings,
     encode,
     layers_and_width,
     mask_token,
@@ -97,6 +98,7 @@ __all__ = [
     "create_context",
     "create_pooling_context",
     "decode",
+    "embeddings",
     "encode",
     "encodes",
     "end_tokens",

@@ -9,6 +9,10 @@ import ctypes
 from ctypes import POINTER, c_bool, c_float, c_int32, c_uint32, c_void_p
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from roost_inference.errors import EngineFailed
 from roost_inference.llama.bindings.declarations import Batch, declared
 from roost_inference.llama.bindings.library import chosen, llama
 
@@ -16,11 +20,13 @@ _SET_TAP: Final = "_Z30llama_set_embeddings_layer_inpP13llama_contextjb"
 _GET_TAP: Final = "_Z30llama_get_embeddings_layer_inpP13llama_contextj"
 _SET_STATES: Final = "_Z26llama_set_embeddings_nextnP13llama_contextbb"
 _GET_STATES: Final = "_Z26llama_get_embeddings_nextnP13llama_context"
+_EMBEDDINGS: Final = "_Z24llama_model_get_tok_embdPK11llama_modelPf"
 _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     _SET_TAP: (None, (c_void_p, c_uint32, c_bool)),
     _GET_TAP: (c_void_p, (c_void_p, c_uint32)),
     _SET_STATES: (None, (c_void_p, c_bool, c_bool)),
     _GET_STATES: (c_void_p, (c_void_p,)),
+    _EMBEDDINGS: (c_uint32, (c_void_p, c_void_p)),
     "llama_set_causal_attn": (None, (c_void_p, c_bool)),
     "llama_vocab_mask": (c_int32, (c_void_p,)),
     "llama_encode": (c_int32, (c_void_p, Batch)),
@@ -72,6 +78,15 @@ def set_causal(context: Any, is_causal: bool) -> None:
 def mask_token(vocabulary: Any) -> int:
     """The token that stands for one to be guessed, -1 where the model has none."""
     return int(_functions.llama_vocab_mask(vocabulary))
+
+
+def embeddings(model: Any, tokens: int, width: int) -> NDArray[np.float32]:
+    """[tokens, width] embeddings of all tokens; EngineFailed where llama.cpp can't tell them."""
+    made = np.empty((tokens, width), np.float32)
+    read = getattr(_functions, _EMBEDDINGS)
+    if read(model, None) != made.size or read(model, made.ctypes.data) != made.size:
+        raise EngineFailed("llama.cpp does not give the model's embeddings out")
+    return made
 
 
 def layers_and_width(model: Any) -> tuple[int, int]:

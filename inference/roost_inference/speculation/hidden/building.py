@@ -58,14 +58,20 @@ def build_hidden_drafter(
     try:
         check_vocabulary(target.vocabulary, network.vocabulary, path.name)
         taps = LlamaTaps(target, network.facts.taps, target_facts(target).width)
-        costs = HiddenCosts(
-            _block_cost(network, clock), *_injection(network, taps.width, clock),
-            _tap_ms(target, taps, clock),
-        )  # fmt: skip
+        costs = measured_costs(network, taps, target, clock)
         return HiddenDrafter(network, taps, costs, depth_max=network.facts.block - 1, clock=clock)
     except BaseException:
         network.close()
         raise
+
+
+def measured_costs(
+    network: DraftContext, taps: LlamaTaps, target: LlamaBackend, clock: Clock
+) -> HiddenCosts:
+    """What the drafter costs here, by some runs with dummy tokens. Target and network are empty
+    before and afterwards."""
+    injection = _injection(network, taps.width, clock)
+    return HiddenCosts(_block_cost(network, clock), *injection, _tap_ms(target, taps, clock))
 
 
 def _least(run: Callable[[], None], after: Callable[[], None], clock: Clock) -> float:
