@@ -9,6 +9,7 @@ import typer
 from roost_platform.cli import (
     admin,
     approvals,
+    drafter,
     flows,
     keep,
     look,
@@ -191,6 +192,7 @@ app.add_typer(admin.pairing, name="pairing")
 app.add_typer(approvals.approvals, name="approvals")
 app.add_typer(people.people, name="people")
 app.add_typer(profile.profile, name="profile")
+app.add_typer(drafter.drafter, name="drafter")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(flows.flow, name="flow")

@@ -9,7 +9,7 @@ import numpy as np
 from roost_inference.backend import DecodeStatus
 from roost_inference.batch import Batch
 from roost_inference.config import EngineConfig
-from roost_inference.errors import EngineFailed
+from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.drafting import DraftContext, LlamaTaps, target_facts
@@ -44,6 +44,10 @@ def build_hidden_drafter(
         log.warning("The drafter %s is not used: it needs functions that are not in this build of "
                     "llama.cpp (%s)", path.name, bindings.build_id())  # fmt: skip
         return None
+    if architecture_of(path) == "eagle3":
+        raise EngineUnavailable(
+            f"The drafter {path.name} is of the kind EAGLE-3, which is not supported; DFlash is"
+        )
     ids = min(IDS_PER_RUNNING * config.max_running, 255)
     network = DraftContext(
         path,
