@@ -9,16 +9,15 @@ import typer
 from roost_platform.cli import (
     admin,
     approvals,
-    drafter,
     flows,
     keep,
     look,
     new,
     people,
-    profile,
     retry,
     schedules,
 )
+from roost_platform.cli.engine import drafter, profile
 from roost_platform.cli.gateway import keys, launch
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
