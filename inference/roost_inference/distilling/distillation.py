@@ -99,7 +99,10 @@ def distil(
             train(network, store, seconds=seconds, threads=threads, tell=tell)
             del store
             plain, part = Path(folder) / "plain.gguf", Path(folder) / "draft.gguf"
-            head_tensors = {"output.weight": embeddings[head], "d2t": head.astype(np.int64)}
+            head_tensors: dict[str, Tensor] = {
+                "output.weight": embeddings[head],
+                "d2t": head.astype(np.int64),
+            }
             header = header_of(model, sizes, layers, mask)
             write_gguf(plain, header, {**network.tensors(), **head_tensors})
             bindings.quantize(plain, part, threads)

@@ -70,5 +70,5 @@ def _learn(
         torch.from_numpy(text.tokens.astype(np.int64)),
         torch.from_numpy(places),
     )
-    (loss / TEXTS).backward()  # type: ignore[no-untyped-call]
+    (loss / TEXTS).backward()
     return float(loss.detach()) / TEXTS

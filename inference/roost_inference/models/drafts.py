@@ -27,6 +27,8 @@ TAPPED: Final = frozenset({
 TAPPED_AT_END: Final = frozenset({"deepseek4", "mimo2", "nemotron_h"})
 TAPS_MAX = 16
 BLOCK_MAX = 256
+# A longer map of tokens is refused unread.
+ROWS_READ_MAX = 2**24
 _INT64 = 27
 
 
@@ -138,8 +140,10 @@ def _check_head(path: Path, contents: Contents, width: int, target: TargetFacts)
         if mapped.kind != _INT64 or len(mapped.sizes) != 1:
             raise EngineUnavailable(f"The drafter {name} has a map of tokens that is not int64")
         rows = mapped.sizes[0]
-        tokens = np.fromfile(path, np.int64, rows, offset=mapped.place) if rows < 2**24 else []
-        if len(tokens) < max(rows, 1) or np.min(tokens) < 0 or np.max(tokens) >= target.tokens:
+        rows = min(rows, ROWS_READ_MAX)
+        tokens = np.fromfile(path, np.int64, rows, offset=mapped.place)
+        is_whole = 0 < rows == len(tokens) == mapped.sizes[0]
+        if not is_whole or tokens.min() < 0 or tokens.max() >= target.tokens:
             raise EngineUnavailable(
                 f"The drafter {name} maps its tokens to such as the model does not have"
             )

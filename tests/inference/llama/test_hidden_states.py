@@ -82,14 +82,14 @@ def test_the_input_of_the_first_layer_is_the_embeddings_of_the_batch_in_every_co
             atol=1e-6,
         )
     decode(target, (5, 20, TEXT[:1], False), (1, 20, TEXT[1:2], False))
-    assert target.computed is target.contexts[0]
+    assert target.computed == target.contexts[0]
     np.testing.assert_allclose(features(target, taps, [1, 0]), embeddings[TEXT[[1, 0]]], atol=1e-6)
     # Five answers in four streams, in any order and with drafts of different lengths.
     parts = [
         (s, 20 if s not in (1, 5) else 21, TEXT[s : s + 1 + s % 2], True) for s in (4, 2, 1, 0, 3)
     ]
     decode(target, *parts)
-    assert target.computed is streams and len(streams.pool) == 4
+    assert target.computed == streams and len(streams.pool) == 4
     tokens = np.concatenate([tokens for _, _, tokens, _ in parts])
     np.testing.assert_allclose(
         features(target, taps, list(range(len(tokens)))), embeddings[tokens], atol=1e-6

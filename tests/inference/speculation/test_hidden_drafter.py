@@ -66,11 +66,11 @@ def test_right_guesses_are_taken_and_the_text_stays() -> None:
 def test_wrong_guesses_change_nothing(temperature: float) -> None:
     engine, _, _ = build(ToyNetwork(lies=True))
     sampling = SamplingParams(temperature=temperature, seed=4, top_logprobs=2)
-    fields = {"max_tokens": 60, "ignore_eos": True, "sampling": sampling, "session_id": "s"}
+    fields = {"ignore_eos": True, "sampling": sampling, "session_id": "s"}
     heard = Collector()
-    engine.submit(request("hello", **fields), heard)
+    engine.submit(request("hello", 60, **fields), heard)
     drive(engine)
-    assert_same(heard, plain("hello", **fields))
+    assert_same(heard, plain("hello", max_tokens=60, **fields))
     right, drafted = accepted(heard)
     assert drafted > 0 and (right == 0 or temperature)
     engine.close()
@@ -140,7 +140,7 @@ def test_features_wait_in_a_bounded_number_of_rows() -> None:
 
 
 def test_a_network_without_cells_for_all_keeps_guessing_for_whom_it_can() -> None:
-    engine, _, _ = build(ToyNetwork(cells=90, sequences=3), cells=1024)
+    engine, _, drafter = build(ToyNetwork(cells=90, sequences=3), cells=1024)
     for number in range(6):
         ask(engine, f"text {number} " * 4, 20, session_id=f"s{number}")
     heard = [Collector() for _ in range(5)]
@@ -149,7 +149,7 @@ def test_a_network_without_cells_for_all_keeps_guessing_for_whom_it_can() -> Non
     drive(engine)
     for number, one in enumerate(heard):
         assert one.tokens == answer_without_end(f"beside {number}", 30)
-    assert sum(accepted(one)[0] for one in heard) > 0
+    assert sum(accepted(one)[0] for one in heard) > 0 and not drafter.network.is_closed
     engine.close()
 
 
@@ -180,7 +180,9 @@ def test_a_random_day_keeps_texts_and_what_is_held_of_them(
     backend = TappedToy(
         cells=400, sequences=10, background_cells=rng.choice((0, 300)), stream_sizes=streams
     )
-    drafter = toy_hidden(backend, ToyNetwork(cells=rng.choice((120, 500)), sequences=8))
+    drafter = toy_hidden(
+        backend, ToyNetwork(cells=rng.choice((120, 500)), sequences=rng.choice((3, 7, 16)))
+    )
     engine = toy_engine(
         backend,
         max_running=6,
@@ -224,6 +226,7 @@ def test_a_random_day_keeps_texts_and_what_is_held_of_them(
         assert heard.tokens == full[: len(heard.tokens)], "somebody else's text"
         assert heard.finish.reason == "abort" or heard.tokens == full
     assert len(asked) > 30 and not len(drafter._following)
+    assert not drafter.network.is_closed, "it failed and was dropped"
     assert sum(accepted(heard)[0] for *_, heard in asked) > 0
     engine.close()
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def measured_costs(
     return HiddenCosts(_block_cost(network, clock), *injection, _tap_ms(target, taps, clock))
 
 
-def _least(run: Callable[[], None], after: Callable[[], None], clock: Clock) -> float:
+def _least(run: Callable[[], None], after: Callable[[], object], clock: Clock) -> float:
     """The least time of several runs, in milliseconds; `after` takes each back."""
     times: list[float] = []
     for _ in range(ROUNDS):
@@ -90,18 +91,15 @@ def _least(run: Callable[[], None], after: Callable[[], None], clock: Clock) -> 
 
 
 def _block_cost(network: DraftContext, clock: Clock) -> StepCost:
+    """What a block costs by its rows; the logits of each are a part of that."""
     measured: list[Measurement] = []
     for rows in BLOCK_ROWS:
         ids, positions = np.zeros(rows, np.int32), np.arange(rows, dtype=np.int32)
         tokens = np.full(rows, network.mask, np.int32)
-        ms = _least(
-            lambda ids=ids, at=positions, tokens=tokens: network.compute(ids, at, tokens),
-            lambda: network.remove(0, 0),
-            clock,
-        )
-        measured.append(Measurement(rows, 0, ms, rows))
-    # The logits of each row are part of what a row costs.
-    return StepCost([Measurement(one.rows, 0, one.ms) for one in measured])
+        run = partial(network.compute, ids, positions, tokens)
+        ms = _least(run, partial(network.remove, 0, 0), clock)
+        measured.append(Measurement(rows, 0, ms))
+    return StepCost(measured)
 
 
 def _injection(network: DraftContext, width: int, clock: Clock) -> tuple[float, float]:
@@ -109,14 +107,8 @@ def _injection(network: DraftContext, width: int, clock: Clock) -> tuple[float, 
     costs: list[float] = []
     for rows in INJECTED_ROWS:
         ids, positions = np.zeros(rows, np.int32), np.arange(rows, dtype=np.int32)
-        features = np.ones((rows, width), np.float32)
-        costs.append(
-            _least(
-                lambda ids=ids, at=positions, f=features: network.inject(ids, at, f),
-                lambda: network.remove(0, 0),
-                clock,
-            )
-        )
+        run = partial(network.inject, ids, positions, np.ones((rows, width), np.float32))
+        costs.append(_least(run, partial(network.remove, 0, 0), clock))
     row_ms = max(costs[1] - costs[0], 0.0) / (INJECTED_ROWS[1] - INJECTED_ROWS[0])
     return max(costs[0] - row_ms, 0.0), row_ms
 
@@ -140,10 +132,6 @@ def _tap_ms(target: LlamaBackend, taps: LlamaTaps, clock: Clock) -> float:
         taps.switch(on=on)
         run()  # the first step prepares the buffers
         target.sequence_remove(0, 0)
-        costs.append(_least(run, lambda: _discard(target), clock))
+        costs.append(_least(run, partial(target.sequence_remove, 0, 0), clock))
     taps.switch(on=False)
     return max(costs[1] - costs[0], 0.0)
-
-
-def _discard(target: LlamaBackend) -> None:
-    target.sequence_remove(0, 0)

@@ -161,11 +161,11 @@ class HiddenDrafter:
             return proposals
         self._inject([one for one in held if one.pending])
         started = self._clock()
-        tokens = np.full((len(places), depth + 1), self._network.mask, np.int32)
+        tokens: Tokens = np.full((len(places), depth + 1), self._network.mask, np.int32)
         tokens[:, 0] = [sequences[at].tokens.last for at in places]
         starts = np.array([one.end for one in held], np.int32)
         positions = starts[:, None] + np.arange(depth + 1, dtype=np.int32)
-        ids = np.repeat(np.array([one.sequence_id for one in held], np.int32), depth + 1)
+        ids: Tokens = np.repeat(np.array([one.sequence_id for one in held], np.int32), depth + 1)
         try:
             self._network.compute(ids, positions.reshape(-1), tokens.reshape(-1))
             for number, at in enumerate(places):

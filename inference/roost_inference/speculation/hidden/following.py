@@ -123,14 +123,19 @@ class Following:
         text = self._running.get(sequence.id)
         if text is not None:
             return text.held
+        if not self._free and not self._ended:
+            return None
         salt = sequence.request.session.cache_salt
         source, common = self._like(sequence, salt)
-        if not self._free and self._ended:
-            self._drop(self._ended.popitem(last=False)[1].held)
-        if not self._free:
-            return None
-        held = Followed(self._free.pop())
-        if source is not None:
+        oldest = None if self._free else self._ended.popitem(last=False)[1].held
+        if oldest is not None and oldest is not source:
+            self._drop(oldest)
+        if oldest is not None and oldest is source:
+            held = oldest
+            self.remove(held, held.cut(common))
+        else:
+            held = Followed(self._free.pop())
+        if source is not None and source is not held:
             given = min(source.given, common)
             if given > source.begin:
                 self.changes.append(Change(held.sequence_id, given, source.sequence_id))
