@@ -99,12 +99,10 @@ def distil(
             train(network, store, seconds=seconds, threads=threads, tell=tell)
             del store
             plain, part = Path(folder) / "plain.gguf", Path(folder) / "draft.gguf"
-            head_tensors: dict[str, Tensor] = {
-                "output.weight": embeddings[head],
-                "d2t": head.astype(np.int64),
-            }
+            made: dict[str, Tensor] = {**network.tensors(), "output.weight": embeddings[head]}
+            made["d2t"] = head.astype(np.int64)
             header = header_of(model, sizes, layers, mask)
-            write_gguf(plain, header, {**network.tensors(), **head_tensors})
+            write_gguf(plain, header, made)
             bindings.quantize(plain, part, threads)
             tell("measuring it on prompts that it was not made from")
             measurement = measure_draft(target, part)
@@ -164,7 +162,7 @@ def header_of(model: Path, sizes: Any, layers: tuple[int, ...], mask: int) -> di
 def _write_texts(
     target: LlamaBackend, taps: LlamaTaps, store: TextStore, seconds: float, tell: Tell
 ) -> float:
-    """Fill the store for a part of the time. Returns the seconds that are left."""
+    """Fill the store for a part of the time. Returns the seconds that are left for the training."""
     began = time.monotonic()
     ruler, writer = Ruler(target.path), Writer(target, taps, temperature=TEMPERATURE)
 
@@ -180,7 +178,7 @@ def _write_texts(
     if not len(store):
         raise EngineUnavailable("The model wrote nothing that could be learned from")
     tell(f"{store.size} tokens written in {len(store)} texts")
-    return max(seconds - (time.monotonic() - began), 1.0)
+    return max(seconds - (time.monotonic() - began), (1 - WRITING_SHARE) * seconds)
 
 
 def _sizes(contents: Contents, architecture: str) -> dict[str, Any]:

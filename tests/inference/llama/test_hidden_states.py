@@ -59,6 +59,10 @@ def decode(target: LlamaBackend, *parts: tuple[int, int, np.ndarray, bool]) -> N
     assert target.decode(batch) is DecodeStatus.DONE
 
 
+def where(target: LlamaBackend) -> object:
+    return target.computed
+
+
 def features(target: LlamaBackend, taps: LlamaTaps, rows: list[int]) -> np.ndarray:
     found = taps.features(np.array(rows, np.intp))
     assert found is not None
@@ -75,21 +79,21 @@ def test_the_input_of_the_first_layer_is_the_embeddings_of_the_batch_in_every_co
     assert streams is not None
     for sequence in range(6):
         decode(target, (sequence, 0, TEXT[sequence : sequence + 20], False))
-        assert target.computed is prefill
+        assert where(target) is prefill
         np.testing.assert_allclose(
             features(target, taps, [3, 0, 19]),
             embeddings[TEXT[sequence : sequence + 20][[3, 0, 19]]],
             atol=1e-6,
         )
     decode(target, (5, 20, TEXT[:1], False), (1, 20, TEXT[1:2], False))
-    assert target.computed == target.contexts[0]
+    assert where(target) is target.contexts[0]
     np.testing.assert_allclose(features(target, taps, [1, 0]), embeddings[TEXT[[1, 0]]], atol=1e-6)
     # Five answers in four streams, in any order and with drafts of different lengths.
     parts = [
         (s, 20 if s not in (1, 5) else 21, TEXT[s : s + 1 + s % 2], True) for s in (4, 2, 1, 0, 3)
     ]
     decode(target, *parts)
-    assert target.computed == streams and len(streams.pool) == 4
+    assert where(target) is streams and len(streams.pool) == 4
     tokens = np.concatenate([tokens for _, _, tokens, _ in parts])
     np.testing.assert_allclose(
         features(target, taps, list(range(len(tokens)))), embeddings[tokens], atol=1e-6
@@ -109,7 +113,7 @@ def test_deep_layers_are_the_same_in_every_context(target: LlamaBackend) -> None
         np.testing.assert_allclose(features(target, taps, list(range(5))), apart[:5], atol=1e-2)
     rows = [(sequence, 5, TEXT[5:6], True) for sequence in range(1, 5)]
     decode(target, *rows)
-    assert target.computed is target.streams
+    assert where(target) is target.streams
     for at in range(4):
         np.testing.assert_allclose(features(target, taps, [at]), apart[5:6], atol=1e-2)
 

@@ -164,7 +164,7 @@ class HiddenDrafter:
         tokens: Tokens = np.full((len(places), depth + 1), self._network.mask, np.int32)
         tokens[:, 0] = [sequences[at].tokens.last for at in places]
         starts = np.array([one.end for one in held], np.int32)
-        positions = starts[:, None] + np.arange(depth + 1, dtype=np.int32)
+        positions: Tokens = np.add.outer(starts, np.arange(depth + 1)).astype(np.int32)
         ids: Tokens = np.repeat(np.array([one.sequence_id for one in held], np.int32), depth + 1)
         try:
             self._network.compute(ids, positions.reshape(-1), tokens.reshape(-1))
