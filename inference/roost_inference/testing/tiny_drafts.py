@@ -169,13 +169,13 @@ class DraftReference:
         weight = self._weights(layer)
         keys = (states @ weight("attn_k").T).reshape(len(states), -1, self._head)
         values = (states @ weight("attn_v").T).reshape(len(states), -1, self._head)
-        return _turned(_norm(keys, weight("attn_k_norm")), positions), values
+        return _halves(_turned(_norm(keys, weight("attn_k_norm")), positions)), _halves(values)
 
     def _attention(self, layer: int, states: Numbers, positions: list[int]) -> Numbers:
         weight = self._weights(layer)
         inner = _norm(states, weight("attn_norm"))
         queries = (inner @ weight("attn_q").T).reshape(len(inner), -1, self._head)
-        queries = _turned(_norm(queries, weight("attn_q_norm")), positions)
+        queries = _halves(_turned(_norm(queries, weight("attn_q_norm")), positions))
         both = [*self._kept[layer], self._keys_values(layer, inner, positions)]
         keys = np.concatenate([keys for keys, _ in both])
         values = np.concatenate([values for _, values in both])
@@ -194,6 +194,11 @@ class DraftReference:
 def _norm(states: Numbers, weight: Numbers) -> Numbers:
     size = np.sqrt(np.mean(states.astype(np.float64) ** 2, -1, keepdims=True) + EPSILON)
     return np.asarray(states / size * weight, np.float32)
+
+
+def _halves(numbers: Numbers) -> Numbers:
+    """Rounded to 16 bits, as the KV cache holds keys and values, and queries are multiplied."""
+    return numbers.astype(np.float16).astype(np.float32)
 
 
 def _turned(heads: Numbers, positions: list[int]) -> Numbers:
