@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from roost_inference.batch import Batch
 
 Logits = NDArray[np.float32]
+# Hidden states, one after the other, and the numbers of rows of a batch.
+Features = NDArray[np.float32]
+Rows = NDArray[np.intp]
 # The KV of one block in the format of the kernels; never changed.
 Payload = NDArray[np.uint8]
 

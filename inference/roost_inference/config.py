@@ -197,8 +197,8 @@ class EngineConfig(BaseModel):
     )
     draft_model: Path | None = Field(
         default=None,
-        description="Path of a smaller GGUF model with the same vocabulary that guesses, too, "
-        "where speculation is on.",
+        description="Path of a GGUF file that guesses, too, where speculation is on: a smaller "
+        "model with the same vocabulary, or a drafter that reads the model's hidden states.",
     )
     queue_limit: int = Field(
         default=256,

@@ -59,6 +59,8 @@ class OutputProcessor:
             if sequence.last_token_s is not None:
                 gaps_s.append(now - sequence.last_token_s)
             generated += self._advance_row(row, row.output, now)
+        if self._speculation.observes:
+            self._speculation.observe(step.verified())
         self._stats.step(now, generated, gaps_s)
 
     def finish(
@@ -148,6 +150,8 @@ class OutputProcessor:
             self._scheduler.accept(row, max(count - 1, 0))
             self._speculation.verified(sequence, draft, accepted)
         if reason is not None:
+            if self._speculation.observes:
+                self._speculation.observe([row.verified()])
             self.finish(sequence, reason, failed)
         return count
 

@@ -3,7 +3,6 @@
 import ctypes
 import hashlib
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
@@ -49,7 +48,7 @@ class LlamaBackend:
         self.path = path
         self.sequences = sequences
         self._model = bindings.load_model(path)
-        self._contexts: list[LlamaContext] = []
+        self.contexts: list[LlamaContext] = []
         self._prefill: PrefillContext | None = None
         # Answers that are written at once; None if they get no KV of their own.
         self.streams: StreamDecoder | None = None
@@ -71,7 +70,8 @@ class LlamaBackend:
         except BaseException:
             self.close()
             raise
-        self._computed: Callable[[int], Logits] = self._main.logits
+        # Where the rows of the last decode were computed.
+        self.computed: LlamaContext | StreamDecoder = self._main
         in_background = self._prefill is not None and 2 <= threads <= BACKGROUND_THREADS_MAX
         self.background_cells = prefill_cells if in_background else 0
         self.vocabulary = LlamaVocabulary(self._model)
@@ -107,7 +107,7 @@ class LlamaBackend:
             abort_flag=self._flag,
             unified=unified,
         )
-        self._contexts.append(context)
+        self.contexts.append(context)
         return context
 
     def _open_streams(self, answers: int, memory: int | None, longest: int, outputs: int) -> None:
@@ -127,7 +127,7 @@ class LlamaBackend:
         except (UnknownLayout, EngineUnavailable, EngineFailed) as error:
             log.warning("Answers get no KV of their own: %s", error)
             if context is not None:
-                self._contexts.remove(context)
+                self.contexts.remove(context)
                 context.close()
             return
         mover = LlamaMover(context, self._main, self._prefill, layout)
@@ -171,19 +171,19 @@ class LlamaBackend:
         """Compute a batch in the contexts that suit it; see Backend."""
         streams = self.streams
         if streams is None or not streams.arrange(batch):
-            status, self._computed = self._decode_in_library(batch)
+            status, self.computed = self._decode_in_library(batch)
             return status
-        self._computed = streams.logits
+        self.computed = streams
         return streams.decode(batch, self._decode_in_library)
 
-    def _decode_in_library(self, batch: Batch) -> tuple[DecodeStatus, Callable[[int], Logits]]:
-        """Compute a batch without streams; returns where its logits are, too."""
+    def _decode_in_library(self, batch: Batch) -> tuple[DecodeStatus, LlamaContext]:
+        """Compute a batch without streams; returns in which context, too."""
         prefill = self._prefill
         if prefill is not None and not prefill.is_busy and prefill.wants(batch):
-            return prefill.decode(batch), prefill.context.logits
+            return prefill.decode(batch), prefill.context
         if prefill is not None and prefill.held in batch.sequence_ids[: batch.size]:
             prefill.flush()
-        return self._main.decode(batch), self._main.logits
+        return self._main.decode(batch), self._main
 
     def begin_prefill(self, batch: Batch, on_end: Callable[[], None]) -> bool:
         """Start a piece of a prompt in the background, on all cores; see Backend. Steps beside it
@@ -217,12 +217,12 @@ class LlamaBackend:
             if not self._prefill.is_busy:
                 self._limit_threads(None)
         if status is not None:
-            self._computed = self._prefill.context.logits
+            self.computed = self._prefill.context
         return status
 
     def logits(self, row: int) -> Logits:
         """Logits of the last decode; see Backend."""
-        return self._computed(row)
+        return self.computed.logits(row)
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
         """Share cells; see Backend."""
@@ -282,7 +282,7 @@ class LlamaBackend:
         """Give back contexts and model; safe to call twice."""
         if self._prefill is not None:
             self._prefill.close()
-        for context in self._contexts:
+        for context in self.contexts:
             context.close()
         if self._model is not None:
             bindings.free_model(self._model)

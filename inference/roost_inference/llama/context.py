@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from roost_inference.backend import DecodeStatus, Logits, Payload
+from roost_inference.backend import DecodeStatus, Features, Logits, Payload, Rows
 from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.llama import bindings
@@ -88,6 +88,12 @@ class LlamaContext:
         self._vocabulary_size = bindings.vocabulary_size(bindings.vocabulary(model))
         bindings.set_abort_flag(self._context, abort_flag)
         self._tuner, self._threads, self._threads_most = ThreadTuner(threads), threads, threads
+        # The layers whose inputs the next decodes keep, and those that the last one kept.
+        self.taps: tuple[int, ...] = ()
+        self._tapped: tuple[int, ...] = ()
+        self.model = model
+        self.layers_and_width = bindings.layers_and_width(model)
+        self._width = self.layers_and_width[1]
         # Fewer threads than the tuner would take, while others compute as well.
         self.threads_max: int | None = None
         self._capacity = batch_tokens
@@ -108,6 +114,11 @@ class LlamaContext:
         self._batch = bindings.make_batch(
             self._tokens, self._positions, self._counts, self._pointers, self._outputs
         )
+
+    @property
+    def handle(self) -> Any:
+        """The context as the bindings know it, for one that shares its model's weights."""
+        return self._context
 
     def decode(self, batch: Batch, *, sequence: int | None = None) -> DecodeStatus:
         """See Backend.decode. `sequence` replaces the sequence ids of all rows."""
@@ -144,11 +155,33 @@ class LlamaContext:
         if threads != self._threads:
             bindings.set_threads(self._context, threads)
             self._threads = threads
+        if self.taps != self._tapped:
+            self._set_taps()
         started = time.perf_counter()
         status = bindings.decode(self._context, self._batch, rows)
         if status == bindings.DECODE_DONE and limit is None:
             self._tuner.observe(rows, (time.perf_counter() - started) * 1000)
         return status
+
+    def _set_taps(self) -> None:
+        """Tap the wanted layers. Done right before a decode: it may run on another thread."""
+        for layer in set(self.taps) ^ set(self._tapped):
+            bindings.set_tap(self._context, layer, layer in self.taps)
+        self._tapped = self.taps
+
+    def features(self, rows: Rows, into: Features) -> bool:
+        """Copy the inputs of the tapped layers, side by side, for these rows of the last decode.
+        False if it kept none, or those of other layers."""
+        if len(self._tapped) * self._width != into.shape[1]:
+            return False
+        shape = self._capacity, self._width
+        for at, layer in enumerate(self._tapped):
+            memory = bindings.tap_address(self._context, layer)
+            inputs = np.ctypeslib.as_array(
+                (ctypes.c_float * (shape[0] * shape[1])).from_address(memory)
+            )
+            into[:, at * self._width : (at + 1) * self._width] = inputs.reshape(shape)[rows]
+        return True
 
     def logits(self, row: int) -> Logits:
         """A view of the row's logits, valid until the next decode."""

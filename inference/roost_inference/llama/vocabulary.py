@@ -7,6 +7,7 @@ from typing import Any
 
 from llguidance import LLTokenizer
 
+from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import bindings
 from roost_inference.llama.token_floor import TokenFloor
 
@@ -80,3 +81,22 @@ class LlamaVocabulary:
                 end = [eos, *sorted(self.end_tokens - {eos})]
                 self._grammar = bindings.grammar_tokenizer(self._handle, end)
             return self._grammar
+
+
+def check_vocabulary(ours: LlamaVocabulary, theirs: LlamaVocabulary, name: str) -> None:
+    """Raise EngineUnavailable unless every token means the same to both models. name: of the draft
+    model's file."""
+    if ours.size != theirs.size:
+        raise EngineUnavailable(
+            f"The draft model {name} has another vocabulary: {theirs.size} tokens, "
+            f"{ours.size} are needed. Choose a draft model of the same family."
+        )
+    for token in range(ours.size):
+        if ours.special_text(token) != theirs.special_text(token):
+            raise EngineUnavailable(
+                f"The draft model {name} has another vocabulary: token {token} is "
+                f"{theirs.special_text(token)!r}, {ours.special_text(token)!r} is needed. "
+                "Choose a draft model of the same family."
+            )
+    if ours.end_tokens != theirs.end_tokens:
+        raise EngineUnavailable(f"The draft model {name} ends its answers with other tokens")

@@ -18,6 +18,16 @@ class Draft:
     tokens: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Tokens of a sequence that the last step computed and that are part of its text: those from
+    position `start` on, and the batch rows that they were computed in."""
+
+    sequence: Sequence
+    start: int
+    rows: list[int] | range
+
+
 class Speculation(Protocol):
     """Guesses tokens and learns which guesses were right. The engine thread calls it, any thread
     may call `figures`."""
@@ -37,6 +47,15 @@ class Speculation(Protocol):
 
     def verified(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
         """The draft was computed and its first `accepted` tokens are part of the text."""
+        ...
+
+    @property
+    def observes(self) -> bool:
+        """Whether it wants to hear of the tokens of every step."""
+        ...
+
+    def observe(self, verified: Many[Verified]) -> None:
+        """The last step computed these tokens. Call it before the next one."""
         ...
 
     def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
@@ -73,6 +92,11 @@ class NoSpeculation:
 
     def verified(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
         """Never called: nothing is drafted."""
+
+    observes = False
+
+    def observe(self, verified: Many[Verified]) -> None:
+        """Never called: nobody wants to hear."""
 
     def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
         """No figures."""

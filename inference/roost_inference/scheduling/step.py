@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from roost_inference.batch import Batch
 from roost_inference.kv.cache import KvCache
-from roost_inference.scheduling.drafts import Draft
+from roost_inference.scheduling.drafts import Draft, Verified
 from roost_inference.sequence import Sequence
 
 
@@ -20,11 +20,21 @@ class Row:
     # What is verified after the last token, and the batch row of its first token.
     draft: Draft | None = None
     draft_row: int = 0
+    # The batch row of its first token, and that token's position.
+    begin: int = 0
+    start: int = 0
 
     @property
     def drafted(self) -> int:
         """How many drafted tokens the step verifies for this sequence."""
         return 0 if self.draft is None else len(self.draft.tokens)
+
+    def verified(self) -> Verified:
+        """Its tokens that were computed and are part of the text."""
+        rows: list[int] | range = range(self.begin, self.begin + self.count)
+        if accepted := self.sequence.computed - self.start - self.count:
+            rows = [*rows, *range(self.draft_row, self.draft_row + accepted)]
+        return Verified(self.sequence, self.start, rows)
 
 
 @dataclass(slots=True)
@@ -50,8 +60,11 @@ class Step:
         tokens = sequence.tokens.view[start : start + count]
         tells = sequence.tells_prompt
         row = self.batch.add(tokens, start, sequence_id, output=last, every_output=tells)
-        first = row - count + 1 if tells else None
-        self.rows.append(Row(sequence, count, row if last else None, first))
+        begin = row - count + 1
+        first = begin if tells else None
+        self.rows.append(
+            Row(sequence, count, row if last else None, first, begin=begin, start=start)
+        )
         self.prefill_tokens += count
         self.outputs += count if tells else last
         self.work += count * (start + count / 2)
@@ -60,7 +73,10 @@ class Step:
         """Add the last token of each answer, all at once: every generated token comes this way."""
         positions = [sequence.computed for sequence in sequences]
         self.batch.add_last([sequence.tokens.last for sequence in sequences], positions, ids)
-        self.rows = [Row(sequence, 1, at) for at, sequence in enumerate(sequences)]
+        self.rows = [
+            Row(sequence, 1, at, begin=at, start=positions[at])
+            for at, sequence in enumerate(sequences)
+        ]
         self.decoding = self.outputs = len(ids)
         self.work = float(sum(positions))
 
@@ -72,6 +88,11 @@ class Step:
         self.draft_tokens += count
         self.outputs += count
         self.work += count * start
+
+    def verified(self) -> list[Verified]:
+        """The tokens that the step computed and that are part of the texts of sequences which go
+        on. Call it when the step has been accounted for."""
+        return [row.verified() for row in self.rows if row.sequence.sequence_id is not None]
 
     def undo(self, cache: KvCache) -> None:
         """The step was not computed: its cells are free again, its tokens pending as before."""

@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama.backend import LlamaBackend
+from roost_inference.llama.vocabulary import check_vocabulary
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.drafts import NO_SPECULATION, Speculation
 from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.grammar_drafter import GrammarDrafter
+from roost_inference.speculation.hidden.building import build_hidden_drafter, reads_hidden_states
 from roost_inference.speculation.model_drafter import CATCH_UP_TOKENS, ModelDrafter
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.speculation.suffix_drafter import SuffixDrafter
@@ -42,7 +45,7 @@ def build_speculation(
         return NO_SPECULATION
     drafters: list[Drafter] = [GrammarDrafter(), SuffixDrafter(config.speculation_corpus_tokens)]
     if config.draft_model is not None:
-        drafters.append(_model_drafter(config, backend, threads, step_clock))
+        drafters += _from_file(config, backend, threads, step_clock)
     return Speculator(
         drafters,
         cost,
@@ -51,13 +54,28 @@ def build_speculation(
     )
 
 
-def _model_drafter(
+def _from_file(
     config: EngineConfig, target: LlamaBackend, threads: int, clock: Callable[[], float]
-) -> ModelDrafter:
+) -> list[Drafter]:
+    """The drafter that the settings name, of the kind that its file says; none where the kernels
+    can't run it."""
     assert config.draft_model is not None
     path = config.draft_model.expanduser()
     if not path.is_file():
         raise EngineUnavailable(f"The draft model {path} does not exist or is not a file")
+    if not reads_hidden_states(path):
+        return [_model_drafter(config, target, path, threads, clock)]
+    drafter = build_hidden_drafter(config, target, path, threads=threads, clock=clock)
+    return [] if drafter is None else [drafter]
+
+
+def _model_drafter(
+    config: EngineConfig,
+    target: LlamaBackend,
+    path: Path,
+    threads: int,
+    clock: Callable[[], float],
+) -> ModelDrafter:
     outputs = max(DRAFT_OUTPUTS_MIN, config.max_running)
     backend = LlamaBackend(
         path,
@@ -69,31 +87,13 @@ def _model_drafter(
         kv_type=config.kv_type,
     )
     try:
-        check_vocabulary(target, backend)
+        check_vocabulary(target.vocabulary, backend.vocabulary, path.name)
+        if not backend.truncates:
+            raise EngineUnavailable(
+                f"The draft model {path.name} has a state that can't be rolled back"
+            )
         cost = measured_cost(backend, rows_max=DRAFT_OUTPUTS_MIN, outputs_max=outputs, clock=clock)
         return ModelDrafter(backend, cost, clock=clock)
     except BaseException:
         backend.close()
         raise
-
-
-def check_vocabulary(target: LlamaBackend, draft: LlamaBackend) -> None:
-    """Raise EngineUnavailable unless every token means the same to both models."""
-    ours, theirs = target.vocabulary, draft.vocabulary
-    name = draft.path.name
-    if ours.size != theirs.size:
-        raise EngineUnavailable(
-            f"The draft model {name} has another vocabulary: {theirs.size} tokens, "
-            f"{ours.size} are needed. Choose a draft model of the same family."
-        )
-    for token in range(ours.size):
-        if ours.special_text(token) != theirs.special_text(token):
-            raise EngineUnavailable(
-                f"The draft model {name} has another vocabulary: token {token} is "
-                f"{theirs.special_text(token)!r}, {ours.special_text(token)!r} is needed. "
-                "Choose a draft model of the same family."
-            )
-    if ours.end_tokens != theirs.end_tokens:
-        raise EngineUnavailable(f"The draft model {name} ends its answers with other tokens")
-    if not draft.truncates:
-        raise EngineUnavailable(f"The draft model {name} has a state that can't be rolled back")

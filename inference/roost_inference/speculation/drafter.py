@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from roost_inference.scheduling.drafts import Verified
 from roost_inference.sequence import Sequence
 
 # Acceptance is learned by slot. A proposal's first token has the slot the drafter gives it, each
@@ -52,4 +53,26 @@ class Drafter(Protocol):
 
     def close(self) -> None:
         """Give back what it holds; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class ObservingDrafter(Drafter, Protocol):
+    """A drafter that follows what the target computes, such as one that reads its hidden states.
+
+    That costs time in every step. So one that is not used for long rests, and hears nothing until
+    it is woken: it must do with tokens that it has missed.
+    """
+
+    def observe(self, verified: Many[Verified]) -> None:
+        """The last decode computed these tokens, and they stay. Called after every step, for
+        prompts and answers; not for tokens whose KV was found in a cache or was loaded."""
+        ...
+
+    def rest(self) -> None:
+        """Forget everything; nothing is observed from now on."""
+        ...
+
+    def wake(self) -> None:
+        """What is computed from now on is observed."""
         ...

@@ -5,9 +5,11 @@ import math
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
+from roost_inference.scheduling.drafts import Verified
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.acceptance import Acceptance, History
-from roost_inference.speculation.drafter import Drafter, Proposal
+from roost_inference.speculation.drafter import Drafter, ObservingDrafter, Proposal
+from roost_inference.speculation.rest import Rest
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class DrafterPanel:
         self._histories: dict[tuple[str, str], History] = {}
         self.free = [drafter for drafter in drafters if drafter.cost_ms(1, 1) == 0.0]
         self.costly = [drafter for drafter in drafters if drafter.cost_ms(1, 1) > 0.0]
+        self._rests = {d.name: Rest(d) for d in drafters if isinstance(d, ObservingDrafter)}
 
     def __len__(self) -> int:
         return len(self._drafters)
@@ -117,12 +120,43 @@ class DrafterPanel:
             self._drop(drafter)
             return math.inf
 
+    @property
+    def observes(self) -> bool:
+        """Whether a drafter follows the steps now."""
+        return any(not rest.is_resting for rest in self._rests.values())
+
+    def observe(self, verified: Many[Verified]) -> None:
+        """Tell the drafters that follow the steps of these tokens."""
+        for drafter in tuple(self._drafters):
+            rest = self._rests.get(drafter.name)
+            if rest is not None and not rest.is_resting and isinstance(drafter, ObservingDrafter):
+                try:
+                    drafter.observe(verified)
+                except Exception:
+                    self._drop(drafter)
+
+    def rest_of(self, drafter: Drafter) -> Rest | None:
+        """When the drafter rests; None for one that never does."""
+        return self._rests.get(drafter.name)
+
+    def note_use(self, drafter: Drafter, *, used: bool) -> None:
+        """Answers were computed with guesses of this drafter, or without; it may rest or wake."""
+        rest = self._rests.get(drafter.name)
+        if rest is not None:
+            try:
+                rest.note(used=used)
+            except Exception:
+                self._drop(drafter)
+
     def end(self, sequence: Sequence, *, finished: bool) -> None:
         """The sequence is gone; `finished` as for Drafter.forget."""
         for drafter in tuple(self._drafters):
             self._histories.pop((drafter.name, sequence.id), None)
+            rest = self._rests.get(drafter.name)
             try:
                 drafter.forget(sequence, finished=finished)
+                if rest is not None:
+                    rest.note_end()
             except Exception:
                 self._drop(drafter)
 
@@ -142,6 +176,7 @@ class DrafterPanel:
         for drafters in (self._drafters, self.free, self.costly):
             if drafter in drafters:
                 drafters.remove(drafter)
+        self._rests.pop(drafter.name, None)
         for key in [key for key in self._histories if key[0] == drafter.name]:
             del self._histories[key]
         _close(drafter)

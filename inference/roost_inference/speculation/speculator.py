@@ -13,12 +13,13 @@ from collections.abc import Sequence as Many
 from roost_inference.batch import TILE_ROWS
 from roost_inference.request import DrafterFigures, SpeculationFigures
 from roost_inference.scheduling.cost import StepCost
-from roost_inference.scheduling.drafts import Draft
+from roost_inference.scheduling.drafts import Draft, Verified
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.controller import choose_depths, choose_even_depth, fill_tile
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.figures import DrafterCounters, RequestCounters
 from roost_inference.speculation.panel import Candidate, DrafterPanel, Option
+from roost_inference.speculation.rest import PROBE_STEPS as RESTING_PROBE_STEPS
 
 # Drafted tokens in one step over all sequences; each needs a row of logits. Beyond one tile of
 # rows the kernels get dearer again.
@@ -87,7 +88,8 @@ class Speculator:
             return ms if ms <= step_ms_max else math.inf
 
         for drafter in costly:
-            self._consider(drafter, candidates, options, cost_ms, drafts_max)
+            used = self._consider(drafter, candidates, options, cost_ms, drafts_max)
+            self._panel.note_use(drafter, used=used)
         survivals = [option.survivals if option else [] for option in options]
         if even:
             depths = choose_even_depth(survivals, cost_ms, drafts_max).depths
@@ -123,6 +125,15 @@ class Speculator:
         with self._lock:
             self._counters[draft.drafter].add(len(draft.tokens), accepted)
 
+    @property
+    def observes(self) -> bool:
+        """See Speculation."""
+        return self._panel.observes
+
+    def observe(self, verified: Many[Verified]) -> None:
+        """See Speculation."""
+        self._panel.observe(verified)
+
     def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
         """See Speculation."""
         self._panel.end(sequence, finished=finished)
@@ -151,21 +162,24 @@ class Speculator:
         options: list[Option | None],
         cost_ms: Callable[[int], float],
         drafts_max: int,
-    ) -> None:
-        """Let the drafter propose for the sequences without a proposal, if that should pay."""
+    ) -> bool:
+        """Let the drafter propose for the sequences without a proposal, if that should pay. Returns
+        whether it should."""
         open_at = [at for at, option in enumerate(options) if option is None]
-        if not open_at:
-            return
+        rest = self._panel.rest_of(drafter)
+        if not open_at or (rest is not None and rest.is_resting):
+            return False
         open_candidates = [candidates[at] for at in open_at]
         depth = self._costly_depth(drafter, open_candidates, open_at, options, cost_ms, drafts_max)
         self._unused = 0 if depth else self._unused + 1
         if depth == 0:
-            if self._unused % PROBE_STEPS == 0:
+            if self._unused % (PROBE_STEPS if rest is None else RESTING_PROBE_STEPS) == 0:
                 self._panel.propose(drafter, open_candidates, min(PROBE_DEPTH, self.depth_max))
-            return
+            return False
         proposed = self._panel.propose(drafter, open_candidates, depth)
         for at, option in zip(open_at, proposed, strict=True):
             options[at] = option
+        return True
 
     def _costly_depth(
         self,
@@ -187,7 +201,7 @@ class Speculator:
                 survivals[at] = chances[:depth]
             drafting_ms = self._panel.cost_ms(drafter, len(open_candidates), depth)
             if not math.isfinite(drafting_ms):
-                return 0
+                break
 
             def with_drafting(drafts: int, extra: float = drafting_ms) -> float:
                 return cost_ms(drafts) + extra

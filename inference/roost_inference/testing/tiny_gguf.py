@@ -3,14 +3,15 @@
 llama.cpp treats them as large ones of their kind. Every byte is a token.
 """
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from roost_inference.models.writer import write_gguf
 
 TRAINED_CONTEXT = 4096
 MARKERS = ("<|im_start|>", "<|im_end|>")
@@ -19,7 +20,6 @@ TEMPLATE = (
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
-_ALIGNMENT, _F32, _SIGNED = 32, 0, 5
 
 Tensor = NDArray[np.float32]
 
@@ -64,10 +64,10 @@ def write_tiny(path: Path, architecture: str, shape: TinyShape | None = None) ->
         "general.name": f"tiny {architecture}",
         "general.file_type": 0,
         **named,
-        **_vocabulary(shape),
+        **vocabulary_keys(shape),
     }
     tensors = {name: _weights(random, name, size) for name, size in shapes.items()}
-    _write(path, header, tensors)
+    write_gguf(path, header, tensors)
     return path
 
 
@@ -230,7 +230,7 @@ def _weights(random: np.random.Generator, name: str, size: Sequence[int]) -> Ten
     return random.normal(0.0, 1.5 / np.sqrt(size[-1]), size).astype(np.float32)
 
 
-def _vocabulary(shape: TinyShape) -> dict[str, Any]:
+def vocabulary_keys(shape: TinyShape) -> dict[str, Any]:
     """A SentencePiece vocabulary of bytes and the space."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     tokens += ["\u2581", *shape.markers]
@@ -250,51 +250,3 @@ def _vocabulary(shape: TinyShape) -> dict[str, Any]:
     if shape.template:
         facts["tokenizer.chat_template"] = shape.template
     return facts
-
-
-def _write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """GGUF 3: the header, the list of tensors, and their bytes at aligned places."""
-    parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(header))]
-    for key, value in header.items():
-        parts += [_text(key), *_value(value)]
-    offset = 0
-    for name, tensor in tensors.items():
-        sizes = tensor.shape[::-1]
-        parts.append(_text(name) + struct.pack("<I", len(sizes)))
-        parts.append(struct.pack(f"<{len(sizes)}QIQ", *sizes, _F32, offset))
-        offset += _padded(tensor.nbytes)
-    head = b"".join(parts)
-    with path.open("wb") as file:
-        file.write(head.ljust(_padded(len(head)), b"\0"))
-        for tensor in tensors.values():
-            file.write(tensor.tobytes().ljust(_padded(tensor.nbytes), b"\0"))
-
-
-def _padded(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode()
-    return struct.pack("<Q", len(raw)) + raw
-
-
-def _value(value: Any) -> Iterator[bytes]:
-    if isinstance(value, list):
-        scalars = [_scalar(one) for one in value]
-        kind = _SIGNED if isinstance(value[0], int) else scalars[0][0]
-        yield struct.pack("<IIQ", 9, kind, len(value))
-        yield from (raw for _, raw in scalars)
-    else:
-        kind, raw = _scalar(value)
-        yield struct.pack("<I", kind) + raw
-
-
-def _scalar(value: Any) -> tuple[int, bytes]:
-    if isinstance(value, bool):
-        return 7, struct.pack("<?", value)
-    if isinstance(value, int):
-        return 4, struct.pack("<I", value)
-    if isinstance(value, float):
-        return 6, struct.pack("<f", value)
-    return 8, _text(value)

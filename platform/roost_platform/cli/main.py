@@ -14,10 +14,10 @@ from roost_platform.cli import (
     look,
     new,
     people,
-    profile,
     retry,
     schedules,
 )
+from roost_platform.cli.engine import drafter, profile
 from roost_platform.cli.gateway import keys, launch
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
@@ -191,6 +191,7 @@ app.add_typer(admin.pairing, name="pairing")
 app.add_typer(approvals.approvals, name="approvals")
 app.add_typer(people.people, name="people")
 app.add_typer(profile.profile, name="profile")
+app.add_typer(drafter.drafter, name="drafter")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(flows.flow, name="flow")

@@ -32,11 +32,13 @@ def create_context(
     threads: int,
     kv_type: str,
     unified: bool = True,
+    other: Any = None,
 ) -> Any:
     """A context with flash attention; EngineUnavailable if memory is short.
 
     `outputs` bounds the rows of a batch that yield logits; llama.cpp wants one per sequence. With
     `unified` all sequences share the cells, otherwise each has an equal part of them for itself.
+    `other`: the target's context, whose embeddings and head a drafter shares.
     """
     params = llama.llama_context_default_params()
     params.n_ctx = cells
@@ -48,6 +50,7 @@ def create_context(
     params.flash_attn_type = FLASH_ATTENTION_ON
     params.type_k = params.type_v = KV_TYPES[kv_type]
     params.kv_unified = unified
+    params.ctx_other = other
     forget_errors()
     context = llama.llama_init_from_model(model, params)
     if not context:

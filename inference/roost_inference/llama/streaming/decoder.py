@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from roost_inference.backend import DecodeStatus, Logits, Payload
+from roost_inference.backend import DecodeStatus, Features, Logits, Payload, Rows
 from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.llama.context import LlamaContext
@@ -131,7 +131,7 @@ class StreamDecoder:
         # By row of the last step: its row in its context, and whether that is the streams'.
         self._rows: list[int] = []
         self._is_inside: list[bool] = []
-        self._others: Callable[[int], Logits] = context.logits
+        self._others = context
 
     def arrange(self, batch: Batch) -> bool:
         """Whether rows of the batch are to be computed in streams; then `decode` is next."""
@@ -143,10 +143,10 @@ class StreamDecoder:
         return bool(streams)
 
     def decode(
-        self, batch: Batch, others: Callable[[Batch], tuple[DecodeStatus, Callable[[int], Logits]]]
+        self, batch: Batch, others: Callable[[Batch], tuple[DecodeStatus, LlamaContext]]
     ) -> DecodeStatus:
         """Compute a batch that was arranged. others: computes rows of sequences without a stream,
-        and says where their logits are."""
+        and says in which context."""
         streams = self._stream_of[batch.sequence_ids[: batch.size]]
         # Rows of a stream must follow each other, and streams ascend.
         order = np.argsort(streams, kind="stable")
@@ -195,7 +195,23 @@ class StreamDecoder:
         """Logits of a row of the last batch."""
         if self._is_inside[row]:
             return self.context.logits(self._rows[row])
-        return self._others(self._rows[row])
+        return self._others.logits(self._rows[row])
+
+    def features(self, rows: Rows, into: Features) -> bool:
+        """Copy the features of rows of the last batch; see LlamaContext."""
+        places = np.asarray(self._rows, np.intp)[rows]
+        inside = np.asarray(self._is_inside, np.bool_)[rows]
+        for context, chosen in ((self.context, inside), (self._others, ~inside)):
+            if not chosen.any():
+                continue
+            part = (
+                into if chosen.all() else np.empty((int(chosen.sum()), into.shape[1]), np.float32)
+            )
+            if not context.features(places[chosen], part):
+                return False
+            if part is not into:
+                into[chosen] = part
+        return True
 
 
 def trial(context: LlamaContext, library: LlamaContext, row_bytes: int) -> StateLayout:

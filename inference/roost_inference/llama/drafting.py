@@ -1,0 +1,163 @@
+"""The context of a drafter that reads hidden states, and the taps on its target.
+
+The drafter's KV holds a cell for each token whose hidden states it was given. To guess, it computes
+a block: the last token and masks in the place of those that follow.
+"""
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roost_inference.backend import Features, Logits, Rows
+from roost_inference.batch import Tokens
+from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.llama import bindings
+from roost_inference.llama.backend import LlamaBackend
+from roost_inference.llama.memory import missing_memory
+from roost_inference.llama.vocabulary import LlamaVocabulary
+from roost_inference.models.drafts import TargetFacts, check_draft
+
+
+class LlamaTaps:
+    """Gives out the hidden states of the target's last decode."""
+
+    def __init__(self, target: LlamaBackend, layers: tuple[int, ...], width: int) -> None:
+        """layers: whose inputs; width: numbers of each."""
+        self._target = target
+        self._layers = layers
+        self.width = len(layers) * width
+
+    def switch(self, *, on: bool) -> None:
+        """Let decodes keep hidden states from now on, or no more."""
+        for context in self._target.contexts:
+            context.taps = self._layers if on else ()
+
+    def features(self, rows: Rows) -> Features | None:
+        """[rows, width] features of these rows of the last decode, layer by layer; None if it kept
+        none."""
+        into = np.empty((len(rows), self.width), np.float32)
+        return into if self._target.computed.features(rows, into) else None
+
+
+class DraftContext:
+    """Sequences of a drafter in one KV cache. Used by the engine thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        target: LlamaBackend,
+        *,
+        cells: int,
+        sequences: int,
+        rows: int,
+        outputs: int,
+        threads: int,
+        kv_type: str,
+    ) -> None:
+        """rows, outputs: of one batch at most. Raises EngineUnavailable if the drafter does not fit
+        the target or the memory."""
+        main = target.contexts[0]
+        self.facts = check_draft(path, target_facts(target))
+        self.path, self.cells, self.sequences = path, cells, sequences
+        self._context: Any = None
+        self._model = bindings.load_model(path)
+        try:
+            self.vocabulary = LlamaVocabulary(self._model)
+            self.mask = bindings.mask_token(bindings.vocabulary(self._model))
+            if self.facts.block and self.mask < 0:
+                raise EngineUnavailable(f"The drafter {path.name} names no mask token")
+            if missing := missing_memory(self._model, cells, kv_type):
+                raise EngineUnavailable(f"No memory for the drafter {path.name}: {missing}")
+            self._context = bindings.create_context(
+                self._model,
+                cells=cells,
+                batch=rows,
+                sequences=sequences,
+                outputs=max(outputs, sequences),
+                threads=threads,
+                kv_type=kv_type,
+                other=main.handle,
+            )
+            bindings.set_causal(self._context, self.facts.is_causal)
+        except BaseException:
+            self.close()
+            raise
+        self.rows, self.outputs = rows, outputs
+        self._memory = bindings.memory(self._context)
+        self._allocate(rows)
+
+    def _allocate(self, rows: int) -> None:
+        """Arrays that the C batches point into; they live as long as this object."""
+        self._tokens, self._positions = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
+        self._ids, self._outputs = np.zeros(rows, np.int32), np.zeros(rows, np.int8)
+        self._counts = np.ones(rows, np.int32)
+        self._features = np.zeros((rows, len(self.facts.taps) * self.facts.read), np.float32)
+        pointers = self._ids.ctypes.data + self._ids.strides[0] * np.arange(rows, dtype=np.uint64)
+        self._pointers = pointers.astype(np.uint64)
+        self._batch = bindings.make_batch(
+            self._tokens, self._positions, self._counts, self._pointers, self._outputs
+        )
+        self._features_batch = bindings.use_features(self._batch, self._features)
+
+    def inject(self, ids: Tokens, positions: Tokens, features: Features) -> None:
+        """Append to these sequences the keys and values of tokens with these features. The rows of
+        a sequence ascend. Raises EngineFailed."""
+        for start in range(0, len(ids), self.rows):
+            part = slice(start, start + self.rows)
+            count = len(ids[part])
+            self._ids[:count], self._positions[:count] = ids[part], positions[part]
+            self._features[:count] = features[part]
+            self._outputs[:count] = 0
+            self._decode(self._features_batch, count)
+
+    def compute(self, ids: Tokens, positions: Tokens, tokens: Tokens) -> None:
+        """Compute these rows, all with logits. Raises EngineFailed."""
+        count = len(ids)
+        self._ids[:count], self._positions[:count] = ids, positions
+        self._tokens[:count], self._outputs[:count] = tokens, 1
+        self._decode(self._batch, count)
+
+    def _decode(self, batch: Any, rows: int) -> None:
+        status = bindings.decode(self._context, batch, rows)
+        if status != bindings.DECODE_DONE:
+            raise EngineFailed(f"The drafter failed ({status}): {bindings.recent_errors()}")
+
+    def logits(self, row: int) -> Logits:
+        """A view of a row's logits for the target's tokens, valid until the next call."""
+        address = bindings.logits_address(self._context, row)
+        if not address:
+            raise EngineFailed(f"Row {row} of the drafter has no logits")
+        memory = (ctypes.c_float * self.vocabulary.size).from_address(address)
+        return np.ctypeslib.as_array(memory)
+
+    def share(self, source: int, target: int, end: int) -> None:
+        """Give an empty sequence the positions of another before `end`, in shared cells."""
+        bindings.sequence_copy(self._memory, source, target, 0, end)
+
+    def remove(self, sequence: int, start: int) -> None:
+        """Remove positions of a sequence from `start` on."""
+        bindings.sequence_remove(self._memory, sequence, start)
+
+    def close(self) -> None:
+        """Give context and model back; safe to call twice. The target is closed later."""
+        if self._context is not None:
+            bindings.free_context(self._context)
+            self._context = None
+        if self._model is not None:
+            bindings.free_model(self._model)
+            self._model = None
+
+
+def target_embeddings(target: LlamaBackend) -> Features:
+    """[tokens, width] the target's embeddings. Raises EngineFailed."""
+    return bindings.embeddings(
+        target.contexts[0].model, target.vocabulary.size, target.contexts[0].layers_and_width[1]
+    )
+
+
+def target_facts(target: LlamaBackend) -> TargetFacts:
+    """What a drafter must fit."""
+    layers, width = target.contexts[0].layers_and_width
+    return TargetFacts(target.kind.architecture, layers, width, target.vocabulary.size)

@@ -1,0 +1,1 @@
+"""Drafts by small networks that read the hidden states of the target."""

@@ -1,0 +1,199 @@
+"""What a drafter knows of sequences: where the features of their tokens are. No kernels."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from roost_inference.backend import Features
+from roost_inference.batch import Tokens
+from roost_inference.kv.match import common_prefix
+from roost_inference.sequence import Sequence
+
+
+@dataclass(slots=True)
+class Followed:
+    """What is held of a sequence: the features of its tokens from `begin` to `end`. Those before
+    `given` are in cells of the drafter's KV, the others wait in `pending`."""
+
+    sequence_id: int
+    begin: int = 0
+    given: int = 0
+    end: int = 0
+    pending: list[Features] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait."""
+        return self.end - self.given
+
+    @property
+    def cells(self) -> int:
+        """Cells taken in the drafter's KV."""
+        return self.given - self.begin
+
+    def add(self, start: int, features: Features) -> int | None:
+        """Note the features of tokens from `start` on. What was known of them is dropped, and if
+        some before them are missing, all that is known: llama.cpp takes no KV with holes. Returns
+        from which position on cells must be removed, None for no cells."""
+        removed: int | None = None
+        if start > self.end or start < self.begin:
+            removed = 0 if self.cells else None
+            self.begin = self.given = self.end = start
+            self.pending = []
+        elif start < self.end:
+            removed = self.cut(start)
+        self.pending.append(features)
+        self.end = start + len(features)
+        return removed
+
+    def cut(self, end: int) -> int | None:
+        """Forget what is known of tokens from `end` on, which is not before `begin`. Returns as
+        `add` does."""
+        removed = end if end < self.given else None
+        self.given = min(self.given, end)
+        at, kept = self.given, []
+        for rows in self.pending if removed is None else ():
+            if at < end:
+                kept.append(rows[: end - at])
+            at += len(rows)
+        self.pending, self.end = kept, end
+        return removed
+
+    def take(self) -> tuple[Tokens, Features]:
+        """Positions and features of what waits, which is in the KV from now on."""
+        positions = np.arange(self.given, self.end, dtype=np.int32)
+        features = self.pending[0] if len(self.pending) == 1 else np.concatenate(self.pending)
+        self.pending, self.given = [], self.end
+        return positions, features
+
+    def lose(self) -> None:
+        """Drop what waits, as there is no room for it."""
+        self.pending, self.end = [], self.given
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be done to the drafter's KV: positions of a sequence from `at` on are removed, or,
+    with a `source`, those of that sequence before `at` are shared."""
+
+    sequence_id: int
+    at: int
+    source: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What is held of a sequence, the salt that may see it, and the sequence, or the tokens of one
+    that has ended."""
+
+    held: Followed
+    cache_salt: str
+    sequence: Sequence | Tokens
+
+    @property
+    def tokens(self) -> Tokens:
+        """Those that are held, and maybe more."""
+        return self.sequence if isinstance(self.sequence, np.ndarray) else self.sequence.tokens.view
+
+
+class Following:
+    """The sequences that a drafter follows, and the last ones that have ended: the next turn of a
+    session begins like the one before, and conversations of a tenant begin alike. Sequences of
+    another salt share nothing."""
+
+    def __init__(self, ids: int, cells: int) -> None:
+        self._free = list(range(ids - 1, -1, -1))
+        self._cells = cells
+        self._running: dict[str, _Text] = {}
+        self._ended: OrderedDict[str, _Text] = OrderedDict()
+        # To be done in this order, before the KV is used.
+        self.changes: list[Change] = []
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def get(self, sequence: Sequence) -> Followed | None:
+        """What is held of a sequence; None of one that is not followed."""
+        text = self._running.get(sequence.id)
+        return None if text is None else text.held
+
+    def follow(self, sequence: Sequence) -> Followed | None:
+        """What is held of a sequence, from its first call on; None if there is no id for it."""
+        text = self._running.get(sequence.id)
+        if text is not None:
+            return text.held
+        if not self._free and not self._ended:
+            return None
+        salt = sequence.request.session.cache_salt
+        source, common = self._like(sequence, salt)
+        oldest = None if self._free else self._ended.popitem(last=False)[1].held
+        if oldest is not None and oldest is not source:
+            self._drop(oldest)
+        if oldest is not None and oldest is source:
+            held = oldest
+            self.remove(held, held.cut(common))
+        else:
+            held = Followed(self._free.pop())
+        if source is not None and source is not held:
+            given = min(source.given, common)
+            if given > source.begin:
+                self.changes.append(Change(held.sequence_id, given, source.sequence_id))
+            held.begin, held.given, held.end = source.begin, source.given, source.end
+            held.pending = source.pending.copy()
+            held.cut(common)
+        self._running[sequence.id] = _Text(held, salt, sequence)
+        return held
+
+    def _like(self, sequence: Sequence, salt: str) -> tuple[Followed | None, int]:
+        """What is held of the text that begins like this one for the longest time, and for how
+        many tokens."""
+        best, longest = None, 0
+        tokens = sequence.tokens.view[:-1]
+        for text in (*self._ended.values(), *self._running.values()):
+            held = text.held
+            if text.cache_salt == salt and min(held.end, len(tokens)) > longest:
+                common = common_prefix(text.tokens[: held.end], tokens)
+                if common > longest and common > held.begin:
+                    best, longest = held, common
+        return best, longest
+
+    def remove(self, held: Followed, start: int | None) -> None:
+        """Note that cells from a position on are to be removed; None for none."""
+        if start is not None:
+            self.changes.append(Change(held.sequence_id, start))
+
+    def end(self, sequence: Sequence) -> None:
+        """The sequence has ended; what is held stays until its cells or id are needed."""
+        text = self._running.pop(sequence.id, None)
+        if text is None:
+            return
+        held = text.held
+        tokens = sequence.tokens.view[: held.end].copy()
+        self._ended[sequence.id] = _Text(held, text.cache_salt, tokens)
+
+    def make_room(self, cells: int) -> bool:
+        """Let go of ended sequences until `cells` are free; False if that is not enough."""
+        used = self.cells
+        while used + cells > self._cells and self._ended:
+            held = self._ended.popitem(last=False)[1].held
+            used -= held.cells
+            self._drop(held)
+        return used + cells <= self._cells
+
+    @property
+    def cells(self) -> int:
+        """Cells that are taken; shared ones count for each sequence."""
+        texts = (*self._running.values(), *self._ended.values())
+        return sum(text.held.cells for text in texts)
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        for text in (*self._running.values(), *self._ended.values()):
+            self._drop(text.held)
+        self._running.clear()
+        self._ended.clear()
+
+    def _drop(self, held: Followed) -> None:
+        self.changes.append(Change(held.sequence_id, 0))
+        self._free.append(held.sequence_id)

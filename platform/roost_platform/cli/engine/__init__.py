@@ -1,0 +1,1 @@
+"""Commands about the bundled engine: its profiles and its drafters."""
