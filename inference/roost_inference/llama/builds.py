@@ -163,9 +163,7 @@ def find(source: _Source, *, sums: bool = True) -> Build:
             found = path
     if found is None:
         raise EngineUnavailable(f"{source.package} is installed without its library")
-    return Build(
-        source.name, source.package, version, found, digest.hexdigest(), source.state
-    )
+    return Build(source.name, source.package, version, found, digest.hexdigest(), source.state)
 
 
 def check_version(source: _Source, version: str) -> None:
