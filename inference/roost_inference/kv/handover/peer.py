@@ -185,6 +185,7 @@ class PeerSource:
             try:
                 part = answer.read1(min(size - done, PIECE_BYTES))
             except (OSError, http.client.HTTPException) as error:
+                self._patience(deadline)
                 raise _problem(error) from error
             if not part:
                 if may_end and not done:
