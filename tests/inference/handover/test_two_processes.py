@@ -13,7 +13,6 @@ from tests.inference.handover.conftest import WORDS, Process, Start
 LEASE_S = 3.0
 # Two blocks and a tail of the real tokenizer.
 STORY = WORDS * 14
-GREEDY = 95
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -105,18 +104,31 @@ def over(offer: dict[str, object], line: Line) -> dict[str, object]:
     return {**offer, "remote_port": line.port, "remote_socket": None}
 
 
-def test_texts_are_equal_with_hand_over_on_and_off(prefilling: Process, decoding: Process) -> None:
+def test_texts_are_those_of_an_engine_that_had_the_prompt_in_its_cache(
+    prefilling: Process, decoding: Process
+) -> None:
     for number in range(3):
         text = f"{number}. {STORY} Which one leaves first?"
-        expected = prefilling.ask(text, cache_salt="off", max_tokens=12)
         offer = prefilling.offer(text)
         answer = decoding.ask(text, offer, max_tokens=12)
-        assert text_of(answer) == text_of(expected)
+        assert text_of(answer) == text_of(prefilling.ask(text, max_tokens=12))
         told = answer["metrics"]["kv"]["handover"]
         assert told["by"] == "unix" and "failure" not in told
         # What is computed: the last token, and a tail that is too short to be moved.
         assert answer["usage"]["prompt_tokens"] - told["tokens"] <= 16
     until(lambda: prefilling.handover()["leases"] == {"open": 0, "done": 3})
+
+
+def test_a_seed_gives_the_same_text_handed_over_and_read_cold(
+    prefilling: Process, decoding: Process
+) -> None:
+    for seed in range(3):
+        text = f"seed {seed}. {STORY} Which one leaves first?"
+        cold = prefilling.ask(text, cache_salt="off", seed=seed, temperature=1, max_tokens=12)
+        offer = prefilling.offer(text, seed=seed)
+        answer = decoding.ask(text, offer, seed=seed, temperature=1, max_tokens=12)
+        assert answer["metrics"]["kv"]["handover"]["tokens"] >= 128
+        assert text_of(answer) == text_of(cold)
 
 
 def test_tcp_serves_as_well(prefilling: Process, decoding: Process, line: Line) -> None:
@@ -156,7 +168,7 @@ def test_a_prefill_engine_that_is_killed_costs_no_answer(
     dying = start(role="prefill")
     text = f"{point} {STORY}"
     offer, line = dying.offer(text), Line(dying)
-    expected = text_of(dying.ask(text, cache_salt="off"))
+    expected = text_of(dying.ask(text, cache_salt="off", seed=1))
 
     def up(data: bytes) -> None:
         if (point == "first_block" and b"/blocks" in data) or (
@@ -172,12 +184,12 @@ def test_a_prefill_engine_that_is_killed_costs_no_answer(
     line.on_up, line.on_down = up, down
     if point == "offer":
         dying.kill()
-    answer = decoding.ask(text, over(offer, line))
+    answer = decoding.ask(text, over(offer, line), seed=1)
     assert text_of(answer) == expected
     told = answer["metrics"]["kv"]["handover"]
     until(lambda: dying.process.poll() is not None)
     if point == "release":
-        assert told["tokens"] > 256
+        assert told["tokens"] >= 128
     elif point == "middle":
         assert told["tokens"] == 128 and told["failure"] in ("cut_off", "unreachable")
     else:
