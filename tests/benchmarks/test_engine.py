@@ -7,7 +7,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from roost_inference.benchmarking import contention, decode, entering, equality, restore, sessions
+from roost_inference.benchmarking import (
+    contention,
+    decode,
+    entering,
+    equality,
+    handover,
+    restore,
+    sessions,
+)
 from roost_inference.benchmarking.bench import Bench
 
 SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -16,6 +24,7 @@ SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "sessions": sessions.measure,
     "restart": restore.measure_restart,
     "tiers": restore.measure_tiers,
+    "handover": handover.measure,
     "speculation": decode.measure_speculation,
     "equality": equality.measure,
     "fairness": contention.measure_fairness,
