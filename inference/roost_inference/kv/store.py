@@ -102,6 +102,14 @@ class BlockStore:
         """Retain these blocks for so long; see `retain`."""
         self.retain_nodes(nodes, self._shared.clock() + seconds)
 
+    def lease_for(self, nodes: Sequence[Node], seconds: float) -> None:
+        """Retain blocks that another engine may read for so long."""
+        until = self._shared.clock() + seconds
+        self.retain_nodes(nodes, until)
+        with self._lock:
+            for node in nodes:
+                node.leased_until = max(node.leased_until, until)
+
     def node_of(self, key: bytes) -> Node | None:
         """The block of this key, in whatever tier; None for an unknown one."""
         with self._lock:

@@ -3,6 +3,7 @@
 What is absent is remembered for a while: prompts that nobody else has cost one look-up and no more.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 
@@ -15,10 +16,11 @@ ABSENT_KEPT = 4096
 
 
 class AbsentKeys:
-    """Keys that a tier did not have lately."""
+    """Keys that a tier did not have lately. Any thread may use it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self._until: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -29,10 +31,11 @@ class AbsentKeys:
 
     def add(self, key: bytes) -> None:
         """The key was not there just now."""
-        self._until[key] = self._clock() + ABSENT_S
-        self._until.move_to_end(key)
-        while len(self._until) > ABSENT_KEPT:
-            self._until.popitem(last=False)
+        with self._lock:
+            self._until[key] = self._clock() + ABSENT_S
+            self._until.move_to_end(key)
+            while len(self._until) > ABSENT_KEPT:
+                self._until.popitem(last=False)
 
 
 class ObjectSource:
