@@ -7,16 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from roost_inference.benchmarking import (
-    contention,
-    decode,
-    entering,
-    equality,
-    handover,
-    restore,
-    sessions,
-)
+from roost_inference.benchmarking import contention, decode, equality, sessions
 from roost_inference.benchmarking.bench import Bench
+from roost_inference.benchmarking.moves import entering, handover, restore
 
 SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "decode": decode.measure_decode,
