@@ -14,7 +14,7 @@ from roost_inference.engine import Engine
 from roost_inference.http.listener import listening
 from roost_inference.kv.handover.handover import Handover, HandoverSettings
 from roost_inference.kv.handover.offers import Address
-from roost_inference.kv.handover.peer import PeerAccess
+from roost_inference.kv.handover.transports import PeerAccess
 from roost_inference.kv.store import BlockStore
 from roost_inference.server import build_server
 from roost_inference.testing.harness import toy_engine

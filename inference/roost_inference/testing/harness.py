@@ -130,7 +130,7 @@ def toy_engine(
     resident_cells: int | None = None,
     queue_limit: int = 100,
     context_length: int | None = None,
-    clock: FakeClock | None = None,
+    clock: Clock | None = None,
     store: BlockStore | None = None,
     speculator: Speculator | None = None,
     cost: StepCost | None = None,

@@ -65,7 +65,12 @@ def started(data: Path, **settings: object) -> Process:
     """Start an engine and wait until it answers."""
     command = [sys.executable, "-m", "roost_inference", "--port", "0", "--data", str(data)]
     command += ["--api-key", KEY]
-    chosen = {"context_length": 2048, "max_sequences": 4, "max_running": 2, "kv_disk": 0}
+    chosen: dict[str, object] = {
+        "context_length": 2048,
+        "max_sequences": 4,
+        "max_running": 2,
+        "kv_disk": 0,
+    }
     chosen |= {"stream_memory": 0, "speculation": "off"}
     for name, value in (chosen | settings).items():
         command += ["--set", f"{name}={value}"]

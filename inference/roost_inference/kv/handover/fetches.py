@@ -8,8 +8,9 @@ from roost_inference.kv.block import BLOCK_TOKENS, BlockHead
 from roost_inference.kv.handover.fetch import PromptFetch, heads_of
 from roost_inference.kv.handover.figures import HandoverFigures
 from roost_inference.kv.handover.object_source import AbsentKeys, ObjectSource
-from roost_inference.kv.handover.peer import PeerAccess, PeerSource
+from roost_inference.kv.handover.peer import PeerSource
 from roost_inference.kv.handover.source import KvSource
+from roost_inference.kv.handover.transports import PeerAccess
 from roost_inference.kv.index import RAM, MatchedBlock
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.lanes import Lane
