@@ -16,6 +16,7 @@ from roost_inference.kv.handover.handover import Handover, HandoverSettings
 from roost_inference.kv.handover.offers import Address
 from roost_inference.kv.handover.transports import PeerAccess
 from roost_inference.kv.store import BlockStore
+from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.server import build_server
 from roost_inference.testing.harness import toy_engine
 from roost_inference.testing.toy import ToyBackend
@@ -83,6 +84,8 @@ async def side(identity: str = "toy", key: str = KEY, **settings: Any) -> AsyncI
         backend,
         clock=time.monotonic,
         store=store,
+        # Computing is dear, so that loading pays on a busy machine as well.
+        cost=StepCost([Measurement(1, 0, 50.0), Measurement(128, 0, 6400.0)]),
         handover=HandoverSettings(access=access, **settings),
     )
     engine.start()
