@@ -2,19 +2,26 @@
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.applications import Starlette
 
 from roost_inference.config import EngineConfig
+from roost_inference.engine import Engine
 from roost_inference.errors import EngineError, EngineUnavailable
+from roost_inference.http.access.origin import WILDCARDS
 from roost_inference.http.chat_service import EngineChatService
 from roost_inference.http.engine_port import EnginePort
+from roost_inference.http.handover.service import HandoverService
 from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.http.preparation import PreparationLanes
 from roost_inference.http.routes import ServiceHolder, build_app
+from roost_inference.kv.handover.local import LocalServer
+from roost_inference.kv.handover.offers import Address
 from roost_inference.loading import load_engine, open_embeddings
 from roost_inference.profiles.background import BackgroundValidation
 
@@ -26,7 +33,9 @@ log = logging.getLogger(__name__)
 
 def build_server(engine: EnginePort, config: EngineConfig | None = None) -> Starlette:
     """The ASGI app that serves a running engine."""
-    return build_app(ServiceHolder(EngineChatService(engine)), config or EngineConfig())
+    service = EngineChatService(engine)
+    handover = HandoverService(engine, service)
+    return build_app(ServiceHolder(service, handover=handover), config or EngineConfig())
 
 
 def serve_engine(
@@ -47,6 +56,7 @@ def serve_engine(
     app = build_app(holder, config)
     server = SignalServer(app, catch_signals=True)
     host = _EngineHost(config, data_dir, holder, server, app.state.preparation_lanes, on_ready)
+    host.address = address_of(config, listener)
     url = url_of(listener)
     log.info("listening on %s", url)
     on_listening(url)
@@ -57,6 +67,14 @@ def serve_engine(
         listener.close()
     if host.problem is not None:
         raise EngineUnavailable(host.problem)
+
+
+def address_of(config: EngineConfig, listener: socket.socket) -> Address:
+    """Where other engines reach this one."""
+    host = config.handover_host
+    if host is None:
+        host = socket.gethostname() if config.host in WILDCARDS else config.host
+    return Address(host, listener.getsockname()[1])
 
 
 class _EngineHost:
@@ -80,6 +98,7 @@ class _EngineHost:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
         self.problem: str | None = None
+        self.address = Address()
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -107,10 +126,13 @@ class _EngineHost:
             self._give_up(str(error) or repr(error))
             return
         service = EngineChatService(engine)
+        local: LocalServer | None = None
         validation = BackgroundValidation(engine, self._config, self._data_dir / "profiles")
         service.validation = validation
         try:
             self._holder.embeddings = open_embeddings(self._config)
+            local = self._offer_kv(engine)
+            self._holder.handover = HandoverService(engine, service)
             self._holder.service = service
             validation.start()
             self._on_ready()
@@ -123,9 +145,23 @@ class _EngineHost:
             self._give_up(error.message)
         finally:
             validation.stop()
+            if local is not None:
+                local.close()
             if self._holder.embeddings is not None:
                 self._holder.embeddings.close()
             engine.close()
+
+    def _offer_kv(self, engine: Engine) -> LocalServer | None:
+        """Tell the engine where others reach it, and open its socket for those of this machine. One
+        that only writes answers has no KV that others would fetch."""
+        if engine.handover is None:
+            return None
+        engine.handover.offers.address = self.address
+        if self._config.role == "decode":
+            return None
+        local = LocalServer(engine.handover.offers, self._config.api_key.get_secret_value())
+        engine.handover.offers.address = replace(self.address, socket=local.start())
+        return local
 
     def _give_up(self, problem: str) -> None:
         self.problem = problem

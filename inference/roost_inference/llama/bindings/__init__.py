@@ -30,6 +30,7 @@ from roost_inference.llama.bindings.library import (
     build_id,
     check_layout,
     kernels,
+    kv_id,
     recent_errors,
 )
 from roost_inference.llama.bindings.models import (
@@ -110,6 +111,7 @@ __all__ = [
     "is_recurrent",
     "kernels",
     "kv_bytes_per_cell",
+    "kv_id",
     "layers_and_width",
     "load_model",
     "logits_address",
