@@ -187,10 +187,14 @@ class Settings(BaseSettings):
 
     @property
     def engine_url(self) -> str:
-        """Base URL of the inference engine in use: the one named, or the bundled core."""
-        if self.engine.url:
-            return self.engine.url.rstrip("/")
-        return f"http://{self.engine.host}:{self.engine.port or ENGINE_PORT}"
+        """Base URL of the inference engine in use: the first one named, or the bundled core."""
+        return self.engine_urls[0]
+
+    @property
+    def engine_urls(self) -> tuple[str, ...]:
+        """Base URLs of the engines that answer: those named, or the bundled core."""
+        bundled = f"http://{self.engine.host}:{self.engine.port or ENGINE_PORT}"
+        return self.engine.urls or (bundled,)
 
     def channel(self, kind: ChannelKind[C]) -> C:
         """Return the settings of a channel; the defaults for one without a section."""
