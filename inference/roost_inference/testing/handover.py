@@ -123,11 +123,14 @@ class ScriptedPeer:
         self.at("after the offer", self)
         return Handover(request_id, self.lease_s, tokens, params)
 
-    async def renew(self, request_id: str) -> None:
+    async def renew(self, request_id: str) -> bool:
         """See Control."""
         self._begin("renew")
-        if request_id in self.leases:
-            self.leases[request_id] = asyncio.get_running_loop().time() + self.lease_s
+        now = asyncio.get_running_loop().time()
+        is_open = self.leases.get(request_id, 0.0) > now
+        if is_open:
+            self.leases[request_id] = now + self.lease_s
+        return is_open
 
     async def release(self, request_id: str) -> None:
         """See Control."""
@@ -229,7 +232,7 @@ def peer_app(peer: ScriptedPeer) -> Starlette:
                 "role": told.role,
                 "compat": told.compat,
                 "block_tokens": told.block_tokens,
-                "bytes_per_token": told.bytes_per_token,
+                "kv_bytes_per_token": told.bytes_per_token,
                 "running": told.running,
                 "waiting": told.waiting,
                 "prefill_ms_per_token": told.ms_per_token,
@@ -241,9 +244,11 @@ def peer_app(peer: ScriptedPeer) -> Starlette:
         found = await peer.lookup(await request.json(), request.headers.get("x-session-id"))
         return JSONResponse({"cached_tokens": found.cached, "prompt_tokens": found.total})
 
-    async def lease(request: Request) -> Response:
-        known = {"renew": peer.renew, "release": peer.release}
-        await known[request.path_params["action"]](request.path_params["id"])
+    async def renew(request: Request) -> Response:
+        return Response(status_code=204 if await peer.renew(request.path_params["id"]) else 410)
+
+    async def release(request: Request) -> Response:
+        await peer.release(request.path_params["id"])
         return Response(status_code=204)
 
     async def chat(request: Request) -> Response:
@@ -272,7 +277,8 @@ def peer_app(peer: ScriptedPeer) -> Starlette:
         routes=[
             Route("/v1/kv/summary", summary),
             Route("/v1/kv/lookup", lookup, methods=["POST"]),
-            Route("/v1/kv/leases/{id}/{action}", lease, methods=["POST"]),
+            Route("/v1/kv/leases/{id}/renew", renew, methods=["POST"]),
+            Route("/v1/kv/leases/{id}/release", release, methods=["POST"]),
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/models", models),
             Route("/v1/sessions", sessions),

@@ -18,6 +18,7 @@ BODY_BYTES_MAX: Final = 2**20
 IDLE_CONNECTION_S: Final = 2.0  # see engine_client
 NOT_OURS: Final = frozenset({400, 401, 403, 404, 405, 501})
 REASON_CHARACTERS_MAX: Final = 80
+GONE: Final = (404, 410)  # of a lease that has ended, which is no fault
 SESSIONS_ASKED: Final = 1000
 
 
@@ -41,8 +42,8 @@ class Control(Protocol):
         its offer already returns it."""
         ...
 
-    async def renew(self, request_id: str) -> None:
-        """Have it keep the KV for another while."""
+    async def renew(self, request_id: str) -> bool:
+        """Have it keep the KV for another while; False where it does not keep it any more."""
         ...
 
     async def release(self, request_id: str) -> None:
@@ -125,19 +126,21 @@ class HttpControl:
             raise EngineUnavailable(f"It makes no offer{_reason(value)}")
         return offer
 
-    async def renew(self, request_id: str) -> None:
+    async def renew(self, request_id: str) -> bool:
         """See Control."""
-        await self._of_lease(request_id, "renew")
+        return await self._of_lease(request_id, "renew")
 
     async def release(self, request_id: str) -> None:
         """See Control."""
         await self._of_lease(request_id, "release")
 
-    async def _of_lease(self, request_id: str, action: str) -> None:
+    async def _of_lease(self, request_id: str, action: str) -> bool:
+        """Whether the lease is still there."""
         path = f"/v1/kv/leases/{quote(request_id, safe='')}/{action}"
         status, headers, body = await self._ask("POST", path)
-        if status not in (200, 204, 404):  # 404: it is gone, which is no fault
+        if status not in (200, 204, *GONE):
             raise refusal(status, headers, body)
+        return status not in GONE
 
     async def _ask(
         self,

@@ -39,7 +39,7 @@ class EngineSummary:
             role=role if role in ROLES else "both",
             compat=str(value.get("compat") or ""),
             block_tokens=count_of(value.get("block_tokens")) or BLOCK_TOKENS,
-            bytes_per_token=count_of(value.get("bytes_per_token")),
+            bytes_per_token=count_of(value.get("kv_bytes_per_token")),
             running=count_of(value.get("running")),
             waiting=count_of(value.get("waiting")),
             ms_per_token=_positive(value.get("prefill_ms_per_token")),

@@ -57,10 +57,11 @@ class Lease:
         return True
 
     async def _beat(self) -> None:
-        while True:
+        is_kept = True
+        while is_kept:
             await asyncio.sleep(self.offer.lease_s / BEATS)
             with contextlib.suppress(EngineError):
-                await self._control.renew(self.offer.request_id)
+                is_kept = await self._control.renew(self.offer.request_id)
 
     async def _release(self) -> None:
         for _ in range(RELEASE_TRIES):

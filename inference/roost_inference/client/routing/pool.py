@@ -3,9 +3,9 @@
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from roost_inference.client.chat_request import ChatRequest, body_of
@@ -18,6 +18,7 @@ from roost_inference.client.routing.router import EngineRouter
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 
 SESSIONS: Final = "/v1/sessions"
+T = TypeVar("T")
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
@@ -102,15 +103,14 @@ class EnginePool:
 
     async def health(self) -> dict[str, Any]:
         """The health of the first engine that is up, and `engines` with the state of each."""
-        health: dict[str, Any] = await self._first(lambda client: client.health())
+        health = await self._first(lambda client: client.health())
         for engine in (*self.router.decode, *self.router.prefill):
             engine.refresh()
         return {**health, "engines": [_report(state) for state in self.states()]}
 
     async def models(self) -> list[str]:
         """Names of the models of the first engine that is up."""
-        models: list[str] = await self._first(lambda client: client.models())
-        return models
+        return await self._first(lambda client: client.models())
 
     async def _ask(
         self, route: Route, request: ChatRequest
@@ -133,7 +133,7 @@ class EnginePool:
         )
         return (self._clients[one.name] for one in names)
 
-    async def _first(self, ask: Callable[[EngineClient], Any]) -> Any:
+    async def _first(self, ask: Callable[[EngineClient], Awaitable[T]]) -> T:
         """What the first engine says that can be reached. Raises the last error."""
         error: EngineUnavailable | None = None
         for client in self._in_order():

@@ -93,9 +93,9 @@ class Wire(Control):
         self._checked()
         return offer
 
-    async def renew(self, request_id: str) -> None:
+    async def renew(self, request_id: str) -> bool:
         """See Control."""
-        await self._checked().renew(request_id)
+        return await self._checked().renew(request_id)
 
     async def release(self, request_id: str) -> None:
         """See Control."""
