@@ -65,17 +65,15 @@ def best_split(
 ) -> Split | None:
     """The prefill engine that should read the prompt; None where the decode engine should.
 
-    It pays where reading costs more than the transfer and the queue, and where all of it together
-    is sooner done than reading on the decode engine.
+    It pays where the other engine's queue, its reading and the transfer are sooner done, all
+    together, than reading on the decode engine.
     """
     if decode.missing < BLOCKS_MIN * block_tokens:
         return None
     alone_ms = decode.queue_ms + decode.reading_ms
     transfer_ms = link.transfer_ms(decode.missing)
     splits = [
-        Split(one.name, one.queue_ms + one.reading_ms + transfer_ms, alone_ms)
-        for one in readers
-        if decode.missing * one.ms_per_token > transfer_ms + one.queue_ms
+        Split(one.name, one.queue_ms + one.reading_ms + transfer_ms, alone_ms) for one in readers
     ]
     best = min(splits, key=lambda one: one.split_ms, default=None)
     return best if best is not None and best.split_ms * GAIN_MIN < alone_ms else None

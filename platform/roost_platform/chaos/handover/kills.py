@@ -57,15 +57,16 @@ def storm_of_kills(seed: int, count: int, folder: Path) -> KillReport:
 
 
 def _plan(seed: int, count: int) -> Sequence[tuple[str, Victim]]:
-    """The points and who dies there: all of them in each round, in another order."""
+    """The points and who dies there, in three rounds all of them: each round has each point."""
     rng = random.Random(seed)
     plan: list[tuple[str, Victim]] = []
     while len(plan) < count:
-        every = [(point, victim) for point in POINTS for victim in VICTIMS]
-        rng.shuffle(every)
-        # So that a short run has each point and each victim, too.
-        every.sort(key=lambda one: sum(one[0] == other[0] for other in every[: every.index(one)]))
-        plan += every
+        points = rng.sample(list(POINTS), len(POINTS))
+        for turn in range(len(VICTIMS)):
+            plan += [
+                (point, VICTIMS[(place + turn) % len(VICTIMS)])
+                for place, point in enumerate(points)
+            ]
     return plan[:count]
 
 
