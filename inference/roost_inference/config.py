@@ -204,6 +204,31 @@ class EngineConfig(BaseModel):
     kv_object: ByteSize = Field(
         default=64 * 2**30, description="Bytes this engine may hold in the object store."
     )
+    role: Literal["both", "prefill", "decode"] = Field(
+        default="both",
+        description="What the bundled core is meant for where two engines share the work: "
+        "`prefill` computes prompts and offers their KV, `decode` fetches it and writes the "
+        "answers. Each still does the other's part when it is asked to.",
+    )
+    handover_peers: tuple[str, ...] = Field(
+        default=(),
+        description="Engines that KV is fetched from, by the name or address that they offer it "
+        "under, with `:port` where only one is meant. Those on loopback need no entry. They have "
+        "the same api_key.",
+    )
+    handover_host: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=253,
+        description="Name or address under which other engines reach this one for its KV. Default: "
+        "`host`, or the machine's name where that stands for every address.",
+    )
+    handover_lease_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Seconds that KV offered to another engine is kept without a sign of it.",
+    )
     speculation: Literal["auto", "off"] = Field(
         default="auto",
         description="auto guesses several tokens and verifies them in one step where "

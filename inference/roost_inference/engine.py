@@ -13,7 +13,8 @@ from dataclasses import replace
 from roost_inference.backend import Backend
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, InvalidRequest
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.paging import paging_of
+from roost_inference.kv.handover.handover import NO_HANDOVER, Handover, HandoverSettings
+from roost_inference.kv.opening import paging_of
 from roost_inference.kv.session_control import SessionControl
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import TierPlacement
@@ -58,6 +59,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         step_clock: Callable[[], float] | None = None,
         speculation: Speculation = NO_SPECULATION,
+        handover: HandoverSettings = NO_HANDOVER,
     ) -> None:
         """cost: what steps were measured to cost; step_clock: tells how long a step computed,
         without the time that other programs took, by default `clock`."""
@@ -80,7 +82,7 @@ class Engine:
         pacer = Pacer(inter_token_target_ms, cost)
         self._cache = KvCache(
             backend,
-            paging_of(backend, store, lambda: pacer.prefill_ms_per_token, clock),
+            paging_of(backend, store, lambda: pacer.prefill_ms_per_token, clock, handover),
             sequences=max_sequences,
             resident_cells=resident_cells,
             clock=clock,
@@ -117,8 +119,7 @@ class Engine:
         self.session_control = SessionControl(self._cache, self._mailbox.post, clock)
         self._steps_since_storing = 0
         self._only_fetching = False
-        if store is not None:
-            store.on_change(self._mailbox.wake)
+        self._cache.paging.on_change(self._mailbox.wake)
 
     # Any thread may call these.
 
@@ -168,6 +169,11 @@ class Engine:
     def store(self) -> BlockStore | None:
         """The tiers below the device, None if there are none."""
         return self._cache.paging.store
+
+    @property
+    def handover(self) -> Handover | None:
+        """What is handed over to and from other engines, None if nothing can be."""
+        return self._cache.paging.handover
 
     @property
     def tiers(self) -> Sequence[TierPlacement]:
@@ -266,6 +272,7 @@ class Engine:
         """Arrivals join the queue, aborted sequences leave."""
         arrived, leaving = self._mailbox.take()
         for sequence in arrived:
+            self._cache.paging.expect(sequence)
             self._scheduler.add(sequence)
         for sequence in leaving:
             self._outputs.finish(sequence, "abort")

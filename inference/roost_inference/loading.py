@@ -9,6 +9,8 @@ from roost_inference.config import EngineConfig
 from roost_inference.embeddings.service import EmbeddingService
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
+from roost_inference.kv.handover.handover import HandoverSettings
+from roost_inference.kv.handover.peer import PeerAccess
 from roost_inference.kv.opening import open_block_store
 from roost_inference.kv.store import BlockStore
 from roost_inference.llama import bindings
@@ -168,6 +170,11 @@ def _build(
         store=store,
         step_clock=STEP_CLOCK,
         speculation=speculation,
+        handover=HandoverSettings(
+            config.role,
+            config.handover_lease_s,
+            access=PeerAccess(config.api_key.get_secret_value(), frozenset(config.handover_peers)),
+        ),
     )
 
 

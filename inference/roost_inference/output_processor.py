@@ -8,7 +8,7 @@ from roost_inference.errors import EngineError
 from roost_inference.kv.cache import KvCache
 from roost_inference.mailbox import Mailbox
 from roost_inference.output.detokenizer import Piece
-from roost_inference.request import Event, FinishEvent, FinishReason, TextEvent
+from roost_inference.request import Event, FinishEvent, FinishReason, KvOffer, TextEvent
 from roost_inference.scheduling.drafts import Speculation
 from roost_inference.scheduling.scheduler import Scheduler
 from roost_inference.scheduling.step import Row, Step
@@ -48,6 +48,9 @@ class OutputProcessor:
 
     def process(self, step: Step) -> None:
         """Sample the next tokens of a computed step and emit them."""
+        for row in step.rows:
+            if row.output is None and row.sequence.request.kv.hands_over:
+                self._cache.paging.export(row.sequence)
         now, generated = self._clock(), 0
         gaps_s: list[float] = []
         for row in step.rows:
@@ -65,6 +68,7 @@ class OutputProcessor:
         self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None
     ) -> None:
         """Free the sequence, then send its listener the withheld text and the end."""
+        offer = self._offer(sequence) if reason in ("stop", "length") else None
         self._scheduler.remove(sequence)
         self._mailbox.forget(sequence.id)
         now = self._clock()
@@ -86,8 +90,13 @@ class OutputProcessor:
             kv=sequence.kv_report,
             speculation=speculation,
             prompt_logprobs=sequence.prompt_logprobs,
+            offer=offer,
         )
         self._emit(sequence, end)
+
+    def _offer(self, sequence: Sequence) -> KvOffer | str | None:
+        """Its prompt's KV for another engine, while the sequence still has it."""
+        return self._cache.paging.offer(sequence) if sequence.request.kv.hands_over else None
 
     def publish_if_due(self, now: float) -> None:
         """Publish the gauges if a sequence came or went, else every PUBLISH_S: nobody looks at

@@ -43,16 +43,39 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class KvOffer:
+    """A prompt's KV that another engine has computed and keeps for a while; see `kv.handover`.
+
+    engine_id, request_id: the engine, and its lease on the blocks. host, port, socket: where it
+    answers; socket is a path, empty without one. tokens: how many of the prompt are there. compat:
+    equal for engines whose KV is the same. lease_s: seconds without a sign of the reader.
+    """
+
+    engine_id: str
+    request_id: str
+    host: str
+    port: int
+    tokens: int
+    compat: str
+    lease_s: float
+    socket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class KvPolicy:
     """Bounds of paging for one request; None means no bound.
 
     max_offload_tokens: how many tokens from its start may be stored in the tiers; max_load_tokens:
     how many tokens beyond those on the device may be loaded; load_tiers: only from these tiers.
+    hands_over: the KV of its prompt is offered to another engine; offer: what another engine has of
+    its prompt.
     """
 
     max_offload_tokens: int | None = None
     max_load_tokens: int | None = None
     load_tiers: frozenset[str] | None = None
+    hands_over: bool = False
+    offer: KvOffer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +217,8 @@ class FinishEvent:
     """The last event of every request, of aborted and failed ones, too.
 
     stop_string, stop_token: which one of the request ended it. end_token: the last token, if it
-    ended the answer and is no part of the text. prompt_logprobs: None for the first token.
+    ended the answer and is no part of the text. prompt_logprobs: None for the first token. offer:
+    of a request that hands its prompt's KV over, or one word that says why there is none.
     """
 
     request_id: str
@@ -208,6 +232,7 @@ class FinishEvent:
     kv: Mapping[str, object] = field(default_factory=dict)
     speculation: SpeculationFigures | None = None
     prompt_logprobs: Iterable[PromptToken | None] | None = None
+    offer: KvOffer | str | None = None
 
 
 Event = TextEvent | FinishEvent

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,15 @@ from starlette.applications import Starlette
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable
+from roost_inference.http.access.origin import WILDCARDS
 from roost_inference.http.chat_service import EngineChatService
 from roost_inference.http.engine_port import EnginePort
+from roost_inference.http.handover.service import HandoverService
+from roost_inference.http.handover.unix_socket import unix_listener
 from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.http.preparation import PreparationLanes
 from roost_inference.http.routes import ServiceHolder, build_app
+from roost_inference.kv.handover.offers import Address
 from roost_inference.loading import load_engine, open_embeddings
 from roost_inference.profiles.background import BackgroundValidation
 
@@ -26,7 +31,9 @@ log = logging.getLogger(__name__)
 
 def build_server(engine: EnginePort, config: EngineConfig | None = None) -> Starlette:
     """The ASGI app that serves a running engine."""
-    return build_app(ServiceHolder(EngineChatService(engine)), config or EngineConfig())
+    service = EngineChatService(engine)
+    handover = HandoverService(engine, service)
+    return build_app(ServiceHolder(service, handover=handover), config or EngineConfig())
 
 
 def serve_engine(
@@ -51,12 +58,26 @@ def serve_engine(
     log.info("listening on %s", url)
     on_listening(url)
     try:
-        with host:
-            server.run(sockets=[listener])
+        # An engine that only writes answers has no KV that others would fetch.
+        with unix_listener(wanted=config.role != "decode") as local:
+            host.address = address_of(config, listener, local)
+            with host:
+                server.run(sockets=[listener] if local is None else [listener, local])
     finally:
         listener.close()
     if host.problem is not None:
         raise EngineUnavailable(host.problem)
+
+
+def address_of(
+    config: EngineConfig, listener: socket.socket, local: socket.socket | None
+) -> Address:
+    """Where other engines reach this one."""
+    host = config.handover_host
+    if host is None:
+        host = socket.gethostname() if config.host in WILDCARDS else config.host
+    path = "" if local is None else str(local.getsockname())
+    return Address(host, listener.getsockname()[1], path)
 
 
 class _EngineHost:
@@ -80,6 +101,7 @@ class _EngineHost:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
         self.problem: str | None = None
+        self.address = Address()
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -111,6 +133,9 @@ class _EngineHost:
         service.validation = validation
         try:
             self._holder.embeddings = open_embeddings(self._config)
+            if engine.handover is not None:
+                engine.handover.offers.address = self.address
+            self._holder.handover = HandoverService(engine, service)
             self._holder.service = service
             validation.start()
             self._on_ready()

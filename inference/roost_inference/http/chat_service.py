@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any
 
 from roost_inference.client.reasoning import open_block
-from roost_inference.errors import InvalidRequest, UnknownModel
+from roost_inference.errors import UnknownModel
 from roost_inference.http.answer.engine_generation import EngineGeneration
 from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.generation import CompletedAnswer, LoopNotifier
+from roost_inference.http.handover.policy import kv_policy, stored_of
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.plain_text.answers import PlainAnswers
 from roost_inference.http.plain_text.prompts import PlainTexts
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import energy, kernels, report
 from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
-from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.output.bad_words import sequences_of
 from roost_inference.profiles.background import BackgroundValidation
 from roost_inference.profiles.energy import EnergyMeter
@@ -30,7 +30,6 @@ from roost_inference.request import (
     EngineSession,
     Event,
     FinishEvent,
-    KvPolicy,
     Request,
     SamplingParams,
 )
@@ -144,6 +143,13 @@ class EngineChatService:
             return self._plain.with_bos(call, is_wanted=adds_special)
         return list(self._template.render(call, check=preparation.check).tokens)
 
+    def cached_tokens(self, call: ChatCall, preparation: Preparation) -> tuple[int, int]:
+        """How many tokens of a request's prompt are stored here, and how many it has."""
+        session = EngineSession(call.session_id, call.cache_salt or "")
+        recall = partial(self.memory.recall, session)
+        tokens = self._template.render(call, recall, preparation.check).tokens
+        return stored_of(self.engine.store, session, tokens), len(tokens)
+
     def spelling(self, token: int) -> bytes:
         """See ChatService."""
         return self.engine.spelling(token)
@@ -209,7 +215,7 @@ class EngineChatService:
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
             prompt_logprobs=call.prompt_logprobs,
-            kv=self._kv_policy(call),
+            kv=kv_policy(call.kv_transfer_params, self.engine.tiers),
         )
 
     def _sampling(self, call: ChatCall) -> SamplingParams:
@@ -217,24 +223,6 @@ class EngineChatService:
             return call.sampling()
         tokenize = partial(self.engine.tokenize, special=False)
         return replace(call.sampling(), bad_words=sequences_of(call.bad_words, tokenize))
-
-    def _kv_policy(self, call: ChatCall) -> KvPolicy:
-        """The bounds of paging. Raises InvalidRequest for a tier that does not exist."""
-        params = call.kv_transfer_params
-        if params is None:
-            return KvPolicy()
-        tiers: frozenset[str] | None = None
-        if params.kv_load_tiers is not None:
-            wanted = [
-                tier if isinstance(tier, str) else Place(tier.medium, tier.locality)
-                for tier in params.kv_load_tiers
-            ]
-            try:
-                tiers = select_tiers(wanted, self.engine.tiers)
-            except ValueError as error:
-                param = "kv_transfer_params.kv_load_tiers"
-                raise InvalidRequest(f"{param}: {error}", param=param) from error
-        return KvPolicy(params.max_offload_tokens, params.max_load_tokens, tiers)
 
     def _count(self, text: str) -> int:
         return len(self.engine.tokenize(text, special=True))
@@ -271,6 +259,8 @@ class EngineChatService:
         figures["energy"] = energy(stats, self._energy.joules())
         figures["profile"] = {} if self.validation is None else self.validation.report()
         figures["kernels"] = kernels(model)
+        handover = self.engine.handover
+        figures["handover"] = {} if handover is None else handover.report()
         template = "model" if self._template.exists else "none"
         about = {"chat_template": template, "model_kind": model.kind.report()}
         return 200, {"status": "ok", "model": model.name, **about, **figures}

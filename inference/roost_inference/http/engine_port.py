@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from roost_inference.kv.handover.handover import Handover
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import TierPlacement
 from roost_inference.request import EngineSession, EngineStats, Listener, ModelInfo, Request
@@ -55,6 +56,11 @@ class EnginePort(Protocol):
     @property
     def store(self) -> BlockStore | None:
         """The tiers below the device, None if there are none."""
+        ...
+
+    @property
+    def handover(self) -> Handover | None:
+        """What is handed over to and from other engines, None if nothing can be."""
         ...
 
     @property

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from roost_inference.prompt.call_markup import ParsedCall
-from roost_inference.request import PromptToken, SpeculationFigures, Timings, TokenLogprob, Usage
+from roost_inference.request import (
+    KvOffer,
+    PromptToken,
+    SpeculationFigures,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
 WireFinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -26,7 +33,7 @@ class TextPiece:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The end of a choice that did not fail. stop_reason: which stop string or stop token of the
-    request ended it."""
+    request ended it. offer: see FinishEvent."""
 
     reason: WireFinishReason
     usage: Usage
@@ -36,6 +43,7 @@ class Finished:
     stop_reason: str | int | None = None
     choice: int = 0
     prompt_logprobs: Sequence[PromptToken | None] | None = None
+    offer: KvOffer | str | None = None
 
 
 Piece = TextPiece | ParsedCall | Finished

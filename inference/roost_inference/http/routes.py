@@ -26,6 +26,8 @@ from roost_inference.http.exchange import (
     read_body,
     while_connected,
 )
+from roost_inference.http.handover.routes import HandoverRoutes
+from roost_inference.http.handover.service import HandoverService, UnknownLease
 from roost_inference.http.metrics import CONTENT_TYPE
 from roost_inference.http.plain_text.replies import CompletionResponse
 from roost_inference.http.plain_text.tokens import detokenized, tokenized
@@ -55,6 +57,7 @@ class ServiceHolder:
 
     service: ChatService | None = None
     embeddings: EmbeddingService | None = None
+    handover: HandoverService | None = None
 
     def require(self) -> ChatService:
         """The service. Raises EngineUnavailable while there is none."""
@@ -68,6 +71,19 @@ class ServiceHolder:
         self.require()
         return self.embeddings
 
+    def leases(self) -> HandoverService:
+        """The service for KV that goes to other engines. Raises EngineUnavailable while the model
+        loads, and UnknownLease where the service is no engine's."""
+        self.require()
+        if self.handover is None:
+            raise UnknownLease("This engine hands no KV over")
+        return self.handover
+
+    def reject(self, body: bytes) -> None:
+        """A request was refused: what another engine keeps for it is released."""
+        if self.handover is not None:
+            self.handover.reject(body)
+
     def models(self) -> list[dict[str, Any]]:
         """The models served, the one that answers first. Raises EngineUnavailable."""
         own = self.require().models()
@@ -79,6 +95,7 @@ def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
     lanes = PreparationLanes()
     routes = _Routes(holder, lanes, config.max_body_bytes)
     embeddings = EmbeddingsRoute(holder.vectors, lanes, config.max_body_bytes)
+    handover = HandoverRoutes(holder.leases, lanes, config.max_body_bytes)
     key = config.api_key.get_secret_value()
     middleware = [
         Middleware(RequestIds),
@@ -98,6 +115,7 @@ def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
             Route("/v1/sessions", routes.sessions),
             Route("/v1/sessions/{id}", routes.close_session, methods=["DELETE"]),
             Route("/v1/sessions/{id}/{action}", routes.session, methods=["POST"]),
+            *handover.table(),
             Route("/", routes.name),
             Route("/version", routes.version),
             Route("/ping", routes.ping, methods=["GET", "POST"]),
@@ -132,6 +150,13 @@ class _Routes:
 
     async def _answer(self, request: Request, prepare: Prepare) -> Any:
         body = await read_body(request, self._body_bytes_max)
+        try:
+            return await self._begin(request, prepare, body)
+        except BaseException:
+            self._holder.reject(body)
+            raise
+
+    async def _begin(self, request: Request, prepare: Prepare, body: bytes) -> Any:
         preparation = self._lanes.open(len(body))
         service, session_id = self._holder.require(), request.headers.get("x-session-id")
         # Off the event loop, in one piece: JSON, templates, tokens and grammars take milliseconds

@@ -17,6 +17,8 @@ from roost_inference.backend import Payload
 from roost_inference.batch import Tokens
 
 BLOCK_TOKENS = 128
+# A shorter last block is computed faster than it is moved.
+TAIL_TOKENS_MIN = 16
 KEY_BYTES = 16
 SESSION_ID_BYTES_MAX = 1024
 HEADER_BYTES_MAX = 4096

@@ -149,8 +149,9 @@ class BlockIndex:
             children, parent, position = node.children, node.head.key, position + len(rest)
         return matched
 
-    def superseded(self, node: Node) -> list[Node]:
-        """Tails beside the node that the node contains whole: nothing needs them any more."""
+    def superseded(self, node: Node, now: float) -> list[Node]:
+        """Tails beside the node that the node contains whole: nothing needs them any more, unless
+        they are retained."""
         siblings = node.parent.children if node.parent else self._roots.get(node.head.parent, {})
         return [
             other
@@ -158,6 +159,7 @@ class BlockIndex:
             if other is not node
             and not other.children
             and other.pins == 0
+            and other.retain_until <= now
             and other.head.count < node.head.count
             and np.array_equal(other.head.tokens, node.head.tokens[: other.head.count])
         ]

@@ -1,4 +1,5 @@
-"""From settings to the tiers below the device; the log names one that can't be opened, once."""
+"""Opens the tiers below the device by the settings, and paging over them; the log names a tier
+that can't be opened, once."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -7,6 +8,9 @@ from pathlib import Path
 from roost_inference.backend import Backend
 from roost_inference.config import EngineConfig
 from roost_inference.kv.block import identity_digest
+from roost_inference.kv.handover.handover import Handover, HandoverSettings
+from roost_inference.kv.paging import Pager
+from roost_inference.kv.paging_protocol import NoPaging, Paging
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.disk import open_disk_tier
 from roost_inference.kv.tiers.objects import open_object_tier
@@ -46,3 +50,19 @@ def open_block_store(
     store = BlockStore(backend.identity, config.kv_ram, tiers)
     store.start()
     return store
+
+
+def paging_of(
+    backend: Backend,
+    store: BlockStore | None,
+    prefill_ms_per_token: Callable[[], float],
+    clock: Callable[[], float],
+    handover: HandoverSettings,
+) -> Paging:
+    """Paging needs tiers, and a model whose state can be cut into blocks."""
+    if store is None or not backend.pages:
+        return NoPaging()
+    part = Handover(store, backend, handover, clock, prefill_ms_per_token)
+    return Pager(
+        backend, store, prefill_ms_per_token=prefill_ms_per_token, clock=clock, handover=part
+    )

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from roost_inference.backend import Backend
 from roost_inference.batch import Tokens
 from roost_inference.errors import EngineFailed
-from roost_inference.kv.block import BLOCK_TOKENS
+from roost_inference.kv.block import BLOCK_TOKENS, TAIL_TOKENS_MIN
+from roost_inference.kv.handover.handover import Handover
 from roost_inference.kv.index import RAM, MatchedBlock
 from roost_inference.kv.match import reusable, reuse_unit, whole_units
-from roost_inference.kv.paging_protocol import NoPaging, Paging, Prefetch
+from roost_inference.kv.paging_protocol import Prefetch
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import BlockFetch
-from roost_inference.request import EngineSession, KvPolicy
+from roost_inference.request import EngineSession, KvOffer, KvPolicy
 from roost_inference.sequence import Sequence
 
 # Fewer tokens are computed faster than they are loaded.
 GAIN_TOKENS_MIN = 16
-TAIL_TOKENS_MIN = 16
 
 
 @dataclass(slots=True)
@@ -51,21 +51,35 @@ class Pager:
         *,
         prefill_ms_per_token: Callable[[], float],
         clock: Callable[[], float],
+        handover: Handover,
     ) -> None:
         self.store = store
+        self.handover: Handover | None = handover
+        self._fetches, self._offers = handover.fetches, handover.offers
         self._backend = backend
         self._prefill_ms_per_token = prefill_ms_per_token
         self._clock = clock
         self._plans: dict[str, Plan] = {}
 
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Have this called when blocks have arrived in RAM; see Paging."""
+        self.store.on_change(callback)
+        self._fetches.on_change = callback
+
     # Phase one: find, decide, pin, read
+
+    def expect(self, sequence: Sequence) -> None:
+        """A sequence has arrived; see Paging."""
+        self._fetches.begin(sequence, self._prefill_ms_per_token())
 
     def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
         """The blocks ready to be imported behind the first `resident` tokens, which the device
         has; empty while they are on their way, and if computing is cheaper."""
+        if self._fetches.is_open(sequence.id):
+            return ()
         plan = self._plans.get(sequence.id)
         if plan is None or resident // BLOCK_TOKENS < plan.first:
-            self.forget(sequence)
+            self._discard(sequence)
             plan = self._plans[sequence.id] = self._make(sequence, resident)
         if plan.fetch is not None and not plan.fetch.done:
             if self._clock() < plan.fetch.deadline:
@@ -75,16 +89,24 @@ class Pager:
 
     def is_fetching(self, sequence: Sequence) -> bool:
         """Whether blocks of the sequence are being read."""
+        if self._fetches.is_open(sequence.id):
+            return True
         plan = self._plans.get(sequence.id)
         return plan is not None and plan.fetch is not None and not plan.fetch.done
 
     @property
     def is_reading(self) -> bool:
         """Whether blocks of any sequence are being read."""
-        return any(plan.fetch and not plan.fetch.done for plan in self._plans.values())
+        return self._fetches.is_reading or any(
+            plan.fetch and not plan.fetch.done for plan in self._plans.values()
+        )
 
     def forget(self, sequence: Sequence) -> None:
-        """The sequence has loaded, or never will."""
+        """It has loaded, or never will."""
+        self._fetches.close(sequence.id)
+        self._discard(sequence)
+
+    def _discard(self, sequence: Sequence) -> None:
         plan = self._plans.pop(sequence.id, None)
         if plan is not None:
             self.store.unpin(part.node for part in plan.matched)
@@ -189,6 +211,7 @@ class Pager:
             "loaded_tokens": loaded,
             "loaded_from": tiers if loaded else {},
             "load_ms": round(ms, 3),
+            **self._fetches.report(sequence.id, plan.matched, loaded + resident),
         }
 
     # Export
@@ -229,6 +252,14 @@ class Pager:
             parent, exported = key, exported + 1
         return True
 
+    def export(self, sequence: Sequence) -> None:
+        """Store what a running sequence has computed of its prompt; see Paging."""
+        self._offers.export(sequence)
+
+    def offer(self, sequence: Sequence) -> KvOffer | str:
+        """Offer a computed prompt to another engine; see Paging."""
+        return self._offers.offer(sequence)
+
     # Sessions
 
     def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
@@ -264,16 +295,5 @@ class Pager:
 
     def close(self) -> None:
         """Finish writing and give the tiers back."""
+        self._fetches.stop()
         self.store.close()
-
-
-def paging_of(
-    backend: Backend,
-    store: BlockStore | None,
-    prefill_ms_per_token: Callable[[], float],
-    clock: Callable[[], float],
-) -> Paging:
-    """Paging needs tiers, and a model whose state can be cut into blocks."""
-    if store is None or not backend.pages:
-        return NoPaging()
-    return Pager(backend, store, prefill_ms_per_token=prefill_ms_per_token, clock=clock)

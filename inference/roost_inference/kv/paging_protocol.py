@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roost_inference.batch import Tokens
+from roost_inference.kv.handover.handover import Handover
 from roost_inference.kv.index import MatchedBlock
 from roost_inference.kv.store import BlockStore
-from roost_inference.request import EngineSession, KvPolicy
+from roost_inference.request import EngineSession, KvOffer, KvPolicy
 from roost_inference.sequence import Sequence
 
 
@@ -30,6 +31,11 @@ class Paging(Protocol):
         ...
 
     @property
+    def handover(self) -> Handover | None:
+        """What is handed over to and from other engines, None if nothing can be."""
+        ...
+
+    @property
     def keeps_evicted(self) -> bool:
         """Whether KV that leaves the device can come back, so that evicting costs little."""
         ...
@@ -37,6 +43,14 @@ class Paging(Protocol):
     @property
     def is_reading(self) -> bool:
         """Whether any waiting sequence waits for blocks that are being read."""
+        ...
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Have this called, on another thread, whenever a waiting sequence may go on."""
+        ...
+
+    def expect(self, sequence: Sequence) -> None:
+        """A sequence has arrived: begin to fetch what other engines have of its prompt."""
         ...
 
     def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
@@ -76,6 +90,15 @@ class Paging(Protocol):
         is stored that can be."""
         ...
 
+    def export(self, sequence: Sequence) -> None:
+        """Store what a running sequence has computed of its prompt, in whole blocks."""
+        ...
+
+    def offer(self, sequence: Sequence) -> KvOffer | str:
+        """Store the whole prompt of a sequence that has computed it, and keep it for another
+        engine. Returns the offer, or one word that says why there is none."""
+        ...
+
     def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
         """How many of a session's tokens each tier holds."""
         ...
@@ -102,8 +125,15 @@ class NoPaging:
     """No tiers below the device: what leaves it is computed again."""
 
     store: BlockStore | None = None
+    handover: Handover | None = None
     keeps_evicted = False
     is_reading = False
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Nothing is waited for."""
+
+    def expect(self, sequence: Sequence) -> None:
+        """Nothing can be fetched."""
 
     def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
         """Nothing to load."""
@@ -136,6 +166,13 @@ class NoPaging:
     ) -> bool:
         """Nothing can be stored, so all is stored that can be."""
         return True
+
+    def export(self, sequence: Sequence) -> None:
+        """Nothing can be stored."""
+
+    def offer(self, sequence: Sequence) -> KvOffer | str:
+        """Nothing can be offered."""
+        return "no_paging"
 
     def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
         """No tier holds anything."""

@@ -35,6 +35,7 @@ class BlockStore:
         self.identity = identity_digest(identity)
         self.figures = PagingFigures({tier.name: tier.read_cost for tier in tiers})
         quotas = {RAM: ram_bytes, **{tier.name: tier.quota.bytes for tier in tiers}}
+        self.bytes_per_token = 0.0  # of the latest block, 0 before there is one
         self._shared = SharedIndex(quotas, self.figures, clock)
         self._index = self._shared.index
         self._lock = self._shared.lock
@@ -97,6 +98,15 @@ class BlockStore:
             for node in nodes:
                 node.retain_until = max(node.retain_until, until)
 
+    def retain_for(self, nodes: Iterable[Node], seconds: float) -> None:
+        """Retain these blocks for so long; see `retain`."""
+        self.retain_nodes(nodes, self._shared.clock() + seconds)
+
+    def node_of(self, key: bytes) -> Node | None:
+        """The block of this key, in whatever tier; None for an unknown one."""
+        with self._lock:
+            return self._index.nodes.get(key)
+
     def leaf_of(self, session_id: str, root: bytes) -> list[Node]:
         """The chain below this root that ends in the deepest block a session has stored."""
         with self._lock:
@@ -110,13 +120,38 @@ class BlockStore:
     # From the device
 
     def put(
-        self, parent: bytes, start: int, tokens: Tokens, payload: Payload, session_id: str
+        self,
+        parent: bytes,
+        start: int,
+        tokens: Tokens,
+        payload: Payload,
+        session_id: str,
+        *,
+        stores_tail: bool = False,
     ) -> bytes | None:
-        """Take a block into RAM, and on to the lower tiers later. Returns its key, None if RAM is
-        full of blocks that must stay or the block's parent is not known."""
+        """Take a block into RAM, and on to the lower tiers later; with `stores_tail` also to those
+        that take no tails of their own accord. Returns its key, None if RAM is full of blocks that
+        must stay or the block's parent is not known."""
         tokens = tokens.copy()
         key = block_key(parent, tokens)
         head = BlockHead(self.identity, parent, key, start, tokens, payload.nbytes, session_id)
+        node = self._take(head, payload, "device", stores_tail=stores_tail)
+        return None if node is None else key
+
+    def accept(self, head: BlockHead, payload: Payload, tier: str | None = None) -> Node | None:
+        """Take a checked block that was read by its key: from another engine, or from the lower
+        tier that has it. Returns its node, None where there is no room or no parent."""
+        return self._take(head, payload, tier or "engine", tier=tier)
+
+    def _take(
+        self,
+        head: BlockHead,
+        payload: Payload,
+        origin: str,
+        *,
+        tier: str | None = None,
+        stores_tail: bool = False,
+    ) -> Node | None:
         with self._lock:
             known = self._index.nodes.get(head.parent)
             # RAM is freed before the block is known: its parent must not be what leaves.
@@ -132,14 +167,17 @@ class BlockStore:
             if node is None:
                 return None
             self._index.place(node, RAM, payload)
-            self.figures.moved("device", RAM)
+            self.bytes_per_token = head.size / head.count
+            if tier is not None:
+                self._index.place(node, tier)
+            self.figures.moved(origin, RAM)
             self._drop_superseded(node)
-            self._io.enqueue_write(node)
+            self._io.enqueue_write(node, tails=stores_tail)
         self._io.start_writing()
-        return key
+        return node
 
     def _drop_superseded(self, node: Node) -> None:
-        for other in self._index.superseded(node):
+        for other in self._index.superseded(node, self._shared.clock()):
             self._forget(other)
 
     def _forget(self, node: Node) -> None:
@@ -159,6 +197,14 @@ class BlockStore:
     def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> BlockFetch:
         """Begin to bring pinned blocks to RAM, each from the tier given for it."""
         return self._io.fetch(nodes, sources)
+
+    def bring(self, nodes: Iterable[Node]) -> None:
+        """Begin to bring those of the blocks to RAM that are not there; nobody waits for it."""
+        absent = [node for node in nodes if node.payload is None]
+        sources = [self.source(node, None) for node in absent]
+        ready = [(n, tier) for n, tier in zip(absent, sources, strict=True) if tier is not None]
+        if ready:
+            self.fetch([node for node, _ in ready], [tier for _, tier in ready])
 
     def give_up(self, fetch: BlockFetch) -> None:
         """Wait no longer for a fetch whose deadline has passed."""
@@ -190,6 +236,11 @@ class BlockStore:
         """Where each tier lies, the fastest first."""
         tiers = (lower.tier for lower in self._io.lower.values())
         return (RAM_PLACEMENT, *(placement_of(tier) for tier in tiers))
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes that RAM may hold."""
+        return self._shared.quotas[RAM]
 
     @property
     def quotas(self) -> Mapping[str, int]:

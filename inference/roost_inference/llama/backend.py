@@ -283,9 +283,10 @@ class LlamaBackend:
 
 
 def _identity(path: Path, kv_type: str) -> str:
-    """The weights by content, the kernels by build, and everything else that changes stored KV."""
+    """The weights by content, the kernels by their source, and everything else that changes stored
+    KV. Two machines with the same model and the same packages have the same identity."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while chunk := file.read(2**22):
             digest.update(chunk)
-    return f"{digest.hexdigest()} {kv_type} unified flash {bindings.build_id()}"
+    return f"{digest.hexdigest()} {kv_type} unified flash {bindings.kv_id()}"

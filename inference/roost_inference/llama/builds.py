@@ -31,18 +31,28 @@ AGAIN: Final = "`make kernels` compiles them"
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """An installed build. library: the file to load. digest: of all its libraries, in hex."""
+    """An installed build. library: the file to load. digest: of all its libraries, in hex. state:
+    the form in which it stores sequences; see _Source."""
 
     name: Name
     package: str
     version: str
     library: Path
     digest: str
+    state: str = ""
 
     @property
     def id(self) -> str:
-        """Identity of the build: KV of one build is never used by another."""
+        """Identity of the files: two machines that compile the same source differ in it."""
         return f"{self.package} {self.version} ({self.digest[:12]})"
+
+    @property
+    def kv_id(self) -> str:
+        """Identity of the KV that it computes. Builds of one source share KV, on whatever machine
+        and for whatever processor they were compiled: the form of a state follows from the source,
+        and other instructions only round the last bits of its numbers otherwise, as another batch
+        does, too. Native and portable kernels are two sources and share none."""
+        return f"{self.name} {self.package} {self.version} {self.state} {sys.byteorder}-endian"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +73,26 @@ class NativeState:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where a build is found: the package, its pinned version, and its libraries' names."""
+    """Where a build is found: the package, its pinned version, and its libraries' names. state:
+    llama.cpp's commit or number and, where it is known, LLAMA_STATE_SEQ_VERSION of its llama.h;
+    they change with the pinned version."""
 
     name: Name
     package: str
     version: str
     libraries: str
     loaded: str
+    state: str
 
 
-NATIVE: Final = _Source("native", "llama-cpp-python", "0.3.36", "llama_cpp/lib/*", "libllama.*")
-PORTABLE: Final = _Source("portable", "xllamacpp", "2026.10.11549", "xllamacpp/*.so", "xllamacpp.*")
+NATIVE: Final = _Source(
+    *("native", "llama-cpp-python", "0.3.36", "llama_cpp/lib/*", "libllama.*"),
+    state="llama.cpp-0c1e57098 state-3",
+)
+PORTABLE: Final = _Source(
+    *("portable", "xllamacpp", "2026.10.11549", "xllamacpp/*.so", "xllamacpp.*"),
+    state="llama.cpp-b11549",
+)
 
 
 def want(choice: str) -> None:
@@ -144,7 +163,7 @@ def find(source: _Source, *, sums: bool = True) -> Build:
             found = path
     if found is None:
         raise EngineUnavailable(f"{source.package} is installed without its library")
-    return Build(source.name, source.package, version, found, digest.hexdigest())
+    return Build(source.name, source.package, version, found, digest.hexdigest(), source.state)
 
 
 def check_version(source: _Source, version: str) -> None:

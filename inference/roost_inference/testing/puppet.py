@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from roost_inference.errors import EngineError, InvalidRequest
+from roost_inference.kv.handover.handover import Handover
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import STANDARD_PLACEMENTS, TierPlacement
 from roost_inference.request import (
@@ -82,6 +83,7 @@ class PuppetEngine:
         self.answer = answer
         self.failure: str | None = None
         self.store: BlockStore | None = None
+        self.handover: Handover | None = None
         self.tiers: tuple[TierPlacement, ...] = STANDARD_PLACEMENTS
         self.session_control = PuppetSessions()
         self._listeners: dict[str, Listener] = {}

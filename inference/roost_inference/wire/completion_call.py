@@ -100,6 +100,9 @@ def parse_completion_call(value: Any, *, session_id: str | None = None) -> Compl
     except ValidationError as error:
         raise first_error(error) from error
     _check_together(fields)
+    params = value.get("kv_transfer_params")
+    if isinstance(params, dict) and params.get("do_remote_decode"):
+        _check_single(fields)
     own = CompletionFields.model_fields.keys() | CHAT_ONLY
     settings = {name: child for name, child in value.items() if name not in own}
     settings |= {
@@ -125,3 +128,10 @@ def _check_together(fields: CompletionFields) -> None:
         reject("stream_options is for streams only; set stream to true", param="stream_options")
     if fields.tells_prompt and fields.stream:
         reject("echo with logprobs comes with whole answers only", param="echo")
+
+
+def _check_single(fields: CompletionFields) -> None:
+    """A prompt whose KV goes to another engine is the only one, and answered as a whole."""
+    if fields.stream or fields.n > 1 or len(fields.prompts) > 1:
+        param = "kv_transfer_params.do_remote_decode"
+        reject(f"{param} takes one prompt and one whole answer: no stream, and n 1", param=param)

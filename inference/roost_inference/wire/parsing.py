@@ -35,6 +35,7 @@ def parse_chat_call(value: Any, *, session_id: str | None = None) -> ChatCall:
     except ValidationError as error:
         raise first_error(error) from error
     _check_together(call)
+    _check_transfer(call)
     return call
 
 
@@ -78,6 +79,23 @@ def _check_together(call: ChatCall) -> None:
         reject("response_format json_schema needs a schema", param="response_format.json_schema")
     if not all(_is_token_id(token) for token in call.logit_bias or ()):
         reject("The keys of logit_bias must be token ids, such as 42", param="logit_bias")
+
+
+def _check_transfer(call: ChatCall) -> None:
+    """The rules of a prompt whose KV goes to another engine, or comes from one."""
+    params = call.kv_transfer_params
+    if params is None:
+        return
+    if params.missing:
+        param = f"kv_transfer_params.{params.missing}"
+        reject(f"{param}: do_remote_prefill needs it", param=param, code="missing_field")
+    if not params.do_remote_decode:
+        return
+    param = "kv_transfer_params.do_remote_decode"
+    if params.do_remote_prefill:
+        reject(f"{param}: a prompt can't come from and go to another engine at once", param=param)
+    if call.stream or (call.n or 1) > 1:
+        reject(f"{param} takes one whole answer: no stream, and n 1", param=param)
 
 
 def _is_token_id(text: str) -> bool:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ class Packages:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         info = self.folder / f"{source.package.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
+        info.mkdir(exist_ok=True)
         digest = urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         (info / "METADATA").write_text(f"Name: {source.package}\nVersion: {version}\n")
         (info / "RECORD").write_text(f"{name},sha256={digest},{len(content)}\n")
@@ -232,3 +233,21 @@ def test_kv_of_one_build_is_never_used_by_the_other(
         monkeypatch.setattr("roost_inference.llama.bindings.library.chosen", chosen)
         identities.add(_identity(model, "f16"))
     assert len(identities) == len(CONTEXT_PARAMS_BYTES) == 2
+
+
+def test_two_machines_that_compile_one_source_share_kv(
+    packages: Packages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"weights")
+    files, identities = set(), set()
+    for content in (b"compiled in /tmp/pip-1", b"compiled in /tmp/pip-2"):
+        packages.install(builds.NATIVE, "llama_cpp/lib/libllama.so", content)
+        build = builds.choose("native").build
+        monkeypatch.setattr("roost_inference.llama.bindings.library.chosen", builds.Choice(build))
+        files.add(build.id)
+        identities.add(_identity(model, "f16"))
+    assert len(files) == 2 and len(identities) == 1
+    other = replace(build, state="another commit")
+    monkeypatch.setattr("roost_inference.llama.bindings.library.chosen", builds.Choice(other))
+    assert _identity(model, "f16") not in identities

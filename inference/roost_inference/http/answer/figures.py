@@ -5,6 +5,7 @@ from typing import Any
 
 from roost_inference.http.generation import Finished
 from roost_inference.request import PromptToken, SpeculationFigures, Timings, TokenLogprob, Usage
+from roost_inference.wire.kv_transfer import offer_body
 from roost_inference.wire.usage import usage_of
 
 # JSON has no -inf, which a token that can't come has.
@@ -12,8 +13,8 @@ LOWEST = -9999.0
 
 
 def figures_of(ends: Sequence[Finished]) -> dict[str, Any]:
-    """`usage` of all choices, and `metrics` with the times of the first. The choices have read one
-    prompt, so it counts once."""
+    """`usage` of all choices, `metrics` with the times of the first, and `kv_transfer_params` where
+    its prompt is handed over. The choices have read one prompt, so it counts once."""
     end = min(ends, key=lambda each: each.choice)
     written = sum(each.usage.completion_tokens for each in ends)
     usage = Usage(end.usage.prompt_tokens, end.usage.cached_tokens, written)
@@ -22,6 +23,8 @@ def figures_of(ends: Sequence[Finished]) -> dict[str, Any]:
         figures["metrics"] = {**_timings(end.timings), **end.figures}
     if end.speculation is not None:
         figures.setdefault("metrics", {})["speculative_decoding"] = _speculation(end.speculation)
+    if end.offer is not None:
+        figures["kv_transfer_params"] = offer_body(end.offer)
     return figures
 
 

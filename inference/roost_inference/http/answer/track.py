@@ -131,6 +131,7 @@ class Track:
             event.stop_token if event.stop_string is None else event.stop_string,
             self._choice,
             None if event.prompt_logprobs is None else tuple(event.prompt_logprobs),
+            event.offer,
         )
         return [*pieces, end]
 

@@ -96,10 +96,12 @@ class TierIo:
         stuck = since is not None and self._shared.clock() - since > lower.tier.quota.deadline_s
         return lower.health.available and not stuck
 
-    def enqueue_write(self, node: Node) -> None:
-        """A new block in RAM, to be written behind by `start_writing`; under the lock."""
+    def enqueue_write(self, node: Node, *, tails: bool = False) -> None:
+        """A new block in RAM, to be written behind by `start_writing`; under the lock. tails: also
+        to tiers that take no tails of their own accord."""
         for name, lower in self.lower.items():
-            if name not in node.tiers and (lower.tier.stores_tails or not node.is_tail):
+            takes = tails or lower.tier.stores_tails or not node.is_tail
+            if name not in node.tiers and takes:
                 lower.dirty[node.head.key] = node
 
     def delete(self, tier: str, head: BlockHead) -> None:

@@ -17,6 +17,7 @@ from roost_inference.llama.bindings.library import (
     build_id,
     check_layout,
     kernels,
+    kv_id,
     recent_errors,
 )
 from roost_inference.llama.bindings.models import (
@@ -95,6 +96,7 @@ __all__ = [
     "is_recurrent",
     "kernels",
     "kv_bytes_per_cell",
+    "kv_id",
     "load_model",
     "logits_address",
     "make_batch",

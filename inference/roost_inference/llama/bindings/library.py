@@ -133,8 +133,13 @@ def recent_errors() -> str:
 
 
 def build_id() -> str:
-    """Identity of the kernels: package, version, and a digest of its libraries."""
+    """Identity of the kernels' files: package, version, and a digest of its libraries."""
     return chosen.build.id
+
+
+def kv_id() -> str:
+    """Identity of the KV that the kernels compute; see Build.kv_id."""
+    return chosen.build.kv_id
 
 
 def kernels() -> tuple[str, str]:
