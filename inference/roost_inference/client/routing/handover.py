@@ -14,13 +14,16 @@ from roost_inference.client.routing.splitting import Link, Reader, Split, best_s
 from roost_inference.errors import EngineError, EngineSilent
 
 LOOKUP_TIMEOUT_S: Final = 0.5
-# How long a prefill engine may take: what was expected, times this, and a moment.
+# How long a prefill engine may take: what was expected, times this, and a moment; or as long as the
+# other engine would, up to a bound: what it has read by then would be lost.
 PATIENCE: Final = 2.0
 MOMENT_S: Final = 1.0
+ALONE_S_MAX: Final = 10.0
 PATIENCE_S_MAX: Final = 120.0
 # Seen between processes under load; NIC and network decide between machines.
 LOCAL_BYTES_PER_S: Final = 400e6
 REMOTE_BYTES_PER_S: Final = 100e6
+BYTES_PER_TOKEN: Final = 2**17  # of a model with 8 billion weights, where no engine tells
 # What is about the answer and not about the prompt, or names what the decode engine has.
 NOT_OF_PROMPT: Final = frozenset(
     {
@@ -111,7 +114,8 @@ class HandoverPlanner:
                 missing = max(total - known[one.name], 0)
                 queued = one.queued_tokens + one.others * total
                 reader = Reader(one.name, told.ms_per_token, missing, queued)
-                link = Link(summary.bytes_per_token, _bandwidth(decode, one))
+                size = summary.bytes_per_token or told.bytes_per_token or BYTES_PER_TOKEN
+                link = Link(size, _bandwidth(decode, one))
                 splits.append(best_split(answering, [reader], link, summary.block_tokens))
         return min(
             (one for one in splits if one is not None), key=lambda one: one.split_ms, default=None
@@ -149,7 +153,7 @@ class HandoverPlanner:
         route: Route,
     ) -> Lease | None:
         self._step("asked", reader.name)
-        bound_s = min(PATIENCE * split.split_ms / 1000 + MOMENT_S, PATIENCE_S_MAX)
+        bound_s = patience_s(split)
         wanted = {**body, "max_tokens": 1, "kv_transfer_params": {"do_remote_decode": True}}
         missing = max(missing, 0)
         reader.in_flight += 1
@@ -192,6 +196,12 @@ class HandoverPlanner:
 
     def _lease(self, offer: Handover, reader: RoutedEngine) -> Lease:
         return self._leases.keep(offer, reader.control, lambda: self._step("released", reader.name))
+
+
+def patience_s(split: Split) -> float:
+    """How long to wait for an offer."""
+    expected_s = PATIENCE * split.split_ms / 1000 + MOMENT_S
+    return min(max(expected_s, min(split.alone_ms / 1000, ALONE_S_MAX)), PATIENCE_S_MAX)
 
 
 def prompt_of(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,11 @@ from roost_platform.testing.processes import ROOT, SOURCES, free_port
 LEASE_S: Final = 2.0
 START_S: Final = 120.0
 SETTINGS: Final = {
-    "context_length": "4096",
+    "context_length": "2048",
     "max_sequences": "16",
     "max_running": "8",
+    "threads": "1",  # two engines share the cores
+    "stream_memory": "0",
     "kv_ram": "256MiB",
     "kv_disk": "0",
     "speculation": "off",
