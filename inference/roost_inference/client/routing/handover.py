@@ -18,7 +18,7 @@ LOOKUP_TIMEOUT_S: Final = 0.5
 # other engine would, up to a bound: what it has read by then would be lost.
 PATIENCE: Final = 2.0
 MOMENT_S: Final = 1.0
-ALONE_S_MAX: Final = 10.0
+ALONE_S_MAX: Final = 30.0
 PATIENCE_S_MAX: Final = 120.0
 # Seen between processes under load; NIC and network decide between machines.
 LOCAL_BYTES_PER_S: Final = 400e6

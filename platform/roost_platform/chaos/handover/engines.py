@@ -41,7 +41,7 @@ class EngineProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._data = data
         self._popen: subprocess.Popen[bytes] | None = None
-        self._http = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
+        self._http = httpx2.Client(base_url=self.url, timeout=START_S, trust_env=False)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
