@@ -168,6 +168,25 @@ def test_a_dead_prefill_engine_costs_one_bounded_try_and_is_then_left_alone() ->
     run(work)
 
 
+def test_for_an_engine_that_is_down_nothing_is_read_elsewhere() -> None:
+    async def work() -> None:
+        all_ = world()
+        await all_.router.learn()
+        all_.decode[0].die()
+        for _ in range(5):
+            with pytest.raises(EngineUnavailable):
+                await all_.ask(LONG)
+        assert all_.count("asked") == 1
+        all_.decode[0].revive()
+        await asyncio.sleep(60)
+        await all_.router.learn()
+        await all_.ask(LONG)
+        assert all_.decode[0].fetched == 1999
+        await all_.router.close()
+
+    run(work)
+
+
 def test_a_prefill_engine_that_hangs_costs_a_bounded_time() -> None:
     async def work() -> None:
         all_ = world()

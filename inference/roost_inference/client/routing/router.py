@@ -107,9 +107,11 @@ class EngineRouter:
         """The next try: the engine, and the offer it takes along."""
         for engine in (*self.decode, *self.prefill):
             engine.refresh()
-        route = Route(self._chosen(call, chain, failed), chain)
+        engine = self._chosen(call, chain, failed)
+        is_sound = engine.health.is_open  # for one that is down nothing is read elsewhere
+        route = Route(engine, chain)
         try:
-            if self.prefill:
+            if self.prefill and is_sound:
                 route.lease = await self._planner.offer(call, route)
         except BaseException:
             route.leave()

@@ -85,10 +85,14 @@ class EngineProcess:
         told: dict[str, Any] = self._http.get("/health").json()
         return told
 
-    def write(self, body: dict[str, Any]) -> str:
-        """Its own answer to a chat request."""
-        answer = self._http.post("/v1/chat/completions", json=body).json()
-        return str(answer["choices"][0]["message"]["content"])
+    def write(self, body: dict[str, Any]) -> tuple[str, float]:
+        """Its own greedy answer, and by how much each of its tokens was likelier than the next one,
+        in nats, at the closest place."""
+        told = {"temperature": 0.0, "logprobs": True, "top_logprobs": 2, **body}
+        choice = self._http.post("/v1/chat/completions", json=told).json()["choices"][0]
+        pairs = [one["top_logprobs"] for one in choice["logprobs"]["content"]]
+        margin = min(first["logprob"] - second["logprob"] for first, second in pairs)
+        return str(choice["message"]["content"]), margin
 
 
 class Asker:

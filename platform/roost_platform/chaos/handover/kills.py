@@ -35,6 +35,8 @@ POINTS: Final[Mapping[str, Point]] = {
 ANSWER_S: Final = 120.0
 LEASES_S: Final = 2 * LEASE_S
 PROMPTS: Final = 3
+PROMPTS_TRIED_MAX: Final = 40
+MARGIN_MIN: Final = 0.3  # nats
 WORDS: Final = 260
 TELL_S: Final = 20.0
 NOUNS: Final = (
@@ -77,8 +79,10 @@ class _Kills:
         self._decode = decode
         self._prefill = prefill
         self._rng = random.Random(seed)
-        self._prompts = [self._prompt(number) for number in range(PROMPTS)]
-        self._expected: dict[int, str] = {}
+        self._tried = 0
+        self._prompts: list[tuple[str, str]] = []
+        while len(self._prompts) < PROMPTS:
+            self._find_prompt()
 
     def run(self, plan: Sequence[tuple[str, Victim]]) -> None:
         """Each prompt twice: undisturbed in the end, so that engines are seen to work again."""
@@ -92,11 +96,11 @@ class _Kills:
 
     def _once(self, number: int, point: str, victim: Victim | None) -> None:
         place = number % PROMPTS
-        asked = {"id": number, "prompt": self._prompts[place], "salt": f"k{number}"}
+        prompt, expected = self._prompts[place]
+        asked = {"id": number, "prompt": prompt, "salt": f"k{number}"}
         self.asker.ask(asked)
         self.report.requests += 1
         text = self._answer(asked, point, victim)
-        expected = self._alone(place)
         if text != expected:
             died = f"{victim} {point}" if victim else "nobody"
             self.report.wrong.append(f"prompt {number}, {died}: {text!r} is not {expected!r}")
@@ -140,19 +144,21 @@ class _Kills:
             self.report.leases += left
             self.report.wrong.append(f"prompt {number}: {left} leases after twice their time")
 
-    def _alone(self, place: int) -> str:
-        """What the engine that answers writes when it reads the prompt itself."""
-        if place not in self._expected:
-            self._expected[place] = self._decode.write(
-                {
-                    "messages": [{"role": "user", "content": self._prompts[place]}],
-                    "max_tokens": ANSWER_TOKENS,
-                    "temperature": 0.0,
-                    "ignore_eos": True,
-                    "cache_salt": "alone",
-                }
-            )
-        return self._expected[place]
+    def _find_prompt(self) -> None:
+        """Add a prompt with the answer of an engine that reads it itself. Where two tokens are
+        almost equally likely, any other way of computing may change the answer: such a prompt shows
+        nothing."""
+        self._tried += 1
+        prompt = self._prompt(self._tried)
+        body = {
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": ANSWER_TOKENS,
+            "ignore_eos": True,
+            "cache_salt": "alone",
+        }
+        text, margin = self._decode.write(body)
+        if margin >= MARGIN_MIN or self._tried > PROMPTS_TRIED_MAX:
+            self._prompts.append((prompt, text))
 
     def _prompt(self, number: int) -> str:
         words = " ".join(self._rng.choice(NOUNS) for _ in range(WORDS))
