@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from roost_inference.client.routing.facts import CachedTokens, EngineSummary, Handover
-from roost_inference.errors import EngineError, EngineUnavailable
+from roost_inference.errors import EngineError, EngineUnavailable, UnknownSession
 from roost_inference.http.exchange import error_response
 from roost_inference.testing.scripts import text_of
 
@@ -271,7 +271,9 @@ def peer_app(peer: ScriptedPeer) -> Starlette:
     async def session(request: Request) -> Response:
         id = request.path_params["id"]
         peer.told.append(f"{request.path_params['action']} {id}")
-        return JSONResponse({"id": id}, 200 if id in peer.known_sessions else 404)
+        if id not in peer.known_sessions:
+            raise UnknownSession
+        return JSONResponse({"id": id})
 
     return Starlette(
         routes=[

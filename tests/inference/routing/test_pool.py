@@ -114,16 +114,16 @@ async def test_an_engine_that_is_none_of_ours_answers_alone() -> None:
 
 
 async def test_hints_about_a_session_reach_the_engine_that_has_it() -> None:
-    one, two = ScriptedPeer("a"), ScriptedPeer("b", known_sessions=["s/7"])
+    one, two = ScriptedPeer("a"), ScriptedPeer("b", known_sessions=["s7"])
     async with opened(one, two) as pool:
         sessions = EngineSessions(pool)
-        await sessions.pin(EngineSession("s/7", "t"), "tool", 5)
-        assert "pin s/7" in two.told
+        await sessions.pin(EngineSession("s7", "t"), "tool", 5)
+        assert "pin s7" in two.told
         with pytest.raises(UnknownSession):
             await sessions.prefetch(EngineSession("s8", "t"))
         assert ("prefetch s8" in one.told, "prefetch s8" in two.told) == (True, True)
         listed = await sessions.list(10)
-        assert [entry["id"] for entry in listed] == ["s/7"]
+        assert [entry["id"] for entry in listed] == ["s7"]
 
 
 async def test_engines_share_requests_and_one_that_goes_is_replaced() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from roost_inference.client.chat_request import ChatRequest, body_of
 from roost_inference.client.engine_client import Completed, Delta, EngineClient
@@ -146,7 +146,8 @@ class EnginePool:
 
     async def _of_session(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
         """The answer of the engine that knows the session; 404 where none does."""
-        session = urlsplit(path).path.removeprefix(f"{SESSIONS}/").partition("/")[0]
+        quoted = urlsplit(path).path.removeprefix(f"{SESSIONS}/").partition("/")[0]
+        session = unquote(quoted)
         answer: Answer | None = None
         error: EngineError | None = None
         for client in self._in_order(self.router.home(session)):

@@ -18,7 +18,7 @@ from roost_inference.errors import EngineError
 
 TRIES_MAX: Final = 200
 PAUSE_S: Final = 0.1
-ANSWER_TOKENS: Final = 8
+ANSWER_TOKENS: Final = 6
 # Both engines run on the same cores, so no hand-over would ever pay.
 SLOWER: Final = 1000.0
 

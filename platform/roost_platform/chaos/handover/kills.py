@@ -34,9 +34,9 @@ POINTS: Final[Mapping[str, Point]] = {
 }
 ANSWER_S: Final = 120.0
 LEASES_S: Final = 2 * LEASE_S
-PROMPTS: Final = 3
+PROMPTS: Final = 2
 PROMPTS_TRIED_MAX: Final = 40
-MARGIN_MIN: Final = 0.3  # nats
+MARGIN_MIN: Final = 0.1  # nats
 WORDS: Final = 260
 TELL_S: Final = 20.0
 NOUNS: Final = (
