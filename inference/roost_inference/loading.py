@@ -10,7 +10,7 @@ from roost_inference.embeddings.service import EmbeddingService
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
 from roost_inference.kv.handover.handover import HandoverSettings
-from roost_inference.kv.handover.peer import PeerAccess
+from roost_inference.kv.handover.transports import PeerAccess
 from roost_inference.kv.opening import open_block_store
 from roost_inference.kv.store import BlockStore
 from roost_inference.llama import bindings

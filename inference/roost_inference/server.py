@@ -5,20 +5,22 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.applications import Starlette
 
 from roost_inference.config import EngineConfig
+from roost_inference.engine import Engine
 from roost_inference.errors import EngineError, EngineUnavailable
 from roost_inference.http.access.origin import WILDCARDS
 from roost_inference.http.chat_service import EngineChatService
 from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.handover.service import HandoverService
-from roost_inference.http.handover.unix_socket import unix_listener
 from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.http.preparation import PreparationLanes
 from roost_inference.http.routes import ServiceHolder, build_app
+from roost_inference.kv.handover.local import LocalServer
 from roost_inference.kv.handover.offers import Address
 from roost_inference.loading import load_engine, open_embeddings
 from roost_inference.profiles.background import BackgroundValidation
@@ -54,30 +56,25 @@ def serve_engine(
     app = build_app(holder, config)
     server = SignalServer(app, catch_signals=True)
     host = _EngineHost(config, data_dir, holder, server, app.state.preparation_lanes, on_ready)
+    host.address = address_of(config, listener)
     url = url_of(listener)
     log.info("listening on %s", url)
     on_listening(url)
     try:
-        # An engine that only writes answers has no KV that others would fetch.
-        with unix_listener(wanted=config.role != "decode") as local:
-            host.address = address_of(config, listener, local)
-            with host:
-                server.run(sockets=[listener] if local is None else [listener, local])
+        with host:
+            server.run(sockets=[listener])
     finally:
         listener.close()
     if host.problem is not None:
         raise EngineUnavailable(host.problem)
 
 
-def address_of(
-    config: EngineConfig, listener: socket.socket, local: socket.socket | None
-) -> Address:
+def address_of(config: EngineConfig, listener: socket.socket) -> Address:
     """Where other engines reach this one."""
     host = config.handover_host
     if host is None:
         host = socket.gethostname() if config.host in WILDCARDS else config.host
-    path = "" if local is None else str(local.getsockname())
-    return Address(host, listener.getsockname()[1], path)
+    return Address(host, listener.getsockname()[1])
 
 
 class _EngineHost:
@@ -129,12 +126,12 @@ class _EngineHost:
             self._give_up(str(error) or repr(error))
             return
         service = EngineChatService(engine)
+        local: LocalServer | None = None
         validation = BackgroundValidation(engine, self._config, self._data_dir / "profiles")
         service.validation = validation
         try:
             self._holder.embeddings = open_embeddings(self._config)
-            if engine.handover is not None:
-                engine.handover.offers.address = self.address
+            local = self._offer_kv(engine)
             self._holder.handover = HandoverService(engine, service)
             self._holder.service = service
             validation.start()
@@ -148,9 +145,23 @@ class _EngineHost:
             self._give_up(error.message)
         finally:
             validation.stop()
+            if local is not None:
+                local.close()
             if self._holder.embeddings is not None:
                 self._holder.embeddings.close()
             engine.close()
+
+    def _offer_kv(self, engine: Engine) -> LocalServer | None:
+        """Tell the engine where others reach it, and open its socket for those of this machine. One
+        that only writes answers has no KV that others would fetch."""
+        if engine.handover is None:
+            return None
+        engine.handover.offers.address = self.address
+        if self._config.role == "decode":
+            return None
+        local = LocalServer(engine.handover.offers, self._config.api_key.get_secret_value())
+        engine.handover.offers.address = replace(self.address, socket=local.start())
+        return local
 
     def _give_up(self, problem: str) -> None:
         self.problem = problem

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from roost_inference.benchmarking import contention, decode, entering, equality, restore, sessions
+from roost_inference.benchmarking import contention, decode, equality, sessions
 from roost_inference.benchmarking.bench import Bench
+from roost_inference.benchmarking.moves import entering, handover, restore
 
 SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "decode": decode.measure_decode,
@@ -16,6 +17,7 @@ SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "sessions": sessions.measure,
     "restart": restore.measure_restart,
     "tiers": restore.measure_tiers,
+    "handover": handover.measure,
     "speculation": decode.measure_speculation,
     "equality": equality.measure,
     "fairness": contention.measure_fairness,

@@ -34,6 +34,9 @@ class Parameters(BaseModel):
     tier_tokens: tuple[int, ...] = (512, 1024, 2048, 4096)
     tier_rounds: int = Field(default=2, ge=1)
 
+    handover_tokens: int = Field(default=2000, ge=64)
+    handovers: int = Field(default=3, ge=1, description="by each transport")
+
     decode_sequences: tuple[int, ...] = (1, 4, 8, 16)
     decode_tokens: int = Field(default=64, ge=8)
     decode_rounds: int = Field(default=3, ge=1)

@@ -9,6 +9,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from roost_inference.http.engine_port import EnginePort
+from roost_inference.http.handover.metrics import HandoverCollector
 from roost_inference.http.kv_metrics import KvCollector
 from roost_inference.kv.hit_rate_bound import HitRateBound
 from roost_inference.prompt.exact_tokens import SessionMemory
@@ -41,6 +42,7 @@ class EngineMetrics:
         self._model = engine.model.name
         self.registry.register(_StatsCollector(engine))
         self.registry.register(KvCollector(self._model, engine.store, memory, bound))
+        self.registry.register(HandoverCollector(engine))
         self._first_token = [
             self._histogram("vllm:time_to_first_token_seconds", FIRST_TOKEN_BUCKETS_S),
             self._histogram("roost_engine_ttft_seconds", FIRST_TOKEN_BUCKETS_S),

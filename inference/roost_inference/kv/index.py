@@ -25,7 +25,8 @@ RAM = "ram"
 @dataclass(eq=False, slots=True)
 class Node:
     """A block somewhere below the device. RAM holds its `payload`, if any; `pins` keep it in RAM;
-    until `retain_until` it leaves a tier only when nothing else can."""
+    until `retain_until` it leaves a tier only when nothing else can; until `leased_until` another
+    engine may read it, so a longer tail does not replace it."""
 
     head: BlockHead
     parent: "Node | None"
@@ -33,6 +34,7 @@ class Node:
     payload: Payload | None = None
     pins: int = 0
     retain_until: float = 0.0
+    leased_until: float = 0.0
     children: dict[bytes, "Node"] = field(default_factory=dict)
 
     @property
@@ -151,7 +153,7 @@ class BlockIndex:
 
     def superseded(self, node: Node, now: float) -> list[Node]:
         """Tails beside the node that the node contains whole: nothing needs them any more, unless
-        they are retained."""
+        they are leased."""
         siblings = node.parent.children if node.parent else self._roots.get(node.head.parent, {})
         return [
             other
@@ -159,7 +161,7 @@ class BlockIndex:
             if other is not node
             and not other.children
             and other.pins == 0
-            and other.retain_until <= now
+            and other.leased_until <= now
             and other.head.count < node.head.count
             and np.array_equal(other.head.tokens, node.head.tokens[: other.head.count])
         ]

@@ -16,7 +16,7 @@ from roost_inference.kv.index import RAM, MatchedBlock, Node
 from roost_inference.kv.shared_index import SharedIndex
 from roost_inference.kv.tiers.lanes import Lane, ThreadLane
 from roost_inference.kv.tiers.placement import RAM_PLACEMENT, TierPlacement, placement_of
-from roost_inference.kv.tiers.tier import Tier
+from roost_inference.kv.tiers.tier import KeyedTier, Tier
 from roost_inference.kv.tiers.tier_io import CLOSE_TIMEOUT_S, BlockFetch, TierIo
 
 
@@ -101,6 +101,14 @@ class BlockStore:
     def retain_for(self, nodes: Iterable[Node], seconds: float) -> None:
         """Retain these blocks for so long; see `retain`."""
         self.retain_nodes(nodes, self._shared.clock() + seconds)
+
+    def lease_for(self, nodes: Sequence[Node], seconds: float) -> None:
+        """Retain blocks that another engine may read for so long."""
+        until = self._shared.clock() + seconds
+        self.retain_nodes(nodes, until)
+        with self._lock:
+            for node in nodes:
+                node.leased_until = max(node.leased_until, until)
 
     def node_of(self, key: bytes) -> Node | None:
         """The block of this key, in whatever tier; None for an unknown one."""
@@ -197,6 +205,17 @@ class BlockStore:
     def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> BlockFetch:
         """Begin to bring pinned blocks to RAM, each from the tier given for it."""
         return self._io.fetch(nodes, sources)
+
+    def keyed_tiers(self) -> list[KeyedTier]:
+        """The tiers that find blocks by key and work now."""
+        with self._lock:
+            ready = [low.tier for low in self._io.lower.values() if self._io.is_available(low)]
+            return [tier for tier in ready if isinstance(tier, KeyedTier)]
+
+    def note_failure(self, tier: str, reason: str) -> None:
+        """A look-up by key failed: the tier gets a pause."""
+        with self._lock:
+            self._io.lower[tier].health.failed(reason)
 
     def bring(self, nodes: Iterable[Node]) -> None:
         """Begin to bring those of the blocks to RAM that are not there; nobody waits for it."""

@@ -1,312 +1,259 @@
-"""For tests: engines that hand KV over by a script, as objects on any clock or behind HTTP.
+"""For tests: two toy engines, a router between them, and deaths of any of the three at six points.
 
-A token is a word. Nothing is computed; reading takes `ms_per_token`, by `sleep`.
+The clock is the test's, and the engines, leases and fetches are the real ones; only the line
+between the engines is made up. A seed decides everything.
 """
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import random
+from collections import Counter, deque
+from collections.abc import Generator, Sequence
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from roost_inference.engine import Engine
+from roost_inference.kv.block import BLOCK_TOKENS
+from roost_inference.kv.handover.handover import Handover, HandoverSettings
+from roost_inference.kv.handover.source import SourceError
+from roost_inference.kv.tiers.lanes import Job
+from roost_inference.request import KvOffer, KvPolicy
+from roost_inference.testing.harness import Collector, FakeClock, request, toy_engine, toy_store
+from roost_inference.testing.toy import END, ToyBackend, continuation
 
-from roost_inference.client.routing.facts import CachedTokens, EngineSummary, Handover
-from roost_inference.errors import EngineError, EngineUnavailable, UnknownSession
-from roost_inference.http.exchange import error_response
-from roost_inference.testing.scripts import text_of
-
-LEASE_S = 9.0
-# Where an engine may die, in the order in which a request comes there.
-STEPS = (
-    "before the offer",
-    "after the offer",
-    "while it is fetched",
-    "before the first token",
-    "in the stream",
-    "before the release",
-)
+LEASE_S = 30.0
+POINTS = ("offer", "answer", "first_block", "middle", "release", "after")
+VICTIMS = ("prefill", "decode", "router", "nobody")
+REQUESTS = 2
+ANSWER_TOKENS = 4
+STEPS_MAX = 200
 
 
-@dataclass(eq=False)
-class ScriptedPeer:
-    """One engine; as an object it is the router's Control of itself.
+class Killed(BaseException):
+    """The process that computes this is gone: nothing of it runs on."""
 
-    peers: engines by their ids, which a decode engine fetches from. at: is told of each step, and
-    may kill. cached: tokens by text. leases: until when each is kept, by the loop's clock. told:
-    what it was asked, in order. computed, fetched: tokens so far.
-    """
 
-    name: str
-    role: str = "both"
-    compat: str = "same"
-    ms_per_token: float = 1.0
-    bytes_per_token: int = 1000
-    lease_s: float = LEASE_S
-    refuses: EngineError | None = None
-    peers: dict[str, "ScriptedPeer"] = field(default_factory=dict)
-    at: Callable[[str, "ScriptedPeer"], None] = lambda step, engine: None
-    cached: dict[str, int] = field(default_factory=dict)
-    leases: dict[str, float] = field(default_factory=dict)
-    known_sessions: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
-    running: int = 0
-    computed: int = 0
-    fetched: int = 0
-    is_down: bool = False
-    _life: int = 0
+class StepLane:
+    """A lane whose jobs run when the test says so."""
 
-    def die(self) -> None:
-        """Lose all that is in memory, and answer nobody."""
-        self.is_down = True
-        self._life += 1
-        self.leases.clear()
-        self.cached.clear()
+    def __init__(self) -> None:
+        self.jobs: deque[Job] = deque()
 
-    def revive(self) -> None:
-        """Answer again."""
-        self.is_down = False
+    def submit(self, job: Job) -> bool:
+        """Keep the job."""
+        self.jobs.append(job)
+        return True
 
-    def live_leases(self) -> int:
-        """Leases that have not run out."""
-        now = asyncio.get_running_loop().time()
-        return sum(until > now for until in self.leases.values())
+    def close(self, timeout_s: float) -> None:
+        """Drop what waits."""
+        self.jobs.clear()
 
-    async def close(self) -> None:
-        """See Control."""
+    def run(self) -> None:
+        """Run what waits, in order."""
+        while self.jobs:
+            self.jobs.popleft()()
 
-    async def summary(self) -> EngineSummary | None:
-        """See Control."""
-        self._begin("summary")
-        return EngineSummary(
-            engine_id=self.name,
-            role=self.role,
-            compat=self.compat,
-            block_tokens=16,
-            bytes_per_token=self.bytes_per_token,
-            running=self.running,
-            ms_per_token=self.ms_per_token,
-            leases=self.live_leases(),
+
+class Process:
+    """An engine that can die. identity: of its KV."""
+
+    def __init__(self, clock: FakeClock, identity: str = "toy") -> None:
+        self.lane = StepLane()
+        self.is_alive = True
+        self.engine: Engine = toy_engine(
+            ToyBackend(cells=640, sequences=4, identity=identity),
+            batch_tokens=512,
+            clock=clock,
+            store=toy_store(blocks=24, identity=identity, clock=clock),
+            handover=HandoverSettings(lease_s=LEASE_S, leases_max=4, lane=lambda name: self.lane),
         )
 
-    async def sessions(self) -> list[str]:
-        """See Control."""
-        self._begin("sessions")
-        return list(self.known_sessions)
+    @property
+    def handover(self) -> Handover:
+        """Its part of the hand-over."""
+        assert self.engine.handover is not None
+        return self.engine.handover
 
-    async def lookup(self, body: Mapping[str, Any], session_id: str | None) -> CachedTokens:
-        """See Control."""
-        self._begin("lookup")
-        text = prompt_text(body)
-        return CachedTokens(self._cached(text), len(text.split()))
+    def kill(self) -> None:
+        """Its memory and all it would have sent are gone."""
+        self.is_alive = False
 
-    async def prefill(self, body: Mapping[str, Any]) -> Handover:
-        """See Control."""
-        life = self._begin("prefill")
-        text = prompt_text(body)
-        tokens = await self._read(text, life)
-        self.at("before the offer", self)
-        self._check(life)
-        request_id = f"{self.name}-{len(self.told)}"
-        self.leases[request_id] = asyncio.get_running_loop().time() + self.lease_s
-        params = {
-            "do_remote_prefill": True,
-            "remote_engine_id": self.name,
-            "remote_request_id": request_id,
-            "remote_num_tokens": tokens,
-            "compat": self.compat,
-            "lease_s": self.lease_s,
-        }
-        self.at("after the offer", self)
-        return Handover(request_id, self.lease_s, tokens, params)
 
-    async def renew(self, request_id: str) -> bool:
-        """See Control."""
-        self._begin("renew")
-        now = asyncio.get_running_loop().time()
-        is_open = self.leases.get(request_id, 0.0) > now
-        if is_open:
-            self.leases[request_id] = now + self.lease_s
-        return is_open
+class Line:
+    """Implements KvSource between two processes of a world."""
 
-    async def release(self, request_id: str) -> None:
-        """See Control."""
-        self._begin("release")
-        self.leases.pop(request_id, None)
+    name = "line"
 
-    async def fetch(self, request_id: str) -> int:
-        """What a decode engine asks for: tokens of the lease. Raises EngineUnavailable."""
-        life = self._begin("fetch")
-        if self.leases.get(request_id, 0.0) <= asyncio.get_running_loop().time():
-            raise EngineUnavailable("There is no such lease")
-        await asyncio.sleep(0.005)
-        self.at("while it is fetched", self)
-        self._check(life)
-        return 1
+    def __init__(self, world: "World", reader: Process, offer: KvOffer) -> None:
+        self._world = world
+        self._reader = reader
+        self._offer = offer
 
-    async def answer(
-        self, body: Mapping[str, Any], params: Mapping[str, Any]
-    ) -> AsyncGenerator[str, None]:
-        """The words of the answer, which only the prompt decides. Raises EngineError."""
-        life = self._begin("answer")
-        if self.refuses is not None:
-            raise self.refuses
-        self.running += 1
-        try:
-            text = prompt_text(body)
-            if params:
-                await self._take(text, params, life)
-            await self._read(text, life)
-            self.at("before the first token", self)
-            for word in answer_to(text).split():
-                self._check(life)
-                yield f"{word} "
-                await asyncio.sleep(0.01)
-                self.at("in the stream", self)
-            self._check(life)
-        finally:
-            self.running -= 1
+    def read(self, keys: Sequence[bytes], deadline: float) -> Generator[memoryview, None, None]:
+        """The blocks, with a chance to die before each, and to come late or damaged."""
+        world, id = self._world, self._offer.request_id
+        self._answering()
+        nodes = world.prefill.handover.offers.readable(id, keys)
+        for number, node in enumerate(nodes):
+            world.passes("first_block" if number == 0 else "middle")
+            self._answering()
+            world.clock.advance(world.rng.choice((0.0, 0.1, 1.0, LEASE_S / 2, LEASE_S * 1.1)))
+            form = world.prefill.handover.offers.stored_form(id, node)
+            if form is None:
+                raise SourceError("cut_off")
+            data = bytearray(form[0] + bytes(form[1]))
+            if world.rng.random() < 0.05:
+                data[world.rng.randrange(len(data))] ^= 1 << world.rng.randrange(8)
+            yield memoryview(data)
 
-    async def _take(self, text: str, params: Mapping[str, Any], life: int) -> None:
-        """Fetch what is offered and say so; what fails is computed afterwards."""
-        peer = self.peers.get(str(params["remote_engine_id"]))
-        request_id = str(params["remote_request_id"])
-        if peer is None:
+    def _answering(self) -> None:
+        """Raise what a reader sees that is dead itself, or whose peer is another process now."""
+        if not self._reader.is_alive:
+            raise Killed
+        if self._world.prefill.handover.engine_id != self._offer.engine_id:
+            raise SourceError("unknown_lease")
+        if not self._world.prefill.is_alive:
+            raise SourceError("unreachable")
+
+    def renew(self) -> None:
+        """Renew, unless the signal is lost."""
+        self._signal("renew")
+
+    def release(self) -> None:
+        """Release, unless the signal is lost; it may come twice."""
+        if self._reader.is_alive:
+            self._world.passes("release")
+        self._signal("release")
+
+    def _signal(self, signal: str) -> None:
+        world, rng = self._world, self._world.rng
+        if not self._reader.is_alive or rng.random() < 0.1:
             return
-        try:
-            if params["compat"] == self.compat:
-                await peer.fetch(request_id)
-                self._check(life)
-                self.cached[text] = len(text.split()) - 1
-                self.fetched += len(text.split()) - 1
-            self.at("before the release", self)
-            self._check(life)
-            await peer.release(request_id)
-        except EngineUnavailable:
-            self._check(life)
-
-    async def _read(self, text: str, life: int) -> int:
-        tokens = len(text.split())
-        missing = tokens - self._cached(text)
-        await asyncio.sleep(missing * self.ms_per_token / 1000)
-        self._check(life)
-        self.computed += missing
-        self.cached[text] = tokens
-        return tokens
-
-    def _cached(self, text: str) -> int:
-        return max((n for known, n in self.cached.items() if text.startswith(known)), default=0)
-
-    def _begin(self, what: str) -> int:
-        self._check(self._life)
-        self.told.append(what)
-        return self._life
-
-    def _check(self, life: int) -> None:
-        if self.is_down or life != self._life:
-            raise EngineUnavailable(f"{self.name} is dead")
+        for _ in range(rng.choice((1, 1, 1, 2))):
+            offers = world.prefill.handover.offers
+            getattr(offers, signal)(self._offer.request_id)
 
 
-def prompt_text(body: Mapping[str, Any]) -> str:
-    """The whole prompt."""
-    return " ".join(text_of(message) for message in body["messages"])
+class World:
+    """One seed: some requests, each with a victim and the point at which it dies."""
 
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.clock = FakeClock()
+        self.prefill, self.decode = Process(self.clock), self._decode()
+        self.outcomes: Counter[str] = Counter()
+        self.handed_tokens = 0
+        self._victim, self._point = "nobody", "after"
+        self._is_router_alive = True
 
-def answer_to(text: str) -> str:
-    """What every engine answers to this prompt."""
-    return f"You said {len(text.split())} words, the last one {text.split()[-1]}"
+    def _decode(self) -> Process:
+        # One in ten runs another build.
+        process = Process(self.clock, "toy" if self.rng.random() < 0.9 else "other")
+        process.handover.fetches.open_source = lambda offer: Line(self, process, offer)
+        return process
 
+    def passes(self, point: str) -> None:
+        """The work has come to a point: whoever is to die there dies."""
+        if point != self._point:
+            return
+        victim, self._victim = self._victim, "nobody"
+        if victim == "prefill":
+            self.prefill.kill()
+        elif victim == "decode":
+            self.decode.kill()
+        elif victim == "router":
+            self._is_router_alive = False
 
-def peer_app(peer: ScriptedPeer) -> Starlette:
-    """The engine behind HTTP, as far as a router and a client ask it."""
+    def run(self) -> None:
+        """All requests, then twice the time of a lease; raises AssertionError where a promise is
+        broken."""
+        prompts = [self._prompt() for _ in range(2)]
+        for _ in range(REQUESTS):
+            self._victim, self._point = self.rng.choice(VICTIMS), self.rng.choice(POINTS)
+            self.outcomes[self._request(self.rng.choice(prompts))] += 1
+            self._restart()
+        self.clock.advance(2 * LEASE_S)
+        for process in (self.prefill, self.decode):
+            process.lane.run()
+            process.engine.step()
+            process.engine.check()
+            assert process.handover.offers.open() == 0, "a lease is left"
+            assert not process.handover.fetches.is_reading, "a fetch is left"
+            store = process.engine.store
+            assert store is not None and store.pinned() == 0, "a block is pinned for ever"
 
-    async def summary(request: Request) -> Response:
-        told = await peer.summary()
-        assert told is not None
-        return JSONResponse(
-            {
-                "engine_id": told.engine_id,
-                "role": told.role,
-                "compat": told.compat,
-                "block_tokens": told.block_tokens,
-                "kv_bytes_per_token": told.bytes_per_token,
-                "running": told.running,
-                "waiting": told.waiting,
-                "prefill_ms_per_token": told.ms_per_token,
-                "leases": told.leases,
-            }
+    def _prompt(self) -> bytes:
+        length = self.rng.choice(
+            (20, BLOCK_TOKENS + 5, 2 * BLOCK_TOKENS - 7, 2 * BLOCK_TOKENS + 20)
         )
+        while True:
+            prompt = bytes(self.rng.choices(range(97, 123), k=length))
+            if END not in continuation(prompt, ANSWER_TOKENS):
+                return prompt
 
-    async def lookup(request: Request) -> Response:
-        found = await peer.lookup(await request.json(), request.headers.get("x-session-id"))
-        return JSONResponse({"cached_tokens": found.cached, "prompt_tokens": found.total})
+    def _restart(self) -> None:
+        """A supervisor starts what has died, with nothing in its memory."""
+        if not self.prefill.is_alive:
+            self.prefill = Process(self.clock)
+        if not self.decode.is_alive:
+            self.decode = self._decode()
+        self._is_router_alive = True
 
-    async def renew(request: Request) -> Response:
-        return Response(status_code=204 if await peer.renew(request.path_params["id"]) else 410)
+    def _request(self, prompt: bytes) -> str:
+        """One request from the router's side: how it ended."""
+        offer = self._offer(prompt)
+        self.passes("answer")
+        if not self._is_router_alive:
+            return "client sees the router's end"
+        if self.rng.random() < 0.2:
+            self.clock.advance(self.rng.choice((1.0, LEASE_S * 2)))
+        for _ in range(2):  # a router tries once more, on the process that was started again
+            ended = self._answer(prompt, offer)
+            if ended is not None:
+                self.passes("after")
+                return ended
+            self._restart_decode()
+        return "error"
 
-    async def release(request: Request) -> Response:
-        await peer.release(request.path_params["id"])
-        return Response(status_code=204)
+    def _restart_decode(self) -> None:
+        if not self.decode.is_alive:
+            self.decode = self._decode()
 
-    async def chat(request: Request) -> Response:
-        body = await request.json()
-        params = body.get("kv_transfer_params") or {}
-        if params.get("do_remote_decode"):
-            offer = await peer.prefill(body)
-            return JSONResponse({"choices": [], "kv_transfer_params": dict(offer.params)})
-        words = peer.answer(body, params)
-        first = await anext(words)
-        return StreamingResponse(_events(words, first, body), media_type="text/event-stream")
+    def _offer(self, prompt: bytes) -> KvOffer | None:
+        heard = Collector()
+        wanted = request(tuple(prompt), 1, ignore_eos=True, kv=KvPolicy(hands_over=True))
+        self.prefill.engine.submit(wanted, heard)
+        self._drive(self.prefill, heard)
+        self.passes("offer")
+        if not self.prefill.is_alive or not heard.is_finished:
+            return None
+        offer = heard.finish.offer
+        return offer if isinstance(offer, KvOffer) else None
 
-    async def models(request: Request) -> Response:
-        return JSONResponse({"data": [{"id": "scripted"}]})
+    def _answer(self, prompt: bytes, offer: KvOffer | None) -> str | None:
+        """The answer of the decode engine; None if it died."""
+        process, heard = self.decode, Collector()
+        policy = KvPolicy(offer=offer)
+        wanted = request(tuple(prompt), ANSWER_TOKENS, ignore_eos=True, kv=policy)
+        process.engine.submit(wanted, heard)
+        try:
+            self._drive(process, heard, wanted.id)
+        except Killed:
+            return None
+        if not process.is_alive:
+            return None
+        assert heard.is_finished, "a request that never ends"
+        if heard.finish.reason == "abort":
+            return "client sees the router's end"
+        assert heard.tokens == continuation(prompt, ANSWER_TOKENS), "a wrong token"
+        told = heard.finish.kv.get("handover")
+        if isinstance(told, dict):
+            self.handed_tokens += told["tokens"]
+        return "answer"
 
-    async def sessions(request: Request) -> Response:
-        listed = [{"id": one, "idle_s": 1.0} for one in await peer.sessions()]
-        return JSONResponse({"object": "list", "data": listed})
-
-    async def session(request: Request) -> Response:
-        id = request.path_params["id"]
-        peer.told.append(f"{request.path_params['action']} {id}")
-        if id not in peer.known_sessions:
-            raise UnknownSession
-        return JSONResponse({"id": id})
-
-    return Starlette(
-        routes=[
-            Route("/v1/kv/summary", summary),
-            Route("/v1/kv/lookup", lookup, methods=["POST"]),
-            Route("/v1/kv/leases/{id}/renew", renew, methods=["POST"]),
-            Route("/v1/kv/leases/{id}/release", release, methods=["POST"]),
-            Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/models", models),
-            Route("/v1/sessions", sessions),
-            Route("/v1/sessions/{id}/{action}", session, methods=["POST"]),
-        ],
-        exception_handlers={EngineError: _refused},
-    )
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, EngineError)
-    return error_response(error)
-
-
-async def _events(
-    words: AsyncGenerator[str, None], first: str, body: Mapping[str, Any]
-) -> AsyncGenerator[bytes, None]:
-    def event(value: Mapping[str, Any]) -> bytes:
-        return f"data: {json.dumps(value)}\n\n".encode()
-
-    written = 0
-    word: str | None = first
-    while word is not None:
-        written += 1
-        yield event({"choices": [{"index": 0, "delta": {"content": word}}]})
-        word = await anext(words, None)
-    yield event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    usage = {"prompt_tokens": len(prompt_text(body).split()), "completion_tokens": written}
-    yield event({"choices": [], "usage": usage}) + b"data: [DONE]\n\n"
+    def _drive(self, process: Process, heard: Collector, request_id: str = "") -> None:
+        """Step an engine and its lane until the request has ended or the process is dead."""
+        for _ in range(STEPS_MAX):
+            if heard.is_finished or not process.is_alive:
+                return
+            process.engine.step()
+            process.lane.run()
+            self.clock.advance(0.01)
+            if not self._is_router_alive and request_id:
+                process.engine.abort(request_id)

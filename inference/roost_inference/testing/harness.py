@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from roost_inference.engine import Engine
 from roost_inference.kv.block import BLOCK_TOKENS
+from roost_inference.kv.handover.handover import NO_HANDOVER, HandoverSettings
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.lanes import InlineLane
 from roost_inference.kv.tiers.tier import Tier
@@ -129,10 +130,11 @@ def toy_engine(
     resident_cells: int | None = None,
     queue_limit: int = 100,
     context_length: int | None = None,
-    clock: FakeClock | None = None,
+    clock: Clock | None = None,
     store: BlockStore | None = None,
     speculator: Speculator | None = None,
     cost: StepCost | None = None,
+    handover: HandoverSettings = NO_HANDOVER,
 ) -> Engine:
     """An engine without a thread: call `step` until it returns False. Its steps cost what the
     speculator thinks, if there is one, unless `cost` says otherwise."""
@@ -159,6 +161,7 @@ def toy_engine(
         store=store,
         clock=clock or FakeClock(),
         speculation=speculator or NO_SPECULATION,
+        handover=handover,
     )
 
 

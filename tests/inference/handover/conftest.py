@@ -1,4 +1,4 @@
-"""Two engines in processes of their own, on the real kernels and the bundled model."""
+"""Two engines: toys behind HTTP, and processes on the real kernels with the bundled model."""
 
 import contextlib
 import os
@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+
+from roost_inference.testing.handover_side import Side, side
 
 KEY = "key-of-both"
 WORDS = "The ferry leaves at nine and the tram at ten, and nobody waits for the last bus. "
@@ -63,7 +65,13 @@ def started(data: Path, **settings: object) -> Process:
     """Start an engine and wait until it answers."""
     command = [sys.executable, "-m", "roost_inference", "--port", "0", "--data", str(data)]
     command += ["--api-key", KEY]
-    chosen = {"context_length": 4096, "max_sequences": 6, "max_running": 4, "kv_disk": 0}
+    chosen: dict[str, object] = {
+        "context_length": 2048,
+        "max_sequences": 4,
+        "max_running": 2,
+        "kv_disk": 0,
+    }
+    chosen |= {"stream_memory": 0, "speculation": "off"}
     for name, value in (chosen | settings).items():
         command += ["--set", f"{name}={value}"]
     process = subprocess.Popen(
@@ -111,11 +119,13 @@ def start(data: Path) -> Iterator[Start]:
         yield begin
 
 
-@pytest.fixture(scope="module")
-def prefill(start: Start) -> Process:
-    return start(role="prefill", handover_lease_s=5)
+@pytest.fixture
+async def prefill() -> AsyncIterator[Side]:
+    async with side(role="prefill") as one:
+        yield one
 
 
-@pytest.fixture(scope="module")
-def decode(start: Start) -> Process:
-    return start(role="decode")
+@pytest.fixture
+async def decode() -> AsyncIterator[Side]:
+    async with side(role="decode") as other:
+        yield other

@@ -9,7 +9,7 @@ import pytest
 from roost_inference.client.engine_client import EngineClient
 from roost_inference.client.routing.pool import EnginePool
 from roost_inference.http.listener import listening
-from roost_inference.testing.handover import ScriptedPeer, peer_app
+from roost_inference.testing.scripted_peers import ScriptedPeer, peer_app
 from roost_platform.errors import ConfigError
 from roost_platform.processes.engine import folder_of
 from roost_platform.settings.config import Settings, load_settings

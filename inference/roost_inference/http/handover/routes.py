@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from roost_inference.http.exchange import read_body, while_connected
 from roost_inference.http.handover.service import HandoverService
 from roost_inference.http.preparation import PreparationLanes
-from roost_inference.kv.handover.peer import LENGTH_BYTES
+from roost_inference.kv.handover.local import LENGTH_BYTES
 from roost_inference.kv.index import Node
 from roost_inference.wire.json_body import parse_json
 from roost_inference.wire.kv_lookup import BlockKeys

@@ -28,8 +28,8 @@ from roost_inference.kv.handover.source import KvSource, SourceError
 # A signal to the source each third of its lease, so that one that is lost does no harm.
 SIGNALS_PER_LEASE = 3
 
-# Puts a checked block into RAM; False where there is no room.
-Place = Callable[[BlockHead, Payload], bool]
+# Puts a checked block, and the name of its source, into RAM; False where there is no room.
+Place = Callable[[BlockHead, Payload, str], bool]
 
 
 class FetchState(StrEnum):
@@ -143,7 +143,7 @@ class PromptFetch:
     def _take(self, source: KvSource, data: memoryview) -> bool:
         expected = self._wanted[self._placed]
         payload = decode_block(data, expected)
-        if not self._place(replace(expected, size=payload.nbytes), payload):
+        if not self._place(replace(expected, size=payload.nbytes), payload, source.name):
             return False
         self._placed += 1
         self.keys.add(expected.key)

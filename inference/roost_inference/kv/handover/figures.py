@@ -24,13 +24,13 @@ class HandoverFigures:
         self.seconds = Histogram()
         self._lock = threading.Lock()
 
-    def fetched(self, fetch: PromptFetch) -> None:
-        """A fetch has ended."""
+    def fetched(self, fetch: PromptFetch, *, is_search: bool = False) -> None:
+        """A fetch has ended. is_search: nobody had offered anything, so nothing is missing."""
         with self._lock:
             self.tokens.update(fetch.tokens)
             if fetch.tokens:
                 self.seconds.observe(fetch.seconds)
-            self.failures.update(set(fetch.failures))
+            self.failures.update(set(fetch.failures) - ({"missing"} if is_search else set()))
 
     def failed(self, reason: str) -> None:
         """A prompt was not fetched at all."""

@@ -14,7 +14,7 @@ from roost_inference.kv.block import BLOCK_TOKENS, MAGIC, digest
 from roost_inference.kv.handover.fetches import Fetches
 from roost_inference.kv.handover.figures import HandoverFigures
 from roost_inference.kv.handover.offers import LEASE_S, LEASES_MAX, Offers
-from roost_inference.kv.handover.peer import PeerAccess
+from roost_inference.kv.handover.transports import PeerAccess
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.lanes import Lane, ThreadLane
 

@@ -81,7 +81,7 @@ class Offers:
             return lease
         self._figures.offered("leased")
         self._store.bring(nodes)
-        self._store.retain_for(nodes, self._table.lease_s)
+        self._store.lease_for(nodes, self._table.lease_s)
         at = self.address
         return KvOffer(
             engine_id=self._engine_id,
@@ -168,7 +168,7 @@ class Offers:
         payload = self._payload(node)
         if payload is None:
             return None
-        self._store.retain_for([node], self._table.lease_s)
+        self._store.lease_for([node], self._table.lease_s)
         return encode_head(node.head, payload), payload.data
 
     def _payload(self, node: Node) -> Payload | None:

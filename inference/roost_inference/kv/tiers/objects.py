@@ -58,7 +58,8 @@ def open_store(url: str, deadline_s: float, options: dict[str, Any] | None = Non
 
 
 class ObjectTier:
-    """Implements Tier over an obstore store. Tails are not stored: they are replaced too soon."""
+    """Implements Tier and KeyedTier over an obstore store. Tails are stored only for prompts that
+    are handed over: others are replaced too soon."""
 
     name = "object"
     stores_tails = False
@@ -113,13 +114,19 @@ class ObjectTier:
 
     def read(self, head: BlockHead) -> Payload:
         """The block's KV, checked; see Tier."""
+        data = self.get(head.key)
+        if data is None:
+            raise KeyError(head.key)
+        return decode_block(data, head)
+
+    def get(self, key: bytes) -> memoryview | None:
+        """What is stored under a key; see KeyedTier."""
         try:
-            data = obstore.get(self._store, self._path(head)).bytes()
-        except (NotFoundError, FileNotFoundError) as error:
-            raise KeyError(head.key) from error
+            return memoryview(obstore.get(self._store, self._place(key)).bytes())
+        except (NotFoundError, FileNotFoundError):
+            return None
         except (BaseError, OSError) as error:
             raise TierError(f"the object store can't be read: {_brief(error)}") from error
-        return decode_block(memoryview(data), head)
 
     def write(self, head: BlockHead, payload: Payload) -> None:
         """Store it as a whole or not at all. Raises TierError."""
@@ -140,7 +147,10 @@ class ObjectTier:
             log.debug("%s was not deleted: %s", path, _brief(error))
 
     def _path(self, head: BlockHead) -> str:
-        return f"{self._identity.hex()}/{head.key.hex()}"
+        return self._place(head.key)
+
+    def _place(self, key: bytes) -> str:
+        return f"{self._identity.hex()}/{key.hex()}"
 
 
 def open_object_tier(config: EngineConfig, identity: bytes, folder: Path) -> ObjectTier | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from roost_inference.backend import Payload
 from roost_inference.kv.block import BlockHead
@@ -53,4 +53,17 @@ class Tier(Protocol):
 
     def delete(self, head: BlockHead) -> None:
         """Delete it if possible; never raises."""
+        ...
+
+
+@runtime_checkable
+class KeyedTier(Protocol):
+    """A tier that finds a block by its key, without a listing: so also one that another machine has
+    stored since the start. Threads of several kinds call it."""
+
+    name: str
+    quota: Quota
+
+    def get(self, key: bytes) -> memoryview | None:
+        """The stored form of a block, unchecked; None if it is not there. Raises TierError."""
         ...

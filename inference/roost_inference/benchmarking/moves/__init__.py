@@ -1,0 +1,1 @@
+"""Scenarios about KV that moves: between engines, tiers, and contexts."""
