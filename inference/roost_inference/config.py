@@ -269,11 +269,6 @@ class EngineConfig(BaseModel):
         check_addresses(addresses(url or ""))
         return url
 
-    @field_validator("prefill_urls", mode="before")
-    @classmethod
-    def _are_listed(cls, value: object) -> object:
-        return addresses(value) if isinstance(value, str) else value
-
     @field_validator("prefill_urls")
     @classmethod
     def _are_addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:

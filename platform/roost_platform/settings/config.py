@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -33,6 +32,7 @@ from roost_platform.settings.sections import (
 )
 from roost_platform.settings.sources import (
     PREFIX,
+    Kept,
     config_file,
     merge,
     read_environment,
@@ -53,18 +53,6 @@ def default_data_dir() -> Path:
 
 
 C = TypeVar("C", bound=ChannelConfig)
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Settings that a stack was started with: values nested like the sections, origins by path.
-
-    They count above the file and below the environment; those of a running stack instead of both.
-    """
-
-    values: Mapping[str, Any]
-    origins: Mapping[str, str]
-    is_running: bool = False
 
 
 class Settings(BaseSettings):
@@ -244,7 +232,7 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
-    kept: "Kept | None" = None,
+    kept: Kept | None = None,
 ) -> Settings:
     """Read and check every setting. `overrides` are the command line's, nested like the sections.
 

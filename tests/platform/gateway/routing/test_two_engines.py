@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from roost_inference.http.listener import listening
-from roost_inference.testing.scripted_peers import ScriptedPeer, answer_to, peer_app
+from roost_inference.testing.peer_app import peer_app
+from roost_inference.testing.scripted_peers import ScriptedPeer, answer_to
 from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.providers.engine import EngineProvider
 from roost_platform.gateway.providers.pooled import PooledProvider
