@@ -51,14 +51,14 @@ def storm_of_kills(seed: int, count: int, folder: Path) -> KillReport:
     with running_engines(folder) as (decode, prefill):
         kills = _Kills(seed, decode, prefill)
         try:
-            kills.run(_plan(seed, count))
+            kills.run(plan_of(seed, count))
         finally:
             kills.asker.stop()
     kills.report.wall_s = time.monotonic() - began
     return kills.report
 
 
-def _plan(seed: int, count: int) -> Sequence[tuple[str, Victim]]:
+def plan_of(seed: int, count: int) -> Sequence[tuple[str, Victim]]:
     """The points and who dies there, in three rounds all of them: each round has each point."""
     rng = random.Random(seed)
     plan: list[tuple[str, Victim]] = []
