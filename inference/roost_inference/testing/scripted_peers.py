@@ -30,7 +30,8 @@ class ScriptedPeer:
 
     peers: engines by their ids, which a decode engine fetches from. at: is told of each step, and
     may kill. cached: tokens by text. leases: until when each is kept, by the loop's clock. told:
-    what it was asked, in order. computed, fetched: tokens so far.
+    what it was asked, in order. is_foreign: it tells no figures, as other engines. computed,
+    fetched: tokens so far.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ScriptedPeer:
     computed: int = 0
     fetched: int = 0
     is_down: bool = False
+    is_foreign: bool = False
     _life: int = 0
 
     def die(self) -> None:
@@ -74,6 +76,8 @@ class ScriptedPeer:
     async def summary(self) -> EngineSummary | None:
         """See Control."""
         self._begin("summary")
+        if self.is_foreign:
+            return None
         return EngineSummary(
             engine_id=self.name,
             role=self.role,

@@ -360,6 +360,24 @@ def test_a_session_stays_with_its_engine_also_after_the_router_has_restarted() -
     run(work)
 
 
+@pytest.mark.parametrize(("is_foreign", "asked"), [(True, 1), (False, 50)])
+def test_figures_are_asked_for_while_there_are_requests_and_rarely_of_other_engines(
+    is_foreign: bool, asked: int
+) -> None:
+    async def work() -> None:
+        all_ = world(decode=2, prefill=0, is_foreign=is_foreign)
+        for _ in range(80):
+            await all_.ask(SHORT)
+            await asyncio.sleep(0.5)
+        told = all_.decode[0].told.count("summary")
+        assert told == pytest.approx(asked, rel=0.2)
+        await asyncio.sleep(3600)
+        assert all_.decode[0].told.count("summary") == told, "an idle router asks nobody"
+        await all_.router.close()
+
+    run(work)
+
+
 def test_requests_at_once_spread_over_the_engines() -> None:
     async def work() -> None:
         all_ = world(decode=3, prefill=0)

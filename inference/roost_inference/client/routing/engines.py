@@ -14,6 +14,7 @@ from roost_inference.client.routing.health import EngineHealth
 from roost_inference.errors import EngineError, EngineSilent
 
 REFRESH_S: Final = 1.0  # figures that are older are asked for again, beside the requests
+FOREIGN_S: Final = 60.0  # engines that are none of ours tell no figures
 LOAD_S_MAX: Final = 10.0  # an older load says nothing
 FIGURES_S_MAX: Final = 600.0  # speed and identity change with a restart only
 PROBE_TIMEOUT_S: Final = 5.0
@@ -23,8 +24,9 @@ Duty = Literal["decode", "prefill"]
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """An engine for people. name: host and port. duty: what this installation uses it for. role:
-    what it says itself, empty where it does not. problem: why no request goes there, or empty.
+    """An engine for people. name: host, port and path. duty: what this installation uses it for.
+    role: what it says itself, empty where it does not. problem: why no request goes there, or
+    empty.
     """
 
     name: str
@@ -50,7 +52,8 @@ class RoutedEngine:
         on_sessions: Callable[[str, list[str]], None] | None = None,
     ) -> None:
         parts = urlsplit(url)
-        self.name = parts.netloc.rpartition("@")[2] or url
+        path = parts.path.rstrip("/").removesuffix("/v1")
+        self.name = f"{parts.netloc.rpartition('@')[2]}{path}"
         self.url = url
         self.host = parts.hostname or ""
         self.duty: Duty = duty
@@ -99,7 +102,8 @@ class RoutedEngine:
     def refresh(self) -> None:
         """Ask for figures beside the requests if those at hand are old; nobody waits for them."""
         health = self.health
-        is_old = self._clock() - self._asked_at >= REFRESH_S
+        tells = self._summary is not None or health.state != "up"
+        is_old = self._clock() - self._asked_at >= (REFRESH_S if tells else FOREIGN_S)
         if (
             self._refreshing is not None
             or not is_old
