@@ -16,8 +16,8 @@ from roost_inference.client.routing.facts import EngineSummary
 from roost_inference.client.routing.pool import EnginePool
 from roost_inference.errors import EngineError
 
-TRIES_MAX: Final = 200
-PAUSE_S: Final = 0.1
+PAUSE_S: Final = 0.2
+TRIES_MAX: Final = 900  # an engine that was killed may take minutes to load on a busy machine
 ANSWER_TOKENS: Final = 6
 # Both engines run on the same cores, so no hand-over would ever pay.
 SLOWER: Final = 1000.0

@@ -32,7 +32,7 @@ POINTS: Final[Mapping[str, Point]] = {
     "in the stream": Point("word", 0.0, 0.03),
     "about the release": Point("begun"),
 }
-ANSWER_S: Final = 120.0
+ANSWER_S: Final = 300.0
 LEASES_S: Final = 2 * LEASE_S
 PROMPTS: Final = 2
 PROMPTS_TRIED_MAX: Final = 40
@@ -112,7 +112,8 @@ class _Kills:
         has_killed = victim is None
         for told in self._told():
             if "answer" in told:
-                return told["answer"]
+                answer: str | None = told["answer"]
+                return answer
             step = told["step"]
             self.report.offers += step == "offered"
             if not has_killed and victim is not None and step == POINTS[point].step:
