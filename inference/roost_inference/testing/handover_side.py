@@ -11,12 +11,15 @@ import httpx2
 
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
+from roost_inference.http.chat_service import EngineChatService
+from roost_inference.http.handover.service import HandoverService
 from roost_inference.http.listener import listening
+from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.kv.handover.handover import Handover, HandoverSettings
 from roost_inference.kv.handover.offers import Address
 from roost_inference.kv.handover.transports import PeerAccess
 from roost_inference.kv.store import BlockStore
-from roost_inference.server import build_server
+from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.testing.harness import toy_engine
 from roost_inference.testing.toy import ToyBackend
 
@@ -83,12 +86,16 @@ async def side(identity: str = "toy", key: str = KEY, **settings: Any) -> AsyncI
         backend,
         clock=time.monotonic,
         store=store,
+        # Computing is dear, so that loading pays on a busy machine as well.
+        cost=StepCost([Measurement(1, 0, 50.0), Measurement(128, 0, 6400.0)]),
         handover=HandoverSettings(access=access, **settings),
     )
     engine.start()
-    config = EngineConfig.model_validate({"api_key": key})
+    service = EngineChatService(engine)
+    holder = ServiceHolder(service, handover=HandoverService(engine, service))
+    app = build_app(holder, EngineConfig.model_validate({"api_key": key}))
     try:
-        async with listening(build_server(engine, config)) as url:
+        async with listening(app) as url:
             assert engine.handover is not None
             engine.handover.offers.address = Address(port=int(url.rsplit(":", 1)[1]))
             headers = {"authorization": f"Bearer {key}"}

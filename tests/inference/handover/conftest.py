@@ -80,7 +80,7 @@ def started(data: Path, **settings: object) -> Process:
     assert process.stdout is not None
     http = httpx2.Client(
         base_url=process.stdout.readline().strip(),
-        timeout=60,
+        timeout=180,
         trust_env=False,
         headers={"authorization": f"Bearer {KEY}"},
     )

@@ -1,7 +1,10 @@
 """Whatever goes wrong at the other engine: the rest is computed, and the answer is the same."""
 
 import asyncio
+import contextlib
+import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -51,36 +54,50 @@ async def test_an_offer_that_leads_nowhere_costs_nothing_but_time(
     assert text_of(answer) == text_of(await prefill.ask(TEXT))
 
 
-async def test_a_peer_that_hangs_is_given_up(decode: Side, prefill: Side) -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+@contextlib.contextmanager
+def stranger(answer: bytes | None) -> Iterator[int]:
+    """The port of a peer that gives this answer to all, or none at all."""
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    answer = await decode.ask(TEXT, {**await prefill.offer(), "remote_port": port})
-    assert told(answer)["failure"] == "silent"
-    server.close()
-    await server.wait_closed()
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                if answer is None:
+                    ended.wait(30)
+                else:
+                    connection.sendall(answer)
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.recv(65536)
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield int(listener.getsockname()[1])
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+    serving.join(10)
+
+
+async def test_a_peer_that_hangs_is_given_up(decode: Side, prefill: Side) -> None:
+    with stranger(None) as port:
+        answer = await decode.ask(TEXT, {**await prefill.offer(), "remote_port": port})
+        assert told(answer)["failure"] == "silent"
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0" * 8, b"\xff" * 8, (2**20).to_bytes(8, "little")])
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n", b""])
 async def test_a_peer_that_sends_nonsense_is_given_up(
-    decode: Side, prefill: Side, sent: bytes
+    decode: Side, prefill: Side, head: bytes, sent: bytes
 ) -> None:
-    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n" + sent)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    answer = await decode.ask(TEXT, {**await prefill.offer(), "remote_port": port})
-    assert told(answer)["failure"] in ("bad_answer", "cut_off", "missing")
-    assert told(answer)["tokens"] == 0
-    server.close()
-    await server.wait_closed()
+    with stranger(head + sent) as port:
+        answer = await decode.ask(TEXT, {**await prefill.offer(), "remote_port": port})
+        assert told(answer)["failure"] in ("bad_answer", "cut_off", "missing", "unreachable")
+        assert told(answer)["tokens"] == 0
 
 
 async def test_a_damaged_block_ends_the_fetch_before_it(

@@ -1,5 +1,6 @@
 """Blocks that another machine stores after our start are found by their keys."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from roost_inference.kv.handover.object_source import ABSENT_S, AbsentKeys
 from roost_inference.kv.tiers.lanes import InlineLane
 from roost_inference.kv.tiers.objects import ObjectTier, open_store
 from roost_inference.kv.tiers.tier import KeyedTier, TierError
-from roost_inference.request import KvPolicy
+from roost_inference.request import KvOffer, KvPolicy
 from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.testing.harness import (
     Collector,
@@ -155,3 +156,16 @@ def test_the_tail_of_a_prompt_that_is_handed_over_is_stored_for_others(tmp_path:
     tell(two, kv=KvPolicy(hands_over=True))
     two.close()
     assert len(list(tmp_path.glob("*/*"))) == without + 1
+
+
+def test_the_object_store_stands_in_for_an_engine_that_is_gone(tmp_path: Path) -> None:
+    one, _ = machine(tmp_path)
+    other, _ = machine(tmp_path)
+    offer = tell(one, kv=KvPolicy(hands_over=True)).finish.offer
+    assert isinstance(offer, KvOffer)
+    one.close()
+    gone = replace(offer, port=1)
+    heard = tell(other, kv=KvPolicy(offer=gone))
+    told = heard.finish.kv["handover"]
+    assert cached(heard) == len(PROMPT) - 1, "the tail, too"
+    assert isinstance(told, dict) and told["by"] == "object" and told["failure"] == "unreachable"
