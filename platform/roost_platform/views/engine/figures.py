@@ -175,15 +175,8 @@ def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
 def engine_rows(health: Mapping[str, Any]) -> tuple[EngineRow, ...]:
     """The engines of a router, as its health lists them; empty for one engine alone."""
     listed = health.get("engines")
-    return tuple(
-        EngineRow(
-            *(str(entry.get(key) or "") for key in ("name", "duty", "role", "state", "problem")),
-            _count(entry, "running"),
-            _count(entry, "waiting"),
-        )
-        for entry in (listed if isinstance(listed, list) else [])[:PARTS_MAX]
-        if isinstance(entry, Mapping)
-    )
+    entries = listed[:PARTS_MAX] if isinstance(listed, list) else []
+    return tuple(_engine(entry) for entry in entries if isinstance(entry, Mapping))
 
 
 def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineFigures:
@@ -216,6 +209,14 @@ def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineF
         drafters=drafters,
         engines=engine_rows(health),
     )
+
+
+def _engine(entry: Mapping[str, Any]) -> EngineRow:
+    name, duty, role, state, problem = (
+        str(entry.get(key) or "") for key in ("name", "duty", "role", "state", "problem")
+    )
+    running, waiting = _count(entry, "running"), _count(entry, "waiting")
+    return EngineRow(name, duty, role, state, problem, running, waiting)
 
 
 def _tier(name: str, entry: Mapping[str, Any]) -> TierFigures:
