@@ -20,6 +20,7 @@ def test_whoever_dies_at_whatever_step_the_answer_is_the_same_and_no_lease_is_le
     assert not report.violations
     assert sum(report.kills.values()) == KILLS, report.kills
     assert report.offers > KILLS / 2
+    assert report.fetched > 0
 
 
 def test_the_plan_has_each_point_in_every_round_and_all_of_them_with_each_victim_in_three() -> None:

@@ -81,6 +81,14 @@ async def test_a_short_prompt_is_asked_of_one_engine_alone(pair: Pair) -> None:
     assert {*pair.decode.told, *pair.prefill.told} <= {"summary", "sessions", "answer"}
 
 
+async def test_what_an_answer_took_is_learned_also_by_those_who_leave_with_its_last_item(
+    pair: Pair,
+) -> None:
+    await pair.pool.complete(ask("hello there"))
+    assert pair.pool.router.counts["ended"] == 1
+    assert pair.pool.router.decode[0].in_flight == 0
+
+
 async def test_a_caller_that_leaves_releases_over_http(pair: Pair) -> None:
     pair.decode.peers = {}
     asking = asyncio.create_task(pair.pool.complete(ask(LONG)))

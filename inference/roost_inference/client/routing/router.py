@@ -86,7 +86,6 @@ class EngineRouter:
                             continue  # the start of an answer is told once
                         has_started = True
                         yield item
-                self._end(route)
                 return
             except EngineError as error:
                 route.failed(error)
@@ -96,6 +95,9 @@ class EngineRouter:
                 if route.has_begun or is_last or not isinstance(error, ELSEWHERE):
                     raise
             finally:
+                # Whoever reads may leave with the last item, which tells what the answer took.
+                if route.prompt_tokens:
+                    self._end(route)
                 route.leave()
 
     def step(self, step: str, engine: str) -> None:

@@ -5,12 +5,13 @@ Each line in is `{"id", "prompt", "salt"}`; out come a line for each step, and t
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 from dataclasses import replace
 from typing import Any, Final
 
-from roost_inference.client.engine_client import ChatRequest
+from roost_inference.client.engine_client import ChatRequest, Completed
 from roost_inference.client.routing.control import HttpControl
 from roost_inference.client.routing.facts import EngineSummary
 from roost_inference.client.routing.pool import EnginePool
@@ -45,6 +46,12 @@ def request_of(asked: dict[str, Any]) -> ChatRequest:
     )
 
 
+def fetched_tokens(completed: Completed) -> int:
+    """Tokens whose KV came from the other engine, as the one that answers tells."""
+    handover = completed.metrics.get("kv", {}).get("handover") or {}
+    return int(handover.get("tokens") or 0)
+
+
 def tell(**what: Any) -> None:
     """Print a line at once: whoever reads it may kill this process for it."""
     print(json.dumps(what), flush=True)
@@ -53,17 +60,17 @@ def tell(**what: Any) -> None:
 async def ask(pool: EnginePool, asked: dict[str, Any]) -> None:
     """Ask until an engine answers, as turns do."""
     for _ in range(TRIES_MAX):
-        text = ""
         try:
-            async for item in pool.stream(request_of(asked)):
-                text = getattr(item, "text", "")
-                tell(step="word", engine="")
-            tell(answer=text, id=asked["id"])
-            return
+            async with contextlib.aclosing(pool.stream(request_of(asked))) as items:
+                async for item in items:
+                    if isinstance(item, Completed):
+                        tell(answer=item.text, id=asked["id"], fetched=fetched_tokens(item))
+                        return
+                    tell(step="word", engine="")
         except EngineError as error:
             tell(step="error", engine="", error=error.message)
             await asyncio.sleep(PAUSE_S)
-    tell(answer=None, id=asked["id"])
+    tell(answer=None, id=asked["id"], fetched=0)
 
 
 async def until_back(pool: EnginePool) -> None:

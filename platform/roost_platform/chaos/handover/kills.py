@@ -112,6 +112,7 @@ class _Kills:
         has_killed = victim is None
         for told in self._told():
             if "answer" in told:
+                self.report.fetched += told["fetched"] > 0
                 answer: str | None = told["answer"]
                 return answer
             step = told["step"]

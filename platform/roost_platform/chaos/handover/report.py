@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class KillReport:
-    """kills: by the point and who died. handed_over: prompts whose answer used another engine's
-    KV, as far as the decode engine tells. leases: left at the end, after twice their time."""
+    """kills: by the point and who died. offers: of the prefill engine. fetched: answers that used
+    its KV. leases: left after twice their time."""
 
     seed: int
     requests: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     offers: int = 0
+    fetched: int = 0
     wrong: list[str] = field(default_factory=list)
     leases: int = 0
     wall_s: float = 0.0
@@ -30,6 +31,7 @@ def kill_lines(report: KillReport) -> Sequence[str]:
     total = sum(report.kills.values())
     lines = [
         f"hand-over: {report.requests} prompts from seed {report.seed}, {report.offers} offers,"
+        f" {report.fetched} answers with fetched KV,"
         f" {total} kills in {report.wall_s:.0f} s: {len(report.wrong)} wrong answers,"
         f" {report.leases} leases left"
     ]
