@@ -30,6 +30,15 @@ async def test_a_request_that_is_refused_releases_what_was_offered(
     await until(lambda: prefill.leases() == (0, {"released": 1}))
 
 
+async def test_a_body_that_is_no_json_is_refused_and_harms_nothing(
+    decode: Side, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = await decode.http.post("/v1/chat/completions", content=b'{"remote_request_id":')
+    assert response.status_code == 400
+    assert (await decode.ask("Hello."))["choices"]
+    assert "failed" not in caplog.text
+
+
 async def test_a_client_that_leaves_in_the_transfer_releases(
     prefill: Side, decode: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.handover.leases import OPEN_STATES, LeaseState
 from roost_inference.kv.handover.offers import Offers
 from roost_inference.kv.index import Node
-from roost_inference.request import EngineSession
+from roost_inference.request import EngineSession, KvOffer
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.json_body import parse_json
 from roost_inference.wire.kv_lookup import KvLookup
@@ -105,13 +105,20 @@ class HandoverService:
         """A request was refused before the engine saw it: release what it was offered, later."""
         handover = self._engine.handover
         if handover is not None and b"remote_request_id" in body:
-            handover.fetches.reject(lambda: offer_in(parse_json(body)))
+            handover.fetches.reject(lambda: _offer_of(body))
 
     def _offers(self) -> Offers:
         handover = self._engine.handover
         if handover is None:
             raise UnknownLease("This engine pages no KV, so it has no leases")
         return handover.offers
+
+
+def _offer_of(body: bytes) -> KvOffer | None:
+    try:
+        return offer_in(parse_json(body))
+    except InvalidRequest:
+        return None
 
 
 def _check(id: str, state: LeaseState | None) -> None:
