@@ -1,6 +1,7 @@
 """Settings of the inference core; the platform reads them from TOML and the environment."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,22 @@ def parse_bytes(value: object) -> object:
     if match is None or unit is None:
         raise ValueError(f"{value!r} is not a size; write it like 512MiB or 2GiB")
     return int(float(match.group(1)) * unit)
+
+
+def addresses(text: str) -> tuple[str, ...]:
+    """The addresses in a text with commas between them, as they are compared: no `/` at the end."""
+    return tuple(one.strip().rstrip("/") for one in text.split(",") if one.strip())
+
+
+def check_addresses(urls: Sequence[str]) -> None:
+    """Raise ValueError for one that is no whole address, and for one that stands there twice."""
+    for url in urls:
+        if not re.match(r"https?://[^/\s]", url):
+            raise ValueError(
+                f"{url!r} is not the engine's whole address, such as http://gpu-box:8000/v1"
+            )
+        if urls.count(url) > 1:
+            raise ValueError(f"{url} stands there twice")
 
 
 ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
@@ -68,7 +85,14 @@ class EngineConfig(BaseModel):
     )
     url: str | None = Field(
         default=None,
-        description="Base URL of an OpenAI-compatible engine to use instead of the bundled core.",
+        description="Base URL of an OpenAI-compatible engine to use instead of the bundled core. "
+        "Several, with commas between them, share the work: each session stays with one.",
+    )
+    prefill_urls: tuple[str, ...] = Field(
+        default=(),
+        description="Base URLs of engines with `role` prefill, a list like "
+        '["http://gpu-box:8421"]. They read long prompts for the engines that answer, where that '
+        "is sooner done. They take the same key.",
     )
     api_key: SecretStr = Field(
         default=SecretStr(""),
@@ -235,12 +259,23 @@ class EngineConfig(BaseModel):
         default=8 * 2**20, description="Largest request body the engine accepts."
     )
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses in `url`; empty for the bundled core."""
+        return addresses(self.url or "")
+
     @field_validator("url")
     @classmethod
     def _is_address(cls, url: str | None) -> str | None:
-        if url and not re.match(r"https?://[^/\s]", url):
-            raise ValueError("write the engine's whole address, such as http://gpu-box:8000/v1")
+        check_addresses(addresses(url or ""))
         return url
+
+    @field_validator("prefill_urls")
+    @classmethod
+    def _are_addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        urls = tuple(url.rstrip("/") for url in urls)
+        check_addresses(urls)
+        return urls
 
     @model_validator(mode="after")
     def _consistent(self) -> "EngineConfig":
@@ -250,6 +285,11 @@ class EngineConfig(BaseModel):
             raise ValueError("max_running must not exceed batch_tokens: each takes a row a step")
         if self.kv_type == "q4_0" and not self.kv_q4_0_accepted:
             raise ValueError("kv_type q4_0 costs quality; set kv_q4_0_accepted to use it")
+        if twice := set(self.urls) & set(self.prefill_urls):
+            raise ValueError(
+                f"{twice.pop()} is in `url` and in `prefill_urls`: an engine reads prompts for "
+                "another one, not for itself"
+            )
         if self.images and not self.url:
             raise ValueError("images needs an engine at `url`: the bundled core reads text alone")
         longest = self.request_context_length

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from roost.agent import Agent
-from roost_inference.client.engine_client import EngineClient
+from roost_inference.client.routing.pool import AnyEngine
 from roost_inference.client.sessions import EngineSessions
 from roost_inference.errors import EngineError, EngineUnavailable, NoSessions
 from roost_workflows.turn.requests import warming_request
@@ -21,7 +21,7 @@ LOOK_AGAIN_S: Final = 1.0
 LOOKS_MAX: Final = 120
 
 
-async def warm(engine: EngineClient, agent: Agent, cache_salts: Sequence[str]) -> int:
+async def warm(engine: AnyEngine, agent: Agent, cache_salts: Sequence[str]) -> int:
     """Have the agent's prefix computed once for each salt; returns for how many it was computed.
 
     Best effort and behind all other work. An engine that keeps no sessions is not asked: it may be
@@ -45,7 +45,7 @@ async def warm(engine: EngineClient, agent: Agent, cache_salts: Sequence[str]) -
     return min(len(cache_salts), TENANTS_MAX)
 
 
-async def _keeps_sessions(engine: EngineClient) -> bool:
+async def _keeps_sessions(engine: AnyEngine) -> bool:
     for _ in range(LOOKS_MAX):
         with contextlib.suppress(EngineUnavailable):
             try:

@@ -6,12 +6,12 @@ once, which is how an engine learns to stop.
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
 from roost_inference.client.assembly import AnswerAssembly, Completed, Delta, ToolCall
+from roost_inference.client.chat_request import ChatRequest, body_of
 from roost_inference.client.events import events_of
 from roost_inference.client.network import is_loopback, network_errors
 from roost_inference.client.refusals import json_of, refusal
@@ -37,31 +37,6 @@ OPTIONAL_FIELDS = ("cache_salt", "priority", "stream_options")
 HARMLESS_FIELDS = frozenset({"priority"})
 BODY_BYTES_MAX = 2**20
 KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
-
-
-@dataclass(frozen=True)
-class ChatRequest:
-    """One chat completion; messages and tools are OpenAI's, None leaves a field to the engine.
-
-    model: the model to ask for, empty for the engine's own. agent, person, session: for whom it
-    is; they stay on this side of the wire. session_id: the session that the engine keeps.
-    """
-
-    messages: Sequence[Mapping[str, Any]]
-    tools: Sequence[Mapping[str, Any]] = ()
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    stop: Sequence[str] = ()
-    session_id: str | None = None
-    cache_salt: str | None = None
-    priority: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    model: str = ""
-    agent: str = ""
-    person: str = ""
-    session: str = ""
 
 
 class EngineClient:
@@ -185,28 +160,8 @@ class EngineClient:
 
     async def _body(self, request: ChatRequest) -> dict[str, Any]:
         """The request on the wire. Fields that hosted engines refuse are sent only when set."""
-        body: dict[str, Any] = {
-            "model": request.model or await self._model_name(),
-            "messages": list(request.messages),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        optional = {
-            "tools": list(request.tools) or None,
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "seed": request.seed,
-            "stop": list(request.stop) or None,
-            "cache_salt": request.cache_salt,
-            "priority": request.priority or None,
-        }
-        body.update({name: value for name, value in optional.items() if value is not None})
-        return {
-            name: value
-            for name, value in {**body, **request.extra}.items()
-            if name not in self._unknown_fields
-        }
+        body = body_of(request, request.model or await self._model_name())
+        return {name: value for name, value in body.items() if name not in self._unknown_fields}
 
     @contextlib.asynccontextmanager
     async def _accepted(

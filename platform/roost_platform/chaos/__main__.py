@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from roost_platform.chaos.handover.kills import storm_of_kills
+from roost_platform.chaos.handover.report import kill_lines
 from roost_platform.chaos.report import simulation_lines, storm_lines, write
 from roost_platform.chaos.sim.run import Tally, run
 from roost_platform.chaos.storm import storm
@@ -37,6 +39,10 @@ def main() -> int:
         report = storm(config, folder)
         write(folder, "storm", storm_lines(report))
         held = held and not report.violations
+    if options.handovers:
+        kills = storm_of_kills(options.seed, options.handovers, folder / "handover")
+        write(folder, "handover", kill_lines(kills))
+        held = held and not kills.violations
     print("every invariant held" if held else "INVARIANTS BROKEN", flush=True)
     return 0 if held else 1
 
@@ -49,6 +55,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds, on average")
     parser.add_argument("--write-every", type=float, default=12.0, help="seconds, per person")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument(
+        "--handovers", type=int, default=0, help="kills of engines that hand KV over; 0 for none"
+    )
     parser.add_argument(
         "--real-engine", action="store_true", help="the bundled core instead of the scripted engine"
     )

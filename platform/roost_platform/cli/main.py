@@ -77,6 +77,10 @@ def up(
     dev: Annotated[
         bool, typer.Option("--dev", help="Load agents again whenever their code changes.")
     ] = False,
+    split: Annotated[
+        bool,
+        typer.Option("--split", help="Run a second engine that reads long prompts for the first."),
+    ] = False,
 ) -> None:
     """Run everything in one terminal: database, Temporal, engine, worker, courier, web."""
     from roost_platform.stack.up import Options
@@ -84,7 +88,8 @@ def up(
 
     overrides: dict[str, Any] = {} if port is None else {"web": {"port": port}}
     settings = read_settings(data, overrides)
-    sys.exit(run_up(settings, Options(sandbox, headless, verbose, settings.config_file, dev)))
+    options = Options(sandbox, headless, verbose, settings.config_file, dev, split)
+    sys.exit(run_up(settings, options))
 
 
 @app.command()

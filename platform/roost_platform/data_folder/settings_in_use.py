@@ -20,12 +20,12 @@ from roost_platform.data_folder.process_identity import is_running, start_of
 from roost_platform.data_folder.running_stack import RunningStack
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import (
-    Kept,
     Settings,
     default_data_dir,
     load_settings,
     walk_fields,
 )
+from roost_platform.settings.sources import Kept
 
 UP = "up"
 # Whose settings are taken, the first that runs; they know the whole stack, the others a part of it.

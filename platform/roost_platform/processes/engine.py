@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from pathlib import Path
 
 from roost_inference.errors import EngineError
 from roost_inference.llama import builds
@@ -11,7 +12,15 @@ from roost_platform.settings.config import ENGINE_PORT, Settings
 from roost_platform.stack import local_ports
 from roost_platform.stack.lifeline import tell_ready
 
+PREFILL_FOLDER = "prefill"  # in the data folder
+
 log = logging.getLogger(__name__)
+
+
+def folder_of(settings: Settings) -> Path:
+    """The engine's folder. Two engines may share a data folder, and never a folder of KV."""
+    is_second = settings.engine.role == "prefill"
+    return settings.data_dir / PREFILL_FOLDER if is_second else settings.data_dir
 
 
 def run(settings: Settings) -> int:
@@ -30,7 +39,7 @@ def run(settings: Settings) -> int:
     try:
         from roost_inference.server import serve_engine
 
-        serve_engine(config, settings.data_dir, on_ready=on_ready)
+        serve_engine(config, folder_of(settings), on_ready=on_ready)
     except EngineError as error:
         log.error("%s", error)
         return 1 if loaded.is_set() else EXIT_CONFIG

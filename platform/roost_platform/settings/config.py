@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -33,6 +32,7 @@ from roost_platform.settings.sections import (
 )
 from roost_platform.settings.sources import (
     PREFIX,
+    Kept,
     config_file,
     merge,
     read_environment,
@@ -53,18 +53,6 @@ def default_data_dir() -> Path:
 
 
 C = TypeVar("C", bound=ChannelConfig)
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Settings that a stack was started with: values nested like the sections, origins by path.
-
-    They count above the file and below the environment; those of a running stack instead of both.
-    """
-
-    values: Mapping[str, Any]
-    origins: Mapping[str, str]
-    is_running: bool = False
 
 
 class Settings(BaseSettings):
@@ -187,10 +175,14 @@ class Settings(BaseSettings):
 
     @property
     def engine_url(self) -> str:
-        """Base URL of the inference engine in use: the one named, or the bundled core."""
-        if self.engine.url:
-            return self.engine.url.rstrip("/")
-        return f"http://{self.engine.host}:{self.engine.port or ENGINE_PORT}"
+        """Base URL of the inference engine in use: the first one named, or the bundled core."""
+        return self.engine_urls[0]
+
+    @property
+    def engine_urls(self) -> tuple[str, ...]:
+        """Base URLs of the engines that answer: those named, or the bundled core."""
+        bundled = f"http://{self.engine.host}:{self.engine.port or ENGINE_PORT}"
+        return self.engine.urls or (bundled,)
 
     def channel(self, kind: ChannelKind[C]) -> C:
         """Return the settings of a channel; the defaults for one without a section."""
@@ -240,7 +232,7 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
-    kept: "Kept | None" = None,
+    kept: Kept | None = None,
 ) -> Settings:
     """Read and check every setting. `overrides` are the command line's, nested like the sections.
 

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,18 @@ PREFIX = "ROOST_"
 def variable_of(path: str) -> str:
     """`engine.url` → `ROOST_ENGINE__URL`."""
     return PREFIX + path.replace(".", "__").upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Settings that a stack was started with: values nested like the sections, origins by path.
+
+    They count above the file and below the environment; those of a running stack instead of both.
+    """
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+    is_running: bool = False
 
 
 class _Environment(EnvSettingsSource):

@@ -9,7 +9,7 @@ from secrets import token_hex
 
 from roost_channels.sandbox.network import SandboxPlace
 from roost_platform.data_folder import running_stack
-from roost_platform.errors import PortInUse
+from roost_platform.errors import ConfigError, PortInUse
 from roost_platform.settings.config import Settings
 from roost_platform.settings.sources import variable_of
 from roost_platform.stack import local_ports
@@ -23,13 +23,15 @@ SECRET_NAMES = ("API_TOKEN",)  # settings without a section that only the comman
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The ports. fakes: those of the sandbox, by the settings' section of their channel."""
+    """The ports. prefill: of the engine that reads prompts for the other one, 0 without one.
+    fakes: those of the sandbox, by the settings' section of their channel."""
 
     web_host: str
     web: int
     engine: int
     temporal: int
     fakes: Mapping[str, int] = field(default_factory=dict)
+    prefill: int = 0
 
     @property
     def web_url(self) -> str:
@@ -38,8 +40,16 @@ class Addresses:
         return f"http://{host}:{self.web}"
 
 
-def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
-    """Return the configured ports and free ones for the rest; raises PortInUse for one in use."""
+def choose_ports(settings: Settings, *, sandbox: bool, split: bool = False) -> Addresses:
+    """Return the configured ports and free ones for the rest; raises PortInUse for one in use.
+
+    split: a second engine reads prompts. Raises ConfigError where the settings name the engines.
+    """
+    if split and (settings.engine.url or settings.engine.prefill_urls):
+        raise ConfigError(
+            "--split runs two engines here, but ROOST_ENGINE__URL or ROOST_ENGINE__PREFILL_URLS "
+            "names others. Leave one of both out."
+        )
     web = settings.web.port or local_ports.free_port(settings.web.host)
     engine = settings.engine.port or local_ports.free_port()
     for name, host, port in (
@@ -58,6 +68,7 @@ def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
         engine=engine,
         temporal=local_ports.free_port(),
         fakes={kind.section: local_ports.free_port() for kind in networks},
+        prefill=local_ports.free_port() if split else 0,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class Options:
     verbose: bool = False
     config_file: Path | None = None
     dev: bool = False
+    split: bool = False
 
 
 def up(settings: Settings, options: Options) -> int:
@@ -56,7 +57,7 @@ def up(settings: Settings, options: Options) -> int:
     running_stack.make_data_dir(settings.data_dir)
     settings = with_engine_key(settings)
     with running_stack.lock(settings.data_dir):
-        addresses = choose_ports(settings, sandbox=options.sandbox)
+        addresses = choose_ports(settings, sandbox=options.sandbox, split=options.split)
         plain = options.headless or not sys.stderr.isatty()
         reporter = (
             PlainReporter(verbose=options.verbose)
@@ -80,6 +81,9 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     if not settings.engine.url:
         env["ROOST_ENGINE__PORT"] = str(addresses.engine)
         env["ROOST_ENGINE__API_KEY"] = settings.engine.api_key.get_secret_value()
+    if addresses.prefill:
+        env["ROOST_ENGINE__ROLE"] = "decode"
+        env["ROOST_ENGINE__PREFILL_URLS"] = f"http://127.0.0.1:{addresses.prefill}"
     if not settings.temporal.address:
         env["ROOST_TEMPORAL__ADDRESS"] = f"127.0.0.1:{addresses.temporal}"
     if options.config_file is not None:
@@ -100,13 +104,14 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Pro
         probe: Probe | None = None,
         env: Mapping[str, str] = env,
         *,
+        serves: str = "",
         ready_timeout_s: float = 120.0,
         grace_s: float = 15.0,
         silence_max_s: float | None = SILENCE_MAX_S,
         alive: Probe | None = None,
         sections: Sequence[str] | None = None,
     ) -> ProcessSpec:
-        command = (sys.executable, "-m", "roost_platform", "serve", name)
+        command = (sys.executable, "-m", "roost_platform", "serve", serves or name)
         ready_file = run / f"{name}.ready"
         return ProcessSpec(
             *(name, command, ready_file, env, probe, ready_timeout_s, grace_s),
@@ -127,12 +132,13 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Pro
     if options.sandbox:
         fakes = tuple(kind.section for kind in settings.kinds)
         parts.append(part("sandbox", silence_max_s=None, sections=fakes))
-    if not settings.engine.url:
-        health = f"http://127.0.0.1:{addresses.engine}/health"
-        engine_env = {**env, **launch_environment()}
+    for name, port, own in _engines(settings, addresses):
+        health = f"http://127.0.0.1:{port}/health"
+        engine_env = {**env, **own, **launch_environment()}
         parts.append(
             part(
-                *("engine", http_probe(health), engine_env),
+                *(name, http_probe(health), engine_env),
+                serves="engine",
                 ready_timeout_s=600.0,
                 grace_s=20.0,
                 silence_max_s=ENGINE_SILENCE_MAX_S,
@@ -145,6 +151,17 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Pro
     parts.append(part("courier", grace_s=settings.delivery.shutdown_s + COURIER_SLACK_S))
     parts.append(part("web", grace_s=8.0))
     return parts
+
+
+def _engines(
+    settings: Settings, addresses: Addresses
+) -> Iterator[tuple[str, int, Mapping[str, str]]]:
+    """The engines to run: their names, ports, and the settings that only one of them has."""
+    if not settings.engine.url:
+        yield "engine", addresses.engine, {}
+    if addresses.prefill:
+        port = addresses.prefill
+        yield "prefill", port, {"ROOST_ENGINE__ROLE": "prefill", "ROOST_ENGINE__PORT": str(port)}
 
 
 def migration(settings: Settings, options: Options, addresses: Addresses) -> ProcessSpec:

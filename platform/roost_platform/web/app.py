@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 
-from roost_inference.client.engine_client import EngineClient
+from roost_inference.client.routing.pool import AnyEngine
 from roost_platform.api.app import build_api
 from roost_platform.api.routes import Api
 from roost_platform.api.webhooks import Webhooks
@@ -44,7 +44,7 @@ class WebParts:
     settings: Settings
     stores: Stores
     intake: PlatformIntake
-    engine: EngineClient
+    engine: AnyEngine
     registry: AgentRegistry
     temporal_probe: Callable[[], Awaitable[bool]]
     closing: asyncio.Event

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from roost_inference.client.engine_client import EngineClient
+from roost_inference.client.routing.pool import AnyEngine, EnginePool
 from roost_inference.client.sessions import EngineSessions
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.stores import Stores
@@ -19,15 +20,17 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
-    """Open a client of the engine in use, bundled or not."""
+async def engine_client(settings: Settings) -> AsyncIterator[AnyEngine]:
+    """Open a client of the engine in use, bundled or not, or of several with a router."""
     engine = with_engine_key(settings).engine
+    key, urls = engine.api_key.get_secret_value(), settings.engine_urls
     # A name given to the bundled core is what it answers to, so it can be asked for as well.
-    client = EngineClient(
-        settings.engine_url,
-        api_key=engine.api_key.get_secret_value(),
-        model=engine.model_name or "",
-    )
+    model = engine.model_name or ""
+    client: AnyEngine
+    if len(urls) > 1 or engine.prefill_urls:
+        client = EnginePool(urls, engine.prefill_urls, api_key=key, model=model)
+    else:
+        client = EngineClient(urls[0], api_key=key, model=model)
     try:
         yield client
     finally:
@@ -35,7 +38,7 @@ async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
 
 
 @contextlib.asynccontextmanager
-async def engine_hints(engine: EngineClient) -> AsyncIterator[EngineHints]:
+async def engine_hints(engine: AnyEngine) -> AsyncIterator[EngineHints]:
     """Open the way by which hints about sessions reach the engine."""
     hints = EngineHints(EngineSessions(engine))
     try:
@@ -46,7 +49,7 @@ async def engine_hints(engine: EngineClient) -> AsyncIterator[EngineHints]:
 
 @contextlib.asynccontextmanager
 async def warming(
-    settings: Settings, stores: Stores, engine: EngineClient, registry: AgentRegistry
+    settings: Settings, stores: Stores, engine: AnyEngine, registry: AgentRegistry
 ) -> AsyncIterator[None]:
     """Have the default agent's prefix computed for every account while the block runs; where each
     chat has a salt of its own there is nothing to share.

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import TYPE_CHECKING
 
 from roost_inference.client.engine_client import READ_TIMEOUT_S, EngineClient
+from roost_inference.client.routing.pool import AnyEngine
 from roost_inference.errors import UnknownModel
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.base.engine import Database
@@ -20,6 +21,7 @@ from roost_platform.gateway.keys.hosted_prices import HostedPrices, is_hosted
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.providers.anthropic.provider import AnthropicProvider
 from roost_platform.gateway.providers.engine import EngineProvider
+from roost_platform.gateway.providers.pooled import PooledProvider
 from roost_platform.gateway.providers.provider import Provider
 from roost_platform.gateway.request import Wire
 from roost_platform.gateway.routing.catalogue import Catalogue
@@ -47,6 +49,10 @@ def open_catalogue(settings: Settings, *, makes_key: bool = True) -> Catalogue:
     providers: dict[str, Provider] = {
         name: PROVIDERS[config.wire](name, config) for name, config in configs.items()
     }
+    if len(settings.engine_urls) > 1 or settings.engine.prefill_urls:
+        providers[BUNDLED] = PooledProvider(
+            BUNDLED, configs[BUNDLED], settings.engine_urls, settings.engine.prefill_urls
+        )
     engine_model = settings.engine.model_name or ""
     catalogue = Catalogue(settings.gateway, providers, configs, engine_model)
     try:
@@ -134,7 +140,7 @@ def _engine_in_use(settings: Settings) -> ProviderConfig:
 
 @contextlib.asynccontextmanager
 async def routed_models(
-    settings: Settings, database: Database, engine: EngineClient, registry: AgentRegistry
+    settings: Settings, database: Database, engine: AnyEngine, registry: AgentRegistry
 ) -> AsyncIterator[RoutedModels]:
     """The client of agents' model calls. Raises ConfigError for an agent whose model is unknown."""
     catalogue = open_catalogue(settings)

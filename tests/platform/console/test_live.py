@@ -98,6 +98,24 @@ def test_inference_shows_sessions_by_name_and_what_they_wait_for(
     engine.answer = HEALTH
 
 
+def test_inference_shows_each_of_several_engines_with_its_role(
+    admin_page: Any, seeded: Any
+) -> None:
+    page = admin_page.open("/inference")
+    expect(page.get_by_role("region", name="Engines")).to_have_count(0)
+    engine = seeded.server.engine
+    one = {"name": "cpu:8421", "duty": "decode", "role": "decode", "state": "up", "running": 3}
+    two = {"name": "gpu:8421", "duty": "prefill", "role": "", "state": "down", "problem": "gone"}
+    engine.answer = {**HEALTH, "engines": [one, two]}
+    rows = page.get_by_role("region", name="Engines").locator("tbody tr")
+    expect(rows).to_have_count(2, timeout=10_000)
+    expect(rows.nth(0)).to_contain_text("cpu:8421")
+    expect(rows.nth(0)).to_contain_text("answers")
+    expect(rows.nth(1)).to_contain_text("reads prompts")
+    expect(rows.nth(1)).to_contain_text("gone")
+    engine.answer = HEALTH
+
+
 def test_a_session_page_tells_what_the_engine_did(admin_page: Any, seeded: Any) -> None:
     page = admin_page.open(f"/sessions/{seeded.ids['ada']}")
     notes = page.locator("#turns .turn-engine")

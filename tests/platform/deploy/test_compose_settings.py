@@ -22,7 +22,10 @@ PAGE = (ROOT / "docs" / "settings.md").read_text()
 ROWS = dict(re.findall(r"^\| `(ROOST_\w+)` \|.*\| ([^|]+) \| [^|]*\|$", PAGE, re.MULTILINE))
 # The folder is the volume's, and a container listens on its own network, not on loopback.
 OF_THE_CONTAINER = {"ROOST_DATA_DIR", "ROOST_ENGINE__HOST"}
-OF_ONE = {"web": {"ROOST_WEB__HOST"}}
+OF_ONE = {
+    "web": {"ROOST_WEB__HOST"},
+    "prefill": {f"ROOST_ENGINE__{name}" for name in ("ROLE", "HANDOVER_HOST", "ALLOWED_HOSTS")},
+}
 
 
 def settings_of(service: str, env_file: Mapping[str, str]) -> Settings:
@@ -45,9 +48,9 @@ def test_what_a_container_is_told_beside_the_file_is_what_containers_need(servic
     settings = settings_of(service, {})
     assert settings.data_dir == Path("/data")
     assert settings.temporal_address == "temporal:7233"
-    own = service == "engine"
+    own = service in ("engine", "prefill")
     assert settings.engine_url == f"http://{'0.0.0.0' if own else 'engine'}:8421"
-    assert settings.engine.allowed_hosts == (("engine",) if own else ())
+    assert settings.engine.allowed_hosts == ((service,) if own else ())
     assert settings.web.host == ("0.0.0.0" if service == "web" else "127.0.0.1")
 
 

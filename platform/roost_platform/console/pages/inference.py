@@ -13,6 +13,7 @@ from roost_platform.console.rendering import NOTHING, number
 from roost_platform.views.engine.figures import (
     DrafterView,
     EngineFigures,
+    EngineRow,
     LoadFigures,
     TierFigures,
 )
@@ -26,13 +27,15 @@ LOOK_S = 2.0
 @dataclass(frozen=True, slots=True)
 class StatusSection:
     """The line on top. problem: why there are no figures; model: the model that is served;
-    kernels: "native" or "portable", and why not the native ones."""
+    kernels: "native" or "portable", and why not the native ones. engines: where there are several.
+    """
 
     problem: str
     model: str
     is_ours: bool
     kernels: str
     kernels_reason: str
+    engines: tuple[EngineRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ async def load(visit: Visit) -> InferenceContext:
             figures.is_ours,
             figures.kernels,
             figures.kernels_reason,
+            figures.engines,
         ),
         tiles=tiles(figures, minutes),
         reuse=ReuseSection(

@@ -5,7 +5,8 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 
-from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
+from roost_inference.client.engine_client import ChatRequest, Completed, Delta
+from roost_inference.client.routing.pool import AnyEngine
 from roost_inference.errors import EngineError, QueueFull
 from roost_platform.gateway.agents.events import agent_answer, inner_request
 from roost_platform.gateway.agents.recording import Recorder
@@ -31,7 +32,7 @@ class RoutedModels:
     model goes to the engine in use, as if there were no gateway. recorder: writes the rows.
     """
 
-    clients: Mapping[str, EngineClient]
+    clients: Mapping[str, AnyEngine]
     router: Router
     recorder: Recorder
     prices: Prices = field(default_factory=Prices)

@@ -56,6 +56,20 @@ class DrafterView:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineRow:
+    """One of several engines. duty: "decode" or "prefill"; role: what it says itself; state: "up",
+    "down" or "trial"; problem: why no request goes there."""
+
+    name: str
+    duty: str
+    role: str
+    state: str
+    problem: str
+    running: int | None
+    waiting: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineFigures:
     """One reading. None: the engine does not report it. is_ours: the bundled core answered.
     kernels: "native" or "portable", with the reason for portable ones. joules_per_token: energy of
@@ -90,6 +104,7 @@ class EngineFigures:
     tiers: tuple[TierFigures, ...] = ()
     loads: tuple[LoadFigures, ...] = ()
     drafters: tuple[DrafterView, ...] = ()
+    engines: tuple[EngineRow, ...] = ()
 
     @property
     def is_up(self) -> bool:
@@ -153,7 +168,15 @@ def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
         tiers=_each(_table(health, "kv"), _tier),
         loads=_loads(paging),
         drafters=_each(_table(health, "speculation"), _drafter),
+        engines=engine_rows(health),
     )
+
+
+def engine_rows(health: Mapping[str, Any]) -> tuple[EngineRow, ...]:
+    """The engines of a router, as its health lists them; empty for one engine alone."""
+    listed = health.get("engines")
+    entries = listed[:PARTS_MAX] if isinstance(listed, list) else []
+    return tuple(_engine(entry) for entry in entries if isinstance(entry, Mapping))
 
 
 def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineFigures:
@@ -184,7 +207,16 @@ def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineF
         cached_tokens=_whole(total("vllm:prefix_cache_hits")),
         completion_tokens=_whole(total("vllm:generation_tokens")),
         drafters=drafters,
+        engines=engine_rows(health),
     )
+
+
+def _engine(entry: Mapping[str, Any]) -> EngineRow:
+    name, duty, role, state, problem = (
+        str(entry.get(key) or "") for key in ("name", "duty", "role", "state", "problem")
+    )
+    running, waiting = _count(entry, "running"), _count(entry, "waiting")
+    return EngineRow(name, duty, role, state, problem, running, waiting)
 
 
 def _tier(name: str, entry: Mapping[str, Any]) -> TierFigures:

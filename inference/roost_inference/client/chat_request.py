@@ -1,0 +1,52 @@
+"""A chat request as the client of engines takes it, and its body on the wire."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One chat completion; messages and tools are OpenAI's, None leaves a field to the engine.
+
+    model: the model to ask for, empty for the engine's own. agent, person, session: for whom it
+    is; they stay on this side of the wire. session_id: the session that the engine keeps.
+    """
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: Sequence[str] = ()
+    session_id: str | None = None
+    cache_salt: str | None = None
+    priority: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+    agent: str = ""
+    person: str = ""
+    session: str = ""
+
+
+def body_of(request: ChatRequest, model: str) -> dict[str, Any]:
+    """The request on the wire, always streamed. What hosted engines refuse is there only if set."""
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": list(request.messages),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    optional = {
+        "tools": list(request.tools) or None,
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": request.seed,
+        "stop": list(request.stop) or None,
+        "cache_salt": request.cache_salt,
+        "priority": request.priority or None,
+    }
+    body.update({name: value for name, value in optional.items() if value is not None})
+    return {**body, **request.extra}
