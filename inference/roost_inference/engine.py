@@ -100,23 +100,11 @@ class Engine:
             background_cells=backend.background_cells,
             side_by_side_from=backend.side_by_side_from,
         )
-        self._runner = Runner(
-            backend,
-            self._scheduler,
-            self._background,
-            self._mailbox,
-            cost,
-            clock=clock,
-            step_clock=step_clock or clock,
-        )
+        scheduler, cache, step_clock = self._scheduler, self._cache, step_clock or clock
+        parts = (scheduler, self._background, self._mailbox, cost)
+        self._runner = Runner(backend, *parts, clock=clock, step_clock=step_clock)
         self._outputs = OutputProcessor(
-            backend,
-            self._scheduler,
-            self._cache,
-            self._mailbox,
-            self._stats,
-            speculation,
-            clock=clock,
+            backend, scheduler, cache, self._mailbox, self._stats, speculation, clock=clock
         )
         self.session_control = SessionControl(self._cache, self._mailbox.post, clock)
         self._steps_since_storing = 0

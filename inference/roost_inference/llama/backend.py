@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from roost_inference.backend import DecodeStatus, Logits, Payload

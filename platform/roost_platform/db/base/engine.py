@@ -78,25 +78,19 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
 
     migrating: no pool, and SQLite's foreign keys off, which rebuilding a table needs.
     """
+    pool: dict[str, Any] = {"hide_parameters": True}  # what people write stays out of logs
+    if migrating:
+        pool |= {"poolclass": NullPool}
+    else:
+        sizes = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW_MAX}
+        pool |= {**sizes, "pool_timeout": POOL_TIMEOUT_S}
     if url.get_backend_name() != "sqlite":
         if migrating:
-            return create_async_engine(url, poolclass=NullPool, hide_parameters=True)
-        server = create_async_engine(
-            url,
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_OVERFLOW_MAX,
-            pool_timeout=POOL_TIMEOUT_S,
-            hide_parameters=True,  # what people write stays out of logs
-        )
+            return create_async_engine(url, **pool)
+        server = create_async_engine(url, **pool)
         event.listen(server.sync_engine, "checkout", refuse_closed)
         return server
-    kept = {
-        "pool_size": POOL_SIZE,
-        "max_overflow": POOL_OVERFLOW_MAX,
-        "pool_timeout": POOL_TIMEOUT_S,
-    }
-    pool: dict[str, Any] = {"poolclass": NullPool} if migrating else kept
-    engine = create_async_engine(url, hide_parameters=True, **pool)
+    engine = create_async_engine(url, **pool)
     foreign_keys = "OFF" if migrating else "ON"
 
     @event.listens_for(engine.sync_engine, "connect")
