@@ -19,6 +19,8 @@ DANGEROUS = re.compile(
 # What such a name stands for all the same.
 HARMLESS = {
     "image_url": "refused: the bundled model sees no pictures, and none is fetched",
+    "remote_host": "only loopback and ROOST_ENGINE__HANDOVER_PEERS are asked, whatever it says",
+    "remote_port": "the same",
     "chat_template": "refused: only the model's own template is rendered, or the settings' one",
     "chat_template_kwargs": "values of variables, which the template writes as they are",
 }

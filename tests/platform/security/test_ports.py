@@ -13,6 +13,7 @@ from roost_channels.whatsapp_cloud import inbound as cloud
 from roost_inference.http.connections import ConnectionLimits
 from roost_inference.http.listener import LIMITS
 from roost_inference.http.protocol.bounded import HEAD_LINES_MAX
+from roost_inference.kv.handover import local
 from roost_inference.wire import json_body
 from roost_platform.console.page import FORM_BYTES_MAX, PUBLIC_FORM_BYTES_MAX
 from roost_platform.gateway import exchange
@@ -31,6 +32,7 @@ LISTENERS = {
     "platform/roost_platform/processes/web.py": "web",
     "inference/roost_inference/http/listener.py": "engine",
     "channels/roost_channels/testing/loopback.py": "fakes",
+    "inference/roost_inference/kv/handover/local.py": "words",
 }
 OPENS = re.compile(
     r"uvicorn\.Config\(|TCPSite\(|start_server\(|create_server\(|(?<!event)(?<!facts)\.listen\(|HTTPServer\("
@@ -145,3 +147,21 @@ def test_no_other_port_is_opened() -> None:
     assert found == set(LISTENERS)
     for words in ("gRPC", "metrics", "HTTP API"):
         assert words in SECTION, "the ports of Temporal"
+
+
+def test_the_socket_of_the_hand_over_has_the_bounds_that_the_page_says() -> None:
+    said = re.findall(
+        r"at most (\d+) connections; a request has (\d+) KiB and (\d+) s, and .* has (\d+) s",
+        SECTION,
+    )
+    assert said == [
+        tuple(
+            f"{bound:g}"
+            for bound in (
+                local.CONNECTIONS_MAX,
+                local.REQUEST_BYTES_MAX / 2**10,
+                local.REQUEST_S,
+                local.UNREAD_S,
+            )
+        )
+    ]

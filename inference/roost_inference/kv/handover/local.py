@@ -118,7 +118,7 @@ class LocalServer:
                 request = _request(connection)
                 connection.settimeout(UNREAD_S)
                 self._answer(connection, request)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return  # the reader has gone, or is none
         finally:
             self._places.release()
