@@ -113,7 +113,7 @@ def equal_but_for_near_ties(one: dict[str, Any], other: dict[str, Any]) -> bool:
     for ours, theirs in tokens:
         if ours["token"] != theirs["token"]:
             likely = {each["token"]: each["logprob"] for each in ours["top_logprobs"]}
-            return abs(likely.get(theirs["token"], -99.0) - ours["logprob"]) < NEAR
+            return bool(abs(likely.get(theirs["token"], -99.0) - ours["logprob"]) < NEAR)
     return True
 
 
