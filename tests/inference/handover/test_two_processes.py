@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
@@ -13,6 +14,8 @@ from tests.inference.handover.conftest import WORDS, Process, Start
 LEASE_S = 3.0
 # Two blocks and a tail of the real tokenizer.
 STORY = WORDS * 14
+# Logits change by about a tenth of it with the shape of a batch and the number of threads.
+NEAR = 0.5
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -99,6 +102,21 @@ def text_of(answer: dict[str, object]) -> str:
     return str(choices[0]["message"]["content"])
 
 
+def equal_but_for_near_ties(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two greedy answers are the same, or part where two tokens are almost equally likely:
+    with another number of threads the last bits differ."""
+    tokens = zip(
+        one["choices"][0]["logprobs"]["content"],
+        other["choices"][0]["logprobs"]["content"],
+        strict=False,
+    )
+    for ours, theirs in tokens:
+        if ours["token"] != theirs["token"]:
+            likely = {each["token"]: each["logprob"] for each in ours["top_logprobs"]}
+            return bool(abs(likely.get(theirs["token"], -99.0) - ours["logprob"]) < NEAR)
+    return True
+
+
 def over(offer: dict[str, object], line: Line) -> dict[str, object]:
     """The same offer, by way of the line."""
     return {**offer, "remote_port": line.port, "remote_socket": None}
@@ -110,8 +128,9 @@ def test_texts_are_those_of_an_engine_that_had_the_prompt_in_its_cache(
     for number in range(3):
         text = f"{number}. {STORY} Which one leaves first?"
         offer = prefilling.offer(text)
-        answer = decoding.ask(text, offer, max_tokens=12)
-        assert text_of(answer) == text_of(prefilling.ask(text, max_tokens=12))
+        wanted: dict[str, Any] = {"max_tokens": 12, "logprobs": True, "top_logprobs": 5}
+        answer = decoding.ask(text, offer, **wanted)
+        assert equal_but_for_near_ties(answer, prefilling.ask(text, **wanted))
         told = answer["metrics"]["kv"]["handover"]
         assert told["by"] == "unix" and "failure" not in told
         # What is computed: the last token, and a tail that is too short to be moved.
