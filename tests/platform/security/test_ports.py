@@ -150,10 +150,8 @@ def test_no_other_port_is_opened() -> None:
 
 
 def test_the_socket_of_the_hand_over_has_the_bounds_that_the_page_says() -> None:
-    said = re.findall(
-        r"at most (\d+) connections; a request has (\d+) KiB and (\d+) s, and .* has (\d+) s",
-        SECTION,
-    )
+    bounds = r"at most (\d+) connections; a request has (\d+) KiB and (\d+) s, and .* has (\d+) s"
+    said = re.findall(bounds, SECTION)
     assert said == [
         tuple(
             f"{bound:g}"
