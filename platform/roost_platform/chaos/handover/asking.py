@@ -19,7 +19,7 @@ from roost_inference.errors import EngineError
 
 PAUSE_S: Final = 0.2
 TRIES_MAX: Final = 900  # an engine that was killed may take minutes to load on a busy machine
-ANSWER_TOKENS: Final = 6
+ANSWER_TOKENS: Final = 4
 # Both engines run on the same cores, so no hand-over would ever pay.
 SLOWER: Final = 1000.0
 

@@ -36,7 +36,7 @@ ANSWER_S: Final = 300.0
 LEASES_S: Final = 2 * LEASE_S
 PROMPTS: Final = 2
 PROMPTS_TRIED_MAX: Final = 40
-MARGIN_MIN: Final = 0.1  # nats
+MARGIN_MIN: Final = 0.45  # nats; chunks of another length have changed a lead of 0.14
 WORDS: Final = 260
 TELL_S: Final = 20.0
 NOUNS: Final = (
@@ -164,4 +164,4 @@ class _Kills:
 
     def _prompt(self, number: int) -> str:
         words = " ".join(self._rng.choice(NOUNS) for _ in range(WORDS))
-        return f"List {number}: {words}. Write a short story about the first of these words."
+        return f"List {number}: {words}. What is the capital of France?"
