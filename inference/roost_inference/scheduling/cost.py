@@ -31,6 +31,9 @@ TILE_SHARE = 0.0009
 # How many times slower a step is beside a piece in the background, until it is measured: it has one
 # thread, where it had two, and shares its core.
 BESIDE = 3.0
+# A further row costs at least this part of the first, and this long: a stall in the first measurement
+# or a coarse clock makes all steps look alike.
+ROW_SHARE_MIN, ROW_MS_MIN = 0.001, 1e-6
 # Logits of a row are at most this part of what such a row was measured to cost.
 OUTPUT_SHARE_MAX = 0.5
 
@@ -93,7 +96,7 @@ class StepCost:
         if not points:
             return
         rows = sorted(points)
-        costs = [points[count] for count in rows]
+        costs = [max(points[count], ROW_MS_MIN) for count in rows]
         for at in range(1, len(costs)):  # a stall does not mean that more rows are cheaper
             costs[at] = max(costs[at], costs[at - 1])
         if len(rows) == 1:
@@ -199,6 +202,7 @@ def _output_ms(measured: Sequence[Measurement]) -> float:
 def _usual_attention(products: Sequence[float]) -> list[float]:
     """What attention costs as a rule, by what the products of a row cost."""
     row_ms = (_line(KNOTS, products, TILE_ROWS) - products[0]) / (TILE_ROWS - 1)
+    row_ms = max(row_ms, ROW_SHARE_MIN * products[0], ROW_MS_MIN)
     return [ATTENTION_SHARE * row_ms, ATTENTION_SHARE * row_ms, TILE_SHARE * row_ms]
 
 

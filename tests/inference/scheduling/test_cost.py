@@ -3,7 +3,7 @@
 import pytest
 
 from roost_inference.batch import Batch
-from roost_inference.scheduling.cost import StepCost
+from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.scheduling.measurement import ROUNDS, SHAPES, measure, measured_cost
 from roost_inference.testing.harness import FakeClock
 from roost_inference.testing.toy import ToyBackend
@@ -47,6 +47,15 @@ def test_a_step_too_short_for_the_clock_teaches_nothing() -> None:
     before = cost.ms(1)
     cost.observe(1, 0.0, 0.0)
     assert cost.ms(1) == before
+
+
+@pytest.mark.parametrize("ms", [0.0, 5.0])
+def test_steps_that_look_alike_give_a_price_all_the_same(ms: float) -> None:
+    shapes = ((1, 0), (4, 0), (8, 0), (1, 256), (8, 256))
+    cost = StepCost([Measurement(rows, context, ms) for rows, context in shapes])
+    assert cost.ms(1) > 0 and cost.ms(64, 64 * 256) > cost.ms(1)
+    cost.observe(8, 8 * 256, 1.0)
+    assert 0 < cost.ms(8, 8 * 256) < float("inf")
 
 
 def test_measuring_ends_after_the_first_shape_when_its_time_is_up() -> None:
