@@ -31,8 +31,8 @@ TILE_SHARE = 0.0009
 # How many times slower a step is beside a piece in the background, until it is measured: it has one
 # thread, where it had two, and shares its core.
 BESIDE = 3.0
-# A further row costs at least this part of the first, and this long: a stall in the first measurement
-# or a coarse clock makes all steps look alike.
+# A further row costs at least this part of the first, and this long: a stall in the first
+# measurement or a coarse clock makes all steps look alike.
 ROW_SHARE_MIN, ROW_MS_MIN = 0.001, 1e-6
 # Logits of a row are at most this part of what such a row was measured to cost.
 OUTPUT_SHARE_MAX = 0.5
