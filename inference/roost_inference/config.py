@@ -39,14 +39,16 @@ def addresses(text: str) -> tuple[str, ...]:
 
 
 def check_addresses(urls: Sequence[str]) -> None:
-    """Raise ValueError for one that is no whole address, and for one that stands there twice."""
-    for url in urls:
+    """Raise ValueError for one that is no whole address, and for one that stands there twice. It
+    tells them by their number, as an address may have a password in it."""
+    for number, url in enumerate(urls, 1):
         if not re.match(r"https?://[^/\s]", url):
+            which = f"address {number}: " if len(urls) > 1 else ""
             raise ValueError(
-                f"{url!r} is not the engine's whole address, such as http://gpu-box:8000/v1"
+                f"{which}write the engine's whole address, such as http://gpu-box:8000/v1"
             )
         if urls.count(url) > 1:
-            raise ValueError(f"{url} stands there twice")
+            raise ValueError(f"address {number} stands there twice")
 
 
 ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
@@ -285,9 +287,9 @@ class EngineConfig(BaseModel):
             raise ValueError("max_running must not exceed batch_tokens: each takes a row a step")
         if self.kv_type == "q4_0" and not self.kv_q4_0_accepted:
             raise ValueError("kv_type q4_0 costs quality; set kv_q4_0_accepted to use it")
-        if twice := set(self.urls) & set(self.prefill_urls):
+        if set(self.urls) & set(self.prefill_urls):
             raise ValueError(
-                f"{twice.pop()} is in `url` and in `prefill_urls`: an engine reads prompts for "
+                "an address is in `url` and in `prefill_urls`: an engine reads prompts for "
                 "another one, not for itself"
             )
         if self.images and not self.url:

@@ -144,7 +144,7 @@ def test_the_twilio_sender_is_called_from_outside() -> None:
         ({"ROOST_DATABASE__URL": "mysql://garbage"}, "write postgresql://"),
         ({"ROOST_DATABASE__URL": "garbage"}, "write postgresql://"),
         ({"ROOST_PUBLIC_BASE_URL": "garbage"}, "write the whole address"),
-        ({"ROOST_ENGINE__URL": "garbage:8000"}, "is not the engine's whole address"),
+        ({"ROOST_ENGINE__URL": "garbage:8000"}, "write the engine's whole address"),
     ],
 )
 def test_what_can_never_work_is_refused_before_anything_starts(

@@ -29,11 +29,11 @@ def settings_of(folder: Path, **environ: str) -> Settings:
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"PREFILL_URLS": "gpu-box:8421"}, "'gpu-box:8421' is not the engine's whole address"),
-        ({"PREFILL_URLS": "http://a,http://a/"}, "http://a stands there twice"),
-        ({"URL": "http://a,b"}, "'b' is not the engine's whole address"),
-        ({"URL": "http://a,http://a"}, "http://a stands there twice"),
-        ({"URL": "http://a/", "PREFILL_URLS": "http://a"}, "http://a is in `url` and in"),
+        ({"PREFILL_URLS": "gpu-box:8421"}, ": write the engine's whole address"),
+        ({"PREFILL_URLS": "http://a,http://a/"}, "address 1 stands there twice"),
+        ({"URL": "http://a,b"}, "address 2: write the engine's whole address"),
+        ({"URL": "http://a,http://a"}, "address 1 stands there twice"),
+        ({"URL": "http://a/", "PREFILL_URLS": "http://a"}, "an address is in `url` and in"),
         ({"ROLE": "reader"}, "ROOST_ENGINE__ROLE"),
     ],
 )
