@@ -157,8 +157,8 @@ class EngineConfig(BaseModel):
     inter_token_target_ms: float = Field(
         default=100.0,
         gt=0,
-        description="Answers being written get their next token within about this time, one and "
-        "a half times as much on two or three cores, while a long prompt is read. A prompt that "
+        description="Answers being written get their next token within about this time, "
+        "at most twice as much on two or three cores, while a long prompt is read. A prompt that "
         "takes at most 15 times as long is read in one go, as long as the answers get a token in "
         "twice this time on average.",
     )
