@@ -30,14 +30,8 @@ class ChatRequest:
     session: str = ""
 
 
-def body_of(request: ChatRequest, model: str) -> dict[str, Any]:
-    """The request on the wire, always streamed. What hosted engines refuse is there only if set."""
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": list(request.messages),
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+def fields_of(request: ChatRequest) -> dict[str, Any]:
+    """The optional fields of OpenAI's that the request sets, by their names on the wire."""
     optional = {
         "tools": list(request.tools) or None,
         "max_tokens": request.max_tokens,
@@ -45,8 +39,18 @@ def body_of(request: ChatRequest, model: str) -> dict[str, Any]:
         "top_p": request.top_p,
         "seed": request.seed,
         "stop": list(request.stop) or None,
-        "cache_salt": request.cache_salt,
-        "priority": request.priority or None,
     }
-    body.update({name: value for name, value in optional.items() if value is not None})
-    return {**body, **request.extra}
+    return {name: value for name, value in optional.items() if value is not None}
+
+
+def body_of(request: ChatRequest, model: str) -> dict[str, Any]:
+    """The request on the wire, always streamed. What hosted engines refuse is there only if set."""
+    body = {
+        "model": model,
+        "messages": list(request.messages),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    own = {"cache_salt": request.cache_salt, "priority": request.priority or None}
+    given = {name: value for name, value in own.items() if value is not None}
+    return {**body, **fields_of(request), **given, **request.extra}

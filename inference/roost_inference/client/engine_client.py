@@ -113,11 +113,7 @@ class EngineClient:
 
     async def complete(self, request: ChatRequest) -> Completed:
         """The whole answer."""
-        async with contextlib.aclosing(self.stream(request)) as items:
-            async for item in items:
-                if isinstance(item, Completed):
-                    return item
-        raise EngineFailed("The stream ended without an answer")
+        return await whole_answer(self.stream(request))
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -225,6 +221,15 @@ class EngineClient:
             self._served_model = ""
             return EngineUnavailable(f"The engine's model has changed: {error.message}")
         return error
+
+
+async def whole_answer(stream: AsyncGenerator[Delta | Completed, None]) -> Completed:
+    """The end of a stream, which is read until then. Raises EngineFailed where it has none."""
+    async with contextlib.aclosing(stream) as items:
+        async for item in items:
+            if isinstance(item, Completed):
+                return item
+    raise EngineFailed("The stream ended without an answer")
 
 
 def _names_of(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:

@@ -3,19 +3,19 @@
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from roost_inference.client.chat_request import ChatRequest, body_of
-from roost_inference.client.engine_client import Completed, Delta, EngineClient
+from roost_inference.client.engine_client import Completed, Delta, EngineClient, whole_answer
 from roost_inference.client.refusals import json_of
 from roost_inference.client.routing.control import HttpControl
 from roost_inference.client.routing.engines import EngineState, RoutedEngine
 from roost_inference.client.routing.route import Route, RoutedCall
 from roost_inference.client.routing.router import EngineRouter
-from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineError, EngineUnavailable
 
 SESSIONS: Final = "/v1/sessions"
 T = TypeVar("T")
@@ -85,11 +85,7 @@ class EnginePool:
 
     async def complete(self, request: ChatRequest) -> Completed:
         """The whole answer."""
-        async with contextlib.aclosing(self.stream(request)) as items:
-            async for item in items:
-                if isinstance(item, Completed):
-                    return item
-        raise EngineFailed("The stream ended without an answer")
+        return await whole_answer(self.stream(request))
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         """Any other request. About one session, it goes to the engine that knows it; the list of
@@ -126,23 +122,9 @@ class EnginePool:
                     route.used(item.prompt_tokens, item.completion_tokens)
                 yield item
 
-    def _in_order(self, first: str | None = None) -> Iterator[EngineClient]:
-        """The clients: that of `first`, then of engines that are up, then of the others."""
-        names = sorted(
-            self.router.decode, key=lambda one: (one.name != first, one.health.state != "up")
-        )
-        return (self._clients[one.name] for one in names)
-
     async def _first(self, ask: Callable[[EngineClient], Awaitable[T]]) -> T:
-        """What the first engine says that can be reached. Raises the last error."""
-        error: EngineUnavailable | None = None
-        for client in self._in_order():
-            try:
-                return await ask(client)
-            except EngineUnavailable as unavailable:
-                error = unavailable
-        assert error is not None  # there is at least one engine
-        raise error
+        """See EngineRouter.ask_first."""
+        return await self.router.ask_first(lambda engine: ask(self._clients[engine.name]))
 
     async def _of_session(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
         """The answer of the engine that knows the session; 404 where none does."""
@@ -150,9 +132,9 @@ class EnginePool:
         session = unquote(quoted)
         answer: Answer | None = None
         error: EngineError | None = None
-        for client in self._in_order(self.router.home(session)):
+        for engine in self.router.in_order(self.router.home(session)):
             try:
-                answer = await client.call(method, path, body)
+                answer = await self._clients[engine.name].call(method, path, body)
             except EngineUnavailable as unavailable:
                 error = unavailable
                 continue

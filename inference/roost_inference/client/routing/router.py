@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from roost_inference.client.routing.choosing import Candidate, choose
@@ -13,11 +13,12 @@ from roost_inference.client.routing.handover import HandoverPlanner
 from roost_inference.client.routing.lease import LeaseKeeper
 from roost_inference.client.routing.prefixes import PrefixIndex, PromptChain, is_large
 from roost_inference.client.routing.route import ELSEWHERE, Route, RoutedCall
-from roost_inference.errors import EngineError
+from roost_inference.errors import EngineError, EngineUnavailable
 
 SESSIONS_KEPT: Final = 16_384
 
 T = TypeVar("T")
+Said = TypeVar("Said")
 Ask = Callable[[Route], AsyncGenerator[T, None]]
 
 
@@ -53,6 +54,22 @@ class EngineRouter:
     def home(self, session_id: str) -> str | None:
         """The engine that has the session's KV, None if none is known."""
         return self._homes.get(session_id)
+
+    def in_order(self, first: str | None = None) -> list[RoutedEngine]:
+        """The engines that answer: that of the name `first`, then those that are up, then the
+        others."""
+        return sorted(self.decode, key=lambda one: (one.name != first, one.health.state != "up"))
+
+    async def ask_first(self, ask: Callable[[RoutedEngine], Awaitable[Said]]) -> Said:
+        """What the first engine says that can be reached. Raises the last EngineUnavailable."""
+        error: EngineUnavailable | None = None
+        for engine in self.in_order():
+            try:
+                return await ask(engine)
+            except EngineUnavailable as unavailable:
+                error = unavailable
+        assert error is not None  # there is at least one engine
+        raise error
 
     async def learn(self) -> None:
         """Ask all engines for their figures and wait for them; what fails is tried again later."""

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncGenerator
 
+from roost_inference.client.chat_request import fields_of
 from roost_inference.client.engine_client import ChatRequest, Completed, Delta, ToolCall
 from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.events import TextDelta, TextWasReasoning
@@ -13,19 +14,10 @@ from roost_platform.gateway.sizes import text_bytes
 
 def inner_request(request: ChatRequest) -> ModelRequest:
     """The request of an agent in the gateway's form."""
-    optional = {
-        "tools": list(request.tools) or None,
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "seed": request.seed,
-        "stop": list(request.stop) or None,
-    }
-    given = {name: value for name, value in optional.items() if value is not None}
     return ModelRequest(
         family="chat",
         model=request.model,
-        body={"messages": list(request.messages), **given, **request.extra},
+        body={"messages": list(request.messages), **fields_of(request), **request.extra},
         stream=True,
         max_tokens=request.max_tokens,
         prompt_bytes=text_bytes(list(request.messages)) + text_bytes(list(request.tools)),

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from roost_inference.client.routing.pool import open_router
 from roost_inference.client.routing.route import Route, RoutedCall
-from roost_inference.errors import EngineUnavailable
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event, Started, Usage
 from roost_platform.gateway.providers.chat_body import chat_body, habits_of
@@ -82,15 +81,8 @@ class PooledProvider:
                 yield batch
 
     async def _first(self, ask: Callable[[EngineProvider], Awaitable[T]]) -> T:
-        """What the first engine says that can be reached. Raises the last error."""
-        error: EngineUnavailable | None = None
-        for engine in sorted(self.router.decode, key=lambda one: one.health.state != "up"):
-            try:
-                return await ask(self._members[engine.name])
-            except EngineUnavailable as unavailable:
-                error = unavailable
-        assert error is not None  # there is at least one engine
-        raise error
+        """See EngineRouter.ask_first."""
+        return await self.router.ask_first(lambda engine: ask(self._members[engine.name]))
 
 
 def _has_content(batch: Sequence[Event]) -> bool:
