@@ -8,7 +8,6 @@ import pytest
 
 from roost_inference.backend import DecodeStatus
 from roost_inference.batch import Batch
-from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.drafting import DraftContext, LlamaTaps
 from roost_inference.testing.tiny_drafts import (
@@ -18,9 +17,6 @@ from roost_inference.testing.tiny_drafts import (
     write_tiny_draft,
 )
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
-
-if not bindings.reads_features():
-    pytest.skip("this build of llama.cpp does not give hidden states out", allow_module_level=True)
 
 SHAPE = TinyShape(layers=3)
 # The largest difference of logits, as a part of the largest logit: sums of values have 16 bits.

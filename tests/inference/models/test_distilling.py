@@ -24,9 +24,6 @@ from roost_inference.models.writer import write_gguf
 from roost_inference.testing.tiny_drafts import TinyDraft, tensors_of, write_tiny_draft
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
 
-if not bindings.reads_features():
-    pytest.skip("this build of llama.cpp does not give hidden states out", allow_module_level=True)
-
 SHAPE = TinyShape(layers=3)
 
 

@@ -19,9 +19,6 @@ from roost_inference.testing.harness import Collector, request
 from roost_inference.testing.tiny_drafts import TinyDraft, write_tiny_draft
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
 
-if not bindings.reads_features():
-    pytest.skip("this build of llama.cpp does not give hidden states out", allow_module_level=True)
-
 SHAPE = TinyShape(layers=3)
 WIDE = TinyShape(layers=1, kv_heads=2, seed=3)
 

@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from roost_inference.llama import bindings
 from roost_inference.testing.tiny_drafts import TinyDraft, write_tiny_draft
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
 from roost_platform.testing.command_line import roost
-
-if not bindings.reads_features():
-    pytest.skip("this build of llama.cpp does not give hidden states out", allow_module_level=True)
 
 
 @pytest.fixture
