@@ -1,6 +1,7 @@
 """For tests: an engine on the toy backend that the test steps, a listener and a clock."""
 
 import itertools
+import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -120,6 +121,17 @@ def request(
     session = EngineSession(**own)  # type: ignore[arg-type]
     base = Request(f"request-{next(_ids)}", tokens, max_tokens, GREEDY, session=session)
     return replace(base, **fields)  # type: ignore[arg-type]
+
+
+def random_request(rng: random.Random, priorities: Sequence[int] = (0,)) -> tuple[str, Request]:
+    """A prompt that shares its beginning with others, and a request over it: of three tenants, six
+    sessions, two salts, and one of these priorities."""
+    prompt = f"tenant{rng.randrange(3)} " * rng.randint(1, 12) + str(rng.randrange(9))
+    max_tokens, session_id = rng.randint(1, 60), f"s{rng.randrange(6)}"
+    cache_salt = f"t{rng.randrange(2)}"
+    priority = rng.choice(priorities) if len(priorities) > 1 else priorities[0]
+    fields = {"session_id": session_id, "cache_salt": cache_salt, "priority": priority}
+    return prompt, request(prompt, max_tokens, **fields)
 
 
 def toy_engine(

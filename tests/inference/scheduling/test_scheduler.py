@@ -6,7 +6,14 @@ import pytest
 
 from roost_inference.batch import Batch
 from roost_inference.errors import QueueFull
-from roost_inference.testing.harness import Collector, FakeClock, drive, request, toy_engine
+from roost_inference.testing.harness import (
+    Collector,
+    FakeClock,
+    drive,
+    random_request,
+    request,
+    toy_engine,
+)
 from roost_inference.testing.toy import END, ToyBackend, continuation
 
 MS_PER_PROMPT_TOKEN = 1.0
@@ -58,14 +65,7 @@ def test_a_random_day_loses_nothing_and_starves_nobody(seed: int, truncates: boo
     refused = 0
     for _ in range(600):
         if rng.random() < 0.15:
-            prompt = f"tenant{rng.randrange(3)} " * rng.randint(1, 12) + str(rng.randrange(9))
-            wanted = request(
-                prompt,
-                rng.randint(1, 60),
-                session_id=f"s{rng.randrange(6)}",
-                cache_salt=f"t{rng.randrange(2)}",
-                priority=rng.choice((0, 0, 0, 1)),
-            )
+            prompt, wanted = random_request(rng, priorities=(0, 0, 0, 1))
             heard = Collector()
             try:
                 engine.submit(wanted, heard)

@@ -23,6 +23,7 @@ from roost_inference.testing.harness import (
     Collector,
     FakeClock,
     drive,
+    random_request,
     request,
     toy_engine,
     toy_speculator,
@@ -195,13 +196,7 @@ def test_a_random_day_keeps_texts_and_what_is_held_of_them(
     asked = []
     for at in range(300):
         if rng.random() < 0.2:
-            prompt = f"tenant{rng.randrange(3)} " * rng.randint(1, 12) + str(rng.randrange(9))
-            wanted = request(
-                prompt,
-                rng.randint(1, 60),
-                session_id=f"s{rng.randrange(6)}",
-                cache_salt=f"t{rng.randrange(2)}",
-            )
+            prompt, wanted = random_request(rng)
             heard = Collector()
             try:
                 engine.submit(wanted, heard)

@@ -30,6 +30,7 @@ from roost_inference.testing.drafting import (
 from roost_inference.testing.harness import (
     Collector,
     drive,
+    random_request,
     request,
     toy_engine,
     toy_speculator,
@@ -235,13 +236,7 @@ def test_a_random_day_with_random_drafts_loses_nothing(seed: int) -> None:
     usual = backend.on_decode
     for _ in range(300):
         if rng.random() < 0.2:
-            prompt = f"tenant{rng.randrange(3)} " * rng.randint(1, 12) + str(rng.randrange(9))
-            wanted = request(
-                prompt,
-                rng.randint(1, 60),
-                session_id=f"s{rng.randrange(6)}",
-                cache_salt=f"t{rng.randrange(2)}",
-            )
+            prompt, wanted = random_request(rng)
             heard = Collector()
             try:
                 engine.submit(wanted, heard)
