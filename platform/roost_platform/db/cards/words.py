@@ -128,14 +128,14 @@ def fenced(text: str) -> str:
 
 
 def clock(at: float, zone: tzinfo | None) -> str:
-    """`14:03`, in the zone or, without one, that of this machine."""
-    return _local(at, zone).strftime("%H:%M")
+    """`14:03`, in the zone or, without one, that of this machine, which it names: `14:03 UTC`."""
+    return f"{_local(at, zone):%H:%M}{_named_zone(at, zone)}"
 
 
 def moment(at: float, now: float, zone: tzinfo | None) -> str:
-    """`14:03`, and the day where it is not within a day."""
-    when = _local(at, zone)
-    return when.strftime("%H:%M") if at - now < DAY_S / 2 else when.strftime("%a %d %b, %H:%M")
+    """`14:03`, with the day beyond half a day from now; the zone as `clock` names it."""
+    form = "%H:%M" if at - now < DAY_S / 2 else "%a %d %b, %H:%M"
+    return f"{_local(at, zone):{form}}{_named_zone(at, zone)}"
 
 
 def zone_of(person: models.Identity | None) -> tzinfo | None:
@@ -150,6 +150,11 @@ def zone_of(person: models.Identity | None) -> tzinfo | None:
 
 def _local(at: float, zone: tzinfo | None) -> datetime:
     return datetime.fromtimestamp(at, UTC).astimezone(zone)
+
+
+def _named_zone(at: float, zone: tzinfo | None) -> str:
+    """The machine's zone after a time; nothing after one of the person's own zone."""
+    return "" if zone else f"{_local(at, zone): %Z}"
 
 
 def _cut(text: str) -> str:
