@@ -14,6 +14,7 @@ from roost_platform.gateway.observing.facts import (
     Fact,
     LiveFigures,
     RequestRefused,
+    RequestRouted,
 )
 
 FIRST_TOKEN_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -77,6 +78,9 @@ class GatewayFigures:
             "roost_gateway_target_failures", "Tries that failed", "target", "code"
         )
         self._refused = self._counter("roost_gateway_refused", "Requests refused", "code")
+        self._routed = self._counter(
+            "roost_engine_requests", "Steps of requests over several engines", "engine", "step"
+        )
         self._saved = self._counter("roost_gateway_saved_tokens", "By compression", "model")
         for code in BUDGETS:  # so that a rate exists before the first one
             self._refused.labels(self._labels.code(code))
@@ -117,6 +121,10 @@ class GatewayFigures:
     @take.register
     def _(self, fact: RequestRefused) -> None:
         self._refused.labels(self._labels.code(fact.code)).inc()
+
+    @take.register
+    def _(self, fact: RequestRouted) -> None:
+        self._routed.labels(fact.engine, fact.step.replace(" ", "_")).inc()
 
 
 class _LiveCollector(Collector):

@@ -35,6 +35,18 @@ class RequestRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRouted:
+    """A request over several engines has come to a step. engine: its name, of the settings.
+
+    step: `sent`, `begun`, `ended` or `failed` at an engine that answers; `asked`, `offered`,
+    `no offer` or `released` at one that reads prompts for it.
+    """
+
+    engine: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
 class LiveFigures:
     """running: calls that each provider answers now. waiting: calls that were taken in and that no
     provider answers yet. cooling_s: how long each target of the settings is still passed over, 0
@@ -47,7 +59,7 @@ class LiveFigures:
     cooldowns: Mapping[str, int]
 
 
-Fact = CallEnded | RequestRefused
+Fact = CallEnded | RequestRefused | RequestRouted
 Listener = Callable[[Fact], None]
 
 _listeners: list[Listener] = []
@@ -66,6 +78,11 @@ def tell(fact: Fact) -> None:
             listener(fact)
         except Exception:
             log.exception("a figure of the gateway was not taken")
+
+
+def tell_step(step: str, engine: str) -> None:
+    """Tell how far a request over several engines has come."""
+    tell(RequestRouted(engine, step))
 
 
 def tell_end(request: ModelRequest, spent: Spent, headers: Mapping[str, str]) -> None:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from roost_inference.http.listener import listening
 from roost_inference.testing.peer_app import peer_app
 from roost_inference.testing.scripted_peers import ScriptedPeer, answer_to
 from roost_platform.gateway.config import BUNDLED
+from roost_platform.gateway.observing import facts
 from roost_platform.gateway.providers.engine import EngineProvider
 from roost_platform.gateway.providers.pooled import PooledProvider
+from roost_platform.telemetry.gateway_figures import GatewayFigures
 from roost_platform.testing.providers.gateway import GatewayServer, gateway_server
 
 LONG = "word " * 2000
@@ -59,6 +62,27 @@ async def test_a_long_prompt_of_a_client_is_read_elsewhere(engines: Engines) -> 
     assert engines.prefill.computed == 2000
     assert sum(one.fetched for one in engines.decode) == 1999
     assert engines.prefill.leases == {}
+
+
+async def test_figures_tell_where_requests_went(engines: Engines) -> None:
+    registry = CollectorRegistry()
+    stop = facts.listen(GatewayFigures(registry, {}, None).take)
+    try:
+        await engines.ask(LONG)
+        engines.decode[0].die()
+        await asyncio.gather(*(engines.ask(f"question {number}") for number in range(4)))
+    finally:
+        stop()
+
+    def count(name: str, step: str) -> float:
+        labels = {"engine": name, "step": step}
+        return registry.get_sample_value("roost_engine_requests_total", labels) or 0.0
+
+    dead, living = (one.name for one in engines.provider.router.decode)
+    reader = engines.provider.router.prefill[0].name
+    assert count(dead, "ended") + count(living, "ended") == 5
+    assert count(dead, "failed") == count(dead, "sent") - count(dead, "ended") > 0
+    assert count(reader, "offered") == count(reader, "asked") == 1
 
 
 async def test_a_client_cannot_name_an_offer_itself(engines: Engines) -> None:
