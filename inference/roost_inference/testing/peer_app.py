@@ -30,6 +30,7 @@ def peer_app(peer: ScriptedPeer) -> Starlette:
                 "running": told.running,
                 "waiting": told.waiting,
                 "prefill_ms_per_token": told.ms_per_token,
+                "fetch_ms_per_token": told.fetch_ms_per_token,
                 "leases": told.leases,
             }
         )

@@ -39,6 +39,7 @@ class ScriptedPeer:
     compat: str = "same"
     ms_per_token: float = 1.0
     bytes_per_token: int = 1000
+    fetch_ms_per_token: float | None = None
     lease_s: float = LEASE_S
     refuses: EngineError | None = None
     peers: dict[str, "ScriptedPeer"] = field(default_factory=dict)
@@ -86,6 +87,7 @@ class ScriptedPeer:
             bytes_per_token=self.bytes_per_token,
             running=self.running,
             ms_per_token=self.ms_per_token,
+            fetch_ms_per_token=self.fetch_ms_per_token,
             leases=self.live_leases(),
         )
 

@@ -7,7 +7,7 @@ from roost_inference.client.routing.health import BACK_OFF_S_MAX, EngineHealth
 from roost_inference.client.routing.prefixes import PREFIXES_KEPT, PrefixIndex, PromptChain
 from roost_inference.client.routing.splitting import Link, Reader, best_split
 
-FAST = Link(bytes_per_token=1000, bytes_per_s=400e6)
+FAST = Link.assumed(bytes_per_token=1000, bytes_per_s=400e6)
 BLOCK = 128
 
 
@@ -61,7 +61,7 @@ def test_a_split_pays_only_where_the_other_engine_and_the_transfer_are_sooner_do
 
 def test_a_slow_link_or_a_long_queue_forbids_a_split() -> None:
     slow, fast = Reader("d", 5.0, 4000), Reader("p", 0.5, 4000)
-    assert best_split(slow, [fast], Link(1_000_000, 1e6), BLOCK) is None
+    assert best_split(slow, [fast], Link(1000.0), BLOCK) is None
     busy = Reader("p", 0.5, 4000, queued=40_000)
     assert best_split(slow, [busy], FAST, BLOCK) is None
     free = Reader("q", 0.6, 4000)

@@ -106,6 +106,19 @@ def test_a_long_prompt_is_read_by_the_prefill_engine_and_handed_over() -> None:
     run(work)
 
 
+def test_a_way_that_was_measured_to_be_slow_is_not_taken() -> None:
+    async def work() -> None:
+        slow, fast = world(fetch_ms_per_token=30.0), world(fetch_ms_per_token=15.0)
+        for all_ in (slow, fast):
+            await all_.router.learn()
+            await all_.ask(LONG)
+            await all_.router.close()
+        assert (slow.count("asked"), slow.decode[0].computed) == (0, 2000)
+        assert (fast.count("offered"), fast.decode[0].computed) == (1, 1)
+
+    run(work)
+
+
 def test_a_router_that_knows_nothing_asks_nobody_first() -> None:
     async def work() -> None:
         all_ = world()

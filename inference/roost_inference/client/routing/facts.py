@@ -15,7 +15,8 @@ class EngineSummary:
     """`GET /v1/kv/summary`. compat: what must be equal for one engine to use the KV of another.
 
     running, waiting: requests that are computed, and that wait. ms_per_token: of reading a prompt,
-    None where it was not measured. leases: hand-overs that the engine keeps KV for.
+    None where it was not measured; fetch_ms_per_token: of fetching its KV, likewise. leases:
+    hand-overs that the engine keeps KV for.
     """
 
     engine_id: str
@@ -26,6 +27,7 @@ class EngineSummary:
     running: int = 0
     waiting: int = 0
     ms_per_token: float | None = None
+    fetch_ms_per_token: float | None = None
     leases: int = 0
 
     @classmethod
@@ -43,6 +45,7 @@ class EngineSummary:
             running=count_of(value.get("running")),
             waiting=count_of(value.get("waiting")),
             ms_per_token=_positive(value.get("prefill_ms_per_token")),
+            fetch_ms_per_token=_positive(value.get("fetch_ms_per_token")),
             leases=count_of(value.get("leases")),
         )
 

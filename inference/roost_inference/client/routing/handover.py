@@ -114,8 +114,7 @@ class HandoverPlanner:
                 missing = max(total - known[one.name], 0)
                 queued = one.queued_tokens + one.others * total
                 reader = Reader(one.name, told.ms_per_token, missing, queued)
-                size = summary.bytes_per_token or told.bytes_per_token or BYTES_PER_TOKEN
-                link = Link(size, _bandwidth(decode, one))
+                link = _link(decode, summary, one, told)
                 splits.append(best_split(answering, [reader], link, summary.block_tokens))
         return min(
             (one for one in splits if one is not None), key=lambda one: one.split_ms, default=None
@@ -209,6 +208,12 @@ def prompt_of(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in NOT_OF_PROMPT}
 
 
-def _bandwidth(decode: RoutedEngine, reader: RoutedEngine) -> float:
+def _link(
+    decode: RoutedEngine, to: EngineSummary, reader: RoutedEngine, source: EngineSummary
+) -> Link:
+    """As the decode engine has measured it, else by what such ways usually carry."""
+    if to.fetch_ms_per_token is not None:
+        return Link(to.fetch_ms_per_token)
     is_local = is_loopback(reader.host) or decode.host == reader.host
-    return LOCAL_BYTES_PER_S if is_local else REMOTE_BYTES_PER_S
+    size = to.bytes_per_token or source.bytes_per_token or BYTES_PER_TOKEN
+    return Link.assumed(size, LOCAL_BYTES_PER_S if is_local else REMOTE_BYTES_PER_S)

@@ -43,12 +43,16 @@ class Reader:
 class Link:
     """The way of KV from one engine to another."""
 
-    bytes_per_token: int
-    bytes_per_s: float
+    ms_per_token: float
+
+    @classmethod
+    def assumed(cls, bytes_per_token: int, bytes_per_s: float) -> "Link":
+        """One that nothing has gone over yet."""
+        return cls(1000 * bytes_per_token / bytes_per_s)
 
     def transfer_ms(self, tokens: int) -> float:
         """How long so many tokens take."""
-        return OVERHEAD_MS + tokens * self.bytes_per_token / self.bytes_per_s * 1000
+        return OVERHEAD_MS + tokens * self.ms_per_token
 
 
 @dataclass(frozen=True, slots=True)

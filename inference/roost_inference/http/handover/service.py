@@ -65,6 +65,7 @@ class HandoverService:
             "prefill_ms_per_token": None
             if handover is None
             else round(handover.prefill_ms_per_token(), 4),
+            "fetch_ms_per_token": None if handover is None else handover.figures.ms_per_token(),
             "running": stats.running,
             "waiting": stats.waiting,
             "leases": 0 if handover is None else handover.offers.open(),

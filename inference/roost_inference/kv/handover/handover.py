@@ -53,7 +53,7 @@ class Handover:
         self.compat = digest(
             b"handover", MAGIC, BLOCK_TOKENS.to_bytes(4, "little"), store.identity
         ).hex()
-        self.figures = HandoverFigures()
+        self.figures = HandoverFigures(clock)
         self.offers = Offers(
             store,
             backend,
