@@ -198,8 +198,9 @@ class Outbox(ProgressStore, Protocol):
         """
         ...
 
-    async def sent(self, part_id: str, message_id: str) -> None:
-        """The provider took the part; the first proof stands, later ones change nothing."""
+    async def sent(self, part_id: str, message_id: str) -> bool:
+        """The provider took the part; the first proof stands, later ones change nothing. Returns
+        whether this is the one that stands."""
         ...
 
     async def not_sent(

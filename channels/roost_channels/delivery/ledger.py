@@ -6,13 +6,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from roost_channels.channel import Channel
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig
+from roost_channels.delivery.edits import operation
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import ACCOUNT, Limiter
 from roost_channels.errors import DeliveryError, Throttled, failure_of
 from roost_channels.message import Address, Receipt
-from roost_channels.outbox import Outbox, StoredPart
+from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
 
 logger = logging.getLogger(__name__)
 
@@ -76,17 +78,29 @@ class Ledger:
         """1, 3, 9, … times `retry_s`, never more than `retry_max_s`."""
         return float(min(self.config.retry_s * 3 ** (attempt - 1), self.config.retry_max_s))
 
-    async def record(self, part: StoredPart, receipt: Receipt) -> None:
-        """Commit the proof of a send.
+    def allowed_at(self, channel: Channel, entry: OutboxEntry) -> float | None:
+        """When the limits let the entry go; None for now."""
+        now = self.clock.time()
+        what = operation(channel, entry)
+        wait_s = self.limiter.wait_s(entry.address, channel.capabilities, what, now)
+        return now + wait_s if wait_s else None
+
+    def take(self, channel: Channel, entry: OutboxEntry) -> None:
+        """Count one call for the entry."""
+        what = operation(channel, entry)
+        self.limiter.take(entry.address, channel.capabilities, what, self.clock.time())
+
+    async def record(self, part: StoredPart, receipt: Receipt) -> bool:
+        """Commit the proof of a send; False where the part stands under another id.
 
         After several failures the proof is kept for the lane's next look, as nobody else may ever
         know it.
         """
         for tries in range(1, RECORD_TRIES_MAX + 1):
             try:
-                await self.outbox.sent(part.id, receipt.message_id)
+                stands = await self.outbox.sent(part.id, receipt.message_id)
                 self.unrecorded.pop(part.id, None)
-                return
+                return stands
             except Exception:
                 if tries == RECORD_TRIES_MAX:
                     self.keep(part, receipt)

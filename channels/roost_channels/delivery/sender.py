@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from roost_channels.channel import Channel, Grouping, Ordering, Outgoing, invite
-from roost_channels.delivery.edits import edit_message, edits_in_place, operation
+from roost_channels.delivery.copies import take_back
+from roost_channels.delivery.edits import edit_message, edits_in_place
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.delivery.parts import without_file
 from roost_channels.delivery.remembered import Remembered
@@ -79,20 +80,14 @@ class PartSender:
         part: one that is about to be sent. Where the provider keeps no order it waits for the part
         before it first, and the limits are asked again afterwards.
         """
-        until = self._allowed_at(channel, entry)
+        until = self._ledger.allowed_at(channel, entry)
         if until is not None or part is None or not isinstance(channel, Ordering):
             return until
         try:
             await channel.in_order(entry.address, part.id)
         except Throttled as error:
             return self._clock.time() + await self._ledger.learn_wait(entry.address, error)
-        return self._allowed_at(channel, entry)
-
-    def _allowed_at(self, channel: Channel, entry: OutboxEntry) -> float | None:
-        now = self._clock.time()
-        what = operation(channel, entry)
-        wait_s = self._ledger.limiter.wait_s(entry.address, channel.capabilities, what, now)
-        return now + wait_s if wait_s else None
+        return self._ledger.allowed_at(channel, entry)
 
     async def send(
         self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]
@@ -115,8 +110,7 @@ class PartSender:
                 await self._try_all_later(claimed, self._clock.time(), DROPPED)
                 return None
             claimed.append(replace(part, attempts=tried))
-            what, now = operation(channel, entry), self._clock.time()
-            self._ledger.limiter.take(entry.address, channel.capabilities, what, now)
+            self._ledger.take(channel, entry)
         parts, attempt = claimed, max(one.attempts for one in claimed)
         if self._ledger.stop.is_set():
             await self._try_all_later(parts, self._clock.time(), STOPPED)
@@ -137,7 +131,8 @@ class PartSender:
         for part, receipt in zip(parts, receipts, strict=True):
             self._unquoted.discard(part.id)
             self._out_of_topic.discard(part.id)
-            await self._ledger.record(part, receipt)
+            if not await self._ledger.record(part, receipt) and entry.buttons:
+                await take_back(self._ledger, channel, entry, receipt)
         if self._paused.pop((channel.name, channel.account), None) is not None:
             self._auth_waits.pop((channel.name, channel.account), None)
             await self._report_state(channel, "up", "")

@@ -19,6 +19,7 @@ from roost_platform.gateway.agents.routed import RoutedModels
 from roost_platform.gateway.config import BUNDLED, PriceConfig, ProviderConfig
 from roost_platform.gateway.keys.hosted_prices import HostedPrices, is_hosted
 from roost_platform.gateway.keys.prices import Prices
+from roost_platform.gateway.observing.facts import tell_step
 from roost_platform.gateway.providers.anthropic.provider import AnthropicProvider
 from roost_platform.gateway.providers.engine import EngineProvider
 from roost_platform.gateway.providers.pooled import PooledProvider
@@ -51,7 +52,7 @@ def open_catalogue(settings: Settings, *, makes_key: bool = True) -> Catalogue:
     }
     if len(settings.engine_urls) > 1 or settings.engine.prefill_urls:
         providers[BUNDLED] = PooledProvider(
-            BUNDLED, configs[BUNDLED], settings.engine_urls, settings.engine.prefill_urls
+            BUNDLED, configs[BUNDLED], settings.engine_urls, settings.engine.prefill_urls, tell_step
         )
     engine_model = settings.engine.model_name or ""
     catalogue = Catalogue(settings.gateway, providers, configs, engine_model)

@@ -1,12 +1,14 @@
 """A message that replaces an earlier one: in order, once to the eye, whatever crashes between."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Outgoing
 from roost_channels.errors import EditTargetMissing, NotModified, NotSent, Throttled, Unreachable
-from roost_channels.message import Address, Button
+from roost_channels.message import Address, Button, Receipt
 from roost_channels.outbox import OutboxEntry
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
@@ -59,6 +61,36 @@ async def test_an_edit_whose_answer_is_lost_is_made_again(
     edit = verdict(outbox, asked)
     telegram.fault(fault, "editMessageText")
     await deliver(quick_courier(channel, outbox), outbox, asked, edit)
+    assert telegram.bot_texts(CHAT) == ["Approved by Ana"]
+    assert keyboards(telegram) == 0
+
+
+async def test_the_copy_of_a_card_that_another_courier_sent_meanwhile_is_taken_back(
+    telegram: FakeTelegram, channel: TelegramChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a rolling restart the second courier sends again what the first is still sending."""
+    outbox = MemoryOutbox()
+    asked = card(outbox)
+    has_arrived, goes_on, send = asyncio.Event(), asyncio.Event(), channel.send
+
+    async def slow(message: Outgoing) -> Receipt:
+        receipt = await send(message)
+        has_arrived.set()
+        await goes_on.wait()
+        return receipt
+
+    first, second = quick_courier(channel, outbox), quick_courier(channel, outbox)
+    monkeypatch.setattr(channel, "send", slow)
+    sending = asyncio.create_task(first.drain())
+    await has_arrived.wait()
+    monkeypatch.setattr(channel, "send", send)
+    assert await outbox.recover("courier-2") == 1
+    await deliver(second, outbox, asked)
+    assert keyboards(telegram) == 2
+    goes_on.set()
+    await sending
+    assert keyboards(telegram) == 1
+    await deliver(second, outbox, verdict(outbox, asked))
     assert telegram.bot_texts(CHAT) == ["Approved by Ana"]
     assert keyboards(telegram) == 0
 

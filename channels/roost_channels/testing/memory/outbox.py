@@ -118,15 +118,16 @@ class MemoryOutbox(MemoryProgress):
         self._put(part, "sending", state="sending", attempts=attempts, started_at=now)
         return attempts
 
-    async def sent(self, part_id: str, message_id: str) -> None:
-        """Record the proof that the provider took a part; the first proof stands."""
+    async def sent(self, part_id: str, message_id: str) -> bool:
+        """Record the proof that the provider took a part; False where an earlier one stands."""
         self._raise_fault("sent")
         part = self.part(part_id)
         if part.state == "sent":
-            return
+            return part.message_id == message_id
         self.sent_at[part_id] = self._clock.time()
         self._put(part, "sent", state="sent", message_id=message_id)
         self._conclude(part.outbox_id)
+        return True
 
     async def not_sent(
         self,

@@ -76,13 +76,14 @@ class PartStore:
             )
             return part.attempts
 
-    async def sent(self, part_id: str, message_id: str) -> None:
-        """Record the proof that the provider took a part; the first proof stands."""
+    async def sent(self, part_id: str, message_id: str) -> bool:
+        """Record the proof that the provider took a part; False where an earlier one stands."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
             if part.receipt == "failed" or was_refused(part, message_id):
-                return  # the refusal arrived before the answer to the request
+                return True  # the refusal arrived before the answer to the request
             await mark_sent(session, entry, part, message_id, self._database.now())
+            return part.message_id == message_id
 
     async def not_sent(
         self,

@@ -8,7 +8,6 @@ from roost_inference.client.routing.pool import open_router
 from roost_inference.client.routing.route import Route, RoutedCall
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event, Started, Usage
-from roost_platform.gateway.observing.facts import tell_step
 from roost_platform.gateway.providers.chat_body import chat_body, habits_of
 from roost_platform.gateway.providers.engine import EngineProvider
 from roost_platform.gateway.request import ModelRequest, Wire
@@ -24,11 +23,16 @@ class PooledProvider:
     wire: Wire = "openai"
 
     def __init__(
-        self, name: str, config: ProviderConfig, urls: Sequence[str], prefill: Sequence[str]
+        self,
+        name: str,
+        config: ProviderConfig,
+        urls: Sequence[str],
+        prefill: Sequence[str],
+        on_step: Callable[[str, str], None],
     ) -> None:
         self.name = name
         key = config.api_key.get_secret_value()
-        self.router = open_router(urls, prefill, api_key=key, on_step=tell_step)
+        self.router = open_router(urls, prefill, api_key=key, on_step=on_step)
         self._habits = habits_of(name, "", keep_reasoning=config.keep_reasoning)
         self._members = {
             engine.name: EngineProvider(name, config.model_copy(update={"base_url": engine.url}))
