@@ -96,12 +96,14 @@ class Ledger:
         After several failures the proof is kept for the lane's next look, as nobody else may ever
         know it.
         """
-        for tries in range(1, RECORD_TRIES_MAX + 1):
+        tries = 0
+        while True:
             try:
                 stands = await self.outbox.sent(part.id, receipt.message_id)
                 self.unrecorded.pop(part.id, None)
                 return stands
             except Exception:
+                tries += 1
                 if tries == RECORD_TRIES_MAX:
                     self.keep(part, receipt)
                     raise
