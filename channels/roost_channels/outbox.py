@@ -199,8 +199,7 @@ class Outbox(ProgressStore, Protocol):
         ...
 
     async def sent(self, part_id: str, message_id: str) -> bool:
-        """The provider took the part; the first proof stands, later ones change nothing. Returns
-        whether this is the one that stands."""
+        """The provider took the part. The first proof stands; returns whether this is the one."""
         ...
 
     async def not_sent(

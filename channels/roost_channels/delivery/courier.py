@@ -94,7 +94,11 @@ class Courier:
         if self._stop.is_set():
             return 0
         now = self._clock.time()
-        self._not_before = {a: at for a, at in self._not_before.items() if at > now}
+        self._not_before = {
+            address: at
+            for address, at in self._not_before.items()
+            if now < at <= now + DEFER_MAX_S  # later than that only where the clock was set back
+        }
         started = 0
         for address in await self._outbox.due(tuple(self._channels), now):
             if len(self._tasks) >= self._config.lanes_max or self._stop.is_set():

@@ -50,7 +50,8 @@ class Limiter:
         self._account_rate = account_rate
         self._chat_burst = chat_burst
         self._buckets: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
-        self._blocked: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        # When each wait was learned, and its end.
+        self._blocked: OrderedDict[tuple[str, str, str], tuple[float, float]] = OrderedDict()
 
     def wait_s(
         self,
@@ -66,7 +67,7 @@ class Limiter:
         gives_way: answers go before it where the account is short of calls.
         """
         keys = _chat(address), _chat(replace(address, chat=ACCOUNT))
-        blocked = max(self._blocked.get(key, 0.0) for key in keys) - now
+        blocked = max(self._blocked_s(key, now) for key in keys)
         account, chat = self._for(address, capabilities, family, now)
         wanted = max(1.0, account.capacity * KEPT_FOR_ANSWERS) if gives_way else 1.0
         return max(0.0, blocked, account.wait_s(now, wanted), chat.wait_s(now))
@@ -81,10 +82,17 @@ class Limiter:
     def learn(self, address: Address, retry_after_s: float, now: float) -> None:
         """Block every call to this chat, or to all chats of ACCOUNT, for that many seconds."""
         chat = _chat(address)
-        self._blocked[chat] = max(self._blocked.get(chat, 0.0), now + retry_after_s)
+        self._blocked[chat] = now, now + max(retry_after_s, self._blocked_s(chat, now))
         self._blocked.move_to_end(chat)
         while len(self._blocked) > BUCKETS_MAX:
             self._blocked.popitem(last=False)
+
+    def _blocked_s(self, chat: tuple[str, str, str], now: float) -> float:
+        learned, until = self._blocked.get(chat, (now, now))
+        if now < learned:  # the clock was set back: the wait begins anew, and is no longer
+            until += now - learned
+            self._blocked[chat] = now, until
+        return until - now
 
     def _for(
         self, address: Address, capabilities: Capabilities, family: Family, now: float

@@ -39,8 +39,10 @@ class TelegramClient:
         session = TelegramSession(config.api_base, transport=transport)
         self._bot = Bot(config.token.get_secret_value(), session=session)
         self._clock = clock or SystemClock()
+        # By a clock that nobody sets: while the name is unknown, groups can't speak to the bot.
+        self._steady = getattr(self._clock, "steady", self._clock.time)
         self._username = ""
-        self._identify_at = 0.0
+        self._identify_at = float("-inf")
 
     async def call(
         self,
@@ -81,12 +83,12 @@ class TelegramClient:
 
     async def username(self) -> str:
         """The bot's name, asked once; empty while it can't be had."""
-        if not self._username and self._clock.time() >= self._identify_at:
+        if not self._username and self._steady() >= self._identify_at:
             try:
                 me = await self.call(methods.GetMe(), repeatable=True, timeout_s=IDENTIFY_TIMEOUT_S)
                 self._username = str(getattr(me, "username", None) or "")
             except DeliveryError as error:
-                self._identify_at = self._clock.time() + IDENTIFY_AGAIN_S
+                self._identify_at = self._steady() + IDENTIFY_AGAIN_S
                 logger.warning("the bot's name is unknown for now: %s", error)
         return self._username
 

@@ -31,6 +31,16 @@ def test_a_learned_wait_stops_every_family_of_that_chat_only() -> None:
     assert limiter.wait_s(replace(ADDRESS, chat="8"), TELEGRAM, "send", 110.0) == 0
 
 
+def test_a_clock_that_is_set_back_makes_no_wait_longer() -> None:
+    limiter = Limiter()
+    limiter.learn(ADDRESS, 30.0, 1000.0)
+    assert limiter.wait_s(ADDRESS, TELEGRAM, "send", 100.0) == pytest.approx(30.0)
+    assert limiter.wait_s(ADDRESS, TELEGRAM, "send", 120.0) == pytest.approx(10.0)
+    limiter.learn(ADDRESS, 5.0, 120.0)
+    assert limiter.wait_s(ADDRESS, TELEGRAM, "send", 120.0) == pytest.approx(10.0)
+    assert limiter.wait_s(ADDRESS, TELEGRAM, "send", 130.0) == 0
+
+
 def test_an_account_has_a_rate_over_all_its_chats() -> None:
     limiter = Limiter(account_rate=10)
     chats = [replace(ADDRESS, chat=str(n)) for n in range(11)]

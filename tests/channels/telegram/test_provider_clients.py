@@ -19,7 +19,7 @@ from roost_channels.kinds import ChatCommand
 from roost_channels.message import Address, Media, ReplyTarget
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
-from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.client import IDENTIFY_AGAIN_S, TelegramClient
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.registration import register_commands
 from roost_channels.testing.memory.files import MemoryFiles
@@ -76,6 +76,32 @@ async def test_an_answer_that_aiogram_refuses_proves_the_send(message: Any) -> N
 async def test_a_success_without_a_message_id_is_ambiguous(result: Any) -> None:
     with pytest.raises(Ambiguous):
         await always(200, json={"ok": True, "result": result}).channel().send(Outgoing(CHAT, HELLO))
+
+
+async def test_a_clock_that_is_set_back_does_not_keep_the_bots_name_unknown() -> None:
+    class Clock:
+        def __init__(self) -> None:
+            self.wall = self.passed = 100_000.0
+
+        def time(self) -> float:
+            return self.wall
+
+        def steady(self) -> float:
+            return self.passed
+
+        async def sleep(self, seconds: float) -> None:
+            raise AssertionError
+
+    me = {"id": 42, "is_bot": True, "first_name": "Roost", "username": "roost_bot"}
+    answers = iter([httpx2.Response(502), httpx2.Response(200, json={"ok": True, "result": me})])
+    clock, wire = Clock(), Wire(lambda request: next(answers))
+    client = TelegramClient(TELEGRAM, clock, transport=wire.transport)
+    assert await client.username() == ""
+    clock.wall -= 900.0
+    clock.passed += IDENTIFY_AGAIN_S / 2
+    assert await client.username() == "" and len(wire.requests) == 1
+    clock.passed += IDENTIFY_AGAIN_S
+    assert await client.username() == "roost_bot"
 
 
 async def test_a_file_goes_with_its_name_and_type_and_the_rest_as_fields() -> None:
