@@ -6,6 +6,7 @@ from typing import Final
 from roost_inference.errors import EngineUnavailable
 
 EVENT_CHARACTERS_MAX: Final = 2**20
+DATA: Final = "data:"
 
 
 class EventParser:
@@ -27,6 +28,14 @@ class EventParser:
 
         Raises EngineUnavailable for an event that is too long.
         """
+        if not (self._begun or self._size or self._ends_in_return) and "\r" not in text:
+            at = 0
+            while (stop := _end_of_short(text, at)) > 0:
+                data = text[at + len(DATA) : stop].strip()
+                at = stop + 2
+                if data:
+                    yield "", data
+            text = text[at:]
         for line in self._lines(text):
             if not line:
                 name, data = self._name, "\n".join(self._data).strip()
@@ -68,3 +77,14 @@ class EventParser:
             raise EngineUnavailable(
                 f"An event of the engine is longer than {EVENT_CHARACTERS_MAX} characters"
             )
+
+
+def _end_of_short(text: str, start: int) -> int:
+    """Where the data of an event ends that begins here and has one line of data and nothing else,
+    as most have; 0 for any other.
+    """
+    if not text.startswith(DATA, start):
+        return 0
+    stop = text.find("\n", start)
+    is_short = 0 < stop - start <= EVENT_CHARACTERS_MAX
+    return stop if is_short and text.startswith("\n", stop + 1) else 0

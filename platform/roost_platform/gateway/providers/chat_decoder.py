@@ -104,6 +104,9 @@ class ChatDecoder:
         state = self._state(chunk.choice)
         self._grow(len(chunk.text))
         state.has_text = True
+        if state.filter.passes(chunk.text):
+            state.shown += len(chunk.text)
+            return [TextDelta(chunk.text, chunk.choice)]
         visible = state.filter.feed(chunk.text)
         if visible.replaces or len(state.filter.reasoning) != state.reasoning_parts:
             return list(self._shown(state, visible))
