@@ -29,11 +29,14 @@ class EventParser:
         Raises EngineUnavailable for an event that is too long.
         """
         if not (self._begun or self._size or self._ends_in_return) and "\r" not in text:
+            # Most events have one line of data and nothing else.
             at = 0
-            while (stop := _end_of_short(text, at)) > 0:
-                data = text[at + len(DATA) : stop].strip()
+            while text.startswith(DATA, at) and (stop := text.find("\n\n", at)) > 0:
+                data = text[at + len(DATA) : stop]
+                if "\n" in data or len(data) > EVENT_CHARACTERS_MAX - len(DATA):
+                    break
                 at = stop + 2
-                if data:
+                if data := data.strip():
                     yield "", data
             text = text[at:]
         for line in self._lines(text):
@@ -77,14 +80,3 @@ class EventParser:
             raise EngineUnavailable(
                 f"An event of the engine is longer than {EVENT_CHARACTERS_MAX} characters"
             )
-
-
-def _end_of_short(text: str, start: int) -> int:
-    """Where the data of an event ends that begins here and has one line of data and nothing else,
-    as most have; 0 for any other.
-    """
-    if not text.startswith(DATA, start):
-        return 0
-    stop = text.find("\n", start)
-    is_short = 0 < stop - start <= EVENT_CHARACTERS_MAX
-    return stop if is_short and text.startswith("\n", stop + 1) else 0

@@ -127,7 +127,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(TOO_LARGE)
             return False
         self._unread, self._body_left = data[stop:], 0
-        self.parser.feed_data(_UPGRADE.sub(b"", data[:stop]))
+        head = data[:stop]
+        self.parser.feed_data(_UPGRADE.sub(b"", head) if b"upgrade" in head.lower() else head)
         return True
 
     def _read_body(self) -> None:

@@ -33,6 +33,7 @@ FRESH_S: Final = 1.0  # how long a key that was read is believed; `reserve` asks
 KNOWN_MAX: Final = 10_000
 UNSETTLED_MAX: Final = 1000  # what the database did not take; beyond it calls count as lost
 NAME_CHARACTERS_MAX: Final = 256  # of what a client names: models, sessions, people
+_NEW_NAMES: Final = tuple((f"new_{name}", name) for name in (*reserving.CLOSED, *reserving.COUNTS))
 
 
 def secret_hash(secret: str) -> str:
@@ -278,8 +279,8 @@ def _named(text: str) -> str:
 
 
 def _closed(spent: Spent, now: float) -> dict[str, Any]:
-    names = (*reserving.CLOSED, *reserving.COUNTS)
-    values = {f"new_{name}": getattr(spent, name) for name in names}
+    values = {new: getattr(spent, name) for new, name in _NEW_NAMES}
     for name in ("new_target", "new_error_code"):  # clients and providers choose these texts
         values[name] = _named(values[name])
-    return {"call": spent.call_id, "now": now, "new_tries": json.dumps(spent.tries), **values}
+    tries = json.dumps(spent.tries) if spent.tries else "[]"
+    return {"call": spent.call_id, "now": now, "new_tries": tries, **values}

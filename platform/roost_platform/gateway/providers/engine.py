@@ -13,7 +13,7 @@ from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.captions import has_pictures, with_captions
 from roost_platform.gateway.providers.encoding import encoded
-from roost_platform.gateway.providers.failures import silence_is_an_error
+from roost_platform.gateway.providers.failures import SILENCE_IS_AN_ERROR
 from roost_platform.gateway.providers.openai import OpenAIProvider
 from roost_platform.gateway.request import ModelRequest
 
@@ -94,7 +94,7 @@ class EngineProvider(OpenAIProvider):
         if request.body.get("tools"):
             body["tools"] = request.body["tools"]
         try:
-            with silence_is_an_error():
+            with SILENCE_IS_AN_ERROR:
                 content = await encoded(body, request.prompt_bytes)
                 response = await self._connection.ask(
                     "POST", f"{self._root}/tokenize", content=content

@@ -1,7 +1,6 @@
 """What goes wrong on the way to a provider, and the fields that some of them refuse by name."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,13 +10,19 @@ from roost_platform.gateway.errors import ProviderSilent
 OPTIONAL_FIELDS: Final = ("cache_salt", "stream_options")
 
 
-@contextlib.contextmanager
-def silence_is_an_error() -> Iterator[None]:
-    """Turn a silence of the provider into ProviderSilent."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise ProviderSilent("The provider has gone silent") from error
+class _Silence:
+    """See SILENCE_IS_AN_ERROR."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, TimeoutError):
+            raise ProviderSilent("The provider has gone silent") from error
+
+
+# `with` this a silence of the provider is raised as ProviderSilent.
+SILENCE_IS_AN_ERROR: Final = _Silence()
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ from roost_platform.gateway.providers.decoding import decoded
 from roost_platform.gateway.providers.encoding import encoded
 from roost_platform.gateway.providers.failures import (
     OPTIONAL_FIELDS,
+    SILENCE_IS_AN_ERROR,
     RefusedFields,
-    silence_is_an_error,
 )
 from roost_platform.gateway.providers.http.response import Response
 from roost_platform.gateway.providers.llama_server import TemplateProbe
@@ -62,7 +62,7 @@ class OpenAIProvider:
         headers = {"x-session-id": str(session_id)} if session_id else {}
         decoder = ChatDecoder()
         try:
-            with silence_is_an_error():
+            with SILENCE_IS_AN_ERROR:
                 response = await self._ask("/chat/completions", body, headers, request.prompt_bytes)
                 read = streamed.event_batches(response.parts(), ChunkReader().read)
                 with contextlib.closing(response):
@@ -94,7 +94,7 @@ class OpenAIProvider:
         """The answer to an embeddings request; see Provider."""
         named = {**body, "model": model or await self._served_model()}
         try:
-            with silence_is_an_error():
+            with SILENCE_IS_AN_ERROR:
                 response = await self._ask("/embeddings", named)
                 with contextlib.closing(response):
                     value = json_of(await self._connection.read(response))
@@ -111,7 +111,7 @@ class OpenAIProvider:
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """The models it serves; see Provider."""
-        with silence_is_an_error():
+        with SILENCE_IS_AN_ERROR:
             response = await self._connection.ask("GET", "/models")
             with contextlib.closing(response):
                 body = await self._connection.read(response)
@@ -135,7 +135,7 @@ class OpenAIProvider:
     async def _properties(self) -> Any:
         """What llama-server tells of itself; None from any other engine."""
         address = f"{self._connection.api.removesuffix('/v1')}/props"
-        with silence_is_an_error():
+        with SILENCE_IS_AN_ERROR:
             response = await self._connection.ask("GET", address)
             with contextlib.closing(response):
                 body = await self._connection.read(response, PROPERTIES_BYTES_MAX)

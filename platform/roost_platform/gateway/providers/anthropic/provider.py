@@ -16,7 +16,7 @@ from roost_platform.gateway.providers.anthropic.decoder import MessagesDecoder
 from roost_platform.gateway.providers.connection import Connection, read_out
 from roost_platform.gateway.providers.decoding import decoded
 from roost_platform.gateway.providers.encoding import encoded
-from roost_platform.gateway.providers.failures import silence_is_an_error
+from roost_platform.gateway.providers.failures import SILENCE_IS_AN_ERROR
 from roost_platform.gateway.request import ModelRequest, Wire
 
 API_VERSION: Final = "2023-06-01"
@@ -68,7 +68,7 @@ class AnthropicProvider:
         body, headers = _wire_request(request, model)
         decoder = MessagesDecoder()
         content = await encoded({**body, "stream": True}, request.prompt_bytes)
-        with silence_is_an_error():
+        with SILENCE_IS_AN_ERROR:
             response = await self._connection.ask_for(
                 "POST", "/messages", content=content, headers=headers
             )
@@ -125,7 +125,7 @@ class AnthropicProvider:
         text_bytes: int = 0,
     ) -> Mapping[str, Any]:
         content = None if body is None else await encoded(body, text_bytes)
-        with silence_is_an_error():
+        with SILENCE_IS_AN_ERROR:
             response = await self._connection.ask_for(
                 method, path, content=content, headers=headers
             )

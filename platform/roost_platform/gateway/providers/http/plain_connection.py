@@ -32,15 +32,15 @@ class PlainResponse:
         self.headers: dict[str, str] = {}
         self.is_whole = False
         self.error: EngineUnavailable | None = None
-        self.size = 0  # of the parts that nobody has read
-        self._unread: list[bytes] = []
+        self.unread: list[bytes] = []
+        self.size = 0  # of what is unread
         self._connection = connection
         self._is_closed = False
 
     @property
     def is_ended(self) -> bool:
         """Whether its body was read to the end."""
-        return self.is_whole and not self._unread
+        return self.is_whole and not self.unread
 
     def parts(self) -> AsyncIterator[bytes]:
         """More of its body; see Response."""
@@ -50,20 +50,15 @@ class PlainResponse:
         return self
 
     async def __anext__(self) -> bytes:
-        while not self._unread:
+        while not self.unread:
             if self.is_whole:
                 raise StopAsyncIteration
             if self.error is not None:
                 raise self.error
             await self._connection.wait(self._connection.silence_s)
-        taken, self._unread, self.size = self._unread, [], 0
+        taken, self.unread, self.size = self.unread, [], 0
         self._connection.go_on()
         return taken[0] if len(taken) == 1 else b"".join(taken)
-
-    def add(self, part: bytes) -> None:
-        """More of the body has come."""
-        self._unread.append(part)
-        self.size += len(part)
 
     def close(self) -> None:
         """End it; see Response."""
@@ -229,6 +224,7 @@ class PlainConnection(asyncio.Protocol):
         if response.is_whole:  # nobody has asked for this
             self.abort()
             return
+        status = response.status
         try:
             while self._in_head and data:
                 data = self._read_head(data)
@@ -240,8 +236,10 @@ class PlainConnection(asyncio.Protocol):
         except _BROKEN:
             if not response.is_whole:
                 response.error = _lost(None, "its answer is not HTTP")
-                self._wake()
             self.abort()
+        # What brings neither a head nor a part of the body is no sign of life.
+        if response.size or response.is_whole or response.error or status != response.status:
+            self._wake()
         if response.size > UNREAD_BYTES_MAX and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
@@ -290,13 +288,12 @@ class PlainConnection(asyncio.Protocol):
             self._is_chunked or "content-length" in self._headers or status in NO_BODY
         )
         self._response.status, self._response.headers = status, self._headers
-        self._wake()
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""
         self._between = 0
-        self._response.add(body)
-        self._wake()
+        self._response.unread.append(body)
+        self._response.size += len(body)
 
     def on_message_complete(self) -> None:
         """The answer has come whole, or one that only tells that another comes."""
@@ -304,7 +301,6 @@ class PlainConnection(asyncio.Protocol):
             return
         self._response.is_whole = True
         self._may_be_kept = self._is_sent and self._parser.should_keep_alive()
-        self._wake()
 
 
 def _lost(error: Exception | None, why: str = "") -> EngineUnavailable:
