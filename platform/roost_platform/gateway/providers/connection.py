@@ -64,6 +64,12 @@ def open_client(
     )
 
 
+def load_client(config: ProviderConfig) -> None:
+    """Load the library that the first call to this provider would wait for otherwise."""
+    if not is_plain(config):
+        from roost_platform.gateway.providers.http import aiohttp_client  # noqa: F401
+
+
 def is_plain(config: ProviderConfig) -> bool:
     """Whether this address needs neither TLS nor a login nor letters beyond ASCII in its host."""
     url = urlsplit(config.base_url)
