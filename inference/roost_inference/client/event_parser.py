@@ -6,6 +6,7 @@ from typing import Final
 from roost_inference.errors import EngineUnavailable
 
 EVENT_CHARACTERS_MAX: Final = 2**20
+DATA: Final = "data:"
 
 
 class EventParser:
@@ -27,6 +28,17 @@ class EventParser:
 
         Raises EngineUnavailable for an event that is too long.
         """
+        if not (self._begun or self._size or self._ends_in_return) and "\r" not in text:
+            # Most events have one line of data and nothing else.
+            at = 0
+            while text.startswith(DATA, at) and (stop := text.find("\n\n", at)) > 0:
+                data = text[at + len(DATA) : stop]
+                if "\n" in data or len(data) > EVENT_CHARACTERS_MAX - len(DATA):
+                    break
+                at = stop + 2
+                if data := data.strip():
+                    yield "", data
+            text = text[at:]
         for line in self._lines(text):
             if not line:
                 name, data = self._name, "\n".join(self._data).strip()

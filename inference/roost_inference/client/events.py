@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx2
+import pydantic_core
 
 from roost_inference.client.event_parser import EventParser
 from roost_inference.client.refusals import json_of, web_page
@@ -65,6 +66,10 @@ class _Body:
 
 def json_value(text: str) -> Any:
     """The JSON of an event's data. Raises EngineUnavailable where it has none."""
+    try:
+        return pydantic_core.from_json(text)
+    except (TypeError, ValueError):
+        pass  # a mark of the byte order, half of a character, or a value that is nested deeply
     try:
         return json.loads(text.removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError):

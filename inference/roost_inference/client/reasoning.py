@@ -81,8 +81,8 @@ class ReasoningFilter:
 
     def feed(self, piece: str, *, is_last: bool = False) -> Visible:
         """The visible text in this piece, and in what was held back before it."""
-        if self._state == "answer" and not self._held and piece and not _SPOT.search(piece):
-            return self._feed_plain(piece)
+        if self.passes(piece):
+            return Visible(piece)
         self._held += piece  # short, but for a block in the middle
         out: list[str] = []
         replaces = False
@@ -103,14 +103,18 @@ class ReasoningFilter:
         self._shown.append(text)
         return Visible(text, replaces)
 
-    def _feed_plain(self, piece: str) -> Visible:
-        """A piece in which nothing can be a tag or code, as most are: all of it is the answer's."""
+    def passes(self, piece: str) -> bool:
+        """Whether this piece was taken as text of the answer, as most are: nothing in it can be a
+        tag or code. If not, it has to be fed.
+        """
+        if self._state != "answer" or self._held or not piece or _SPOT.search(piece):
+            return False
         if self._line_start and not piece.isspace():
             self._line_start = False
         self._last = piece[-1]
         self._length += len(piece)
         self._shown.append(piece)
-        return Visible(piece)
+        return True
 
     def end(self) -> Visible:
         """What is still held back, when nothing more comes."""

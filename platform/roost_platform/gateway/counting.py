@@ -48,7 +48,7 @@ class TokenCounting:
             if not key.may_use(catalogue.named(request.model)):
                 raise ModelNotAllowed(f"This key may not use the model {request.model[:200]!r}")
             model = await catalogue.resolve(request.model)
-            async with exchange.until_gone():
+            with exchange.until_gone():
                 tokens = await counted(request, model)
             await exchange.answer({"input_tokens": tokens})
 

@@ -10,7 +10,7 @@ from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable,
 from roost_inference.http.access.origin import host_name
 from roost_platform.gateway.counting import TokenCounting
 from roost_platform.gateway.errors import EncodedBody, NotFoundHere, UnknownHost, Waiting
-from roost_platform.gateway.exchange import ClientGone, Exchange
+from roost_platform.gateway.exchange import Exchange
 from roost_platform.gateway.families.chat.family import ChatFamily
 from roost_platform.gateway.families.completions.family import CompletionsFamily
 from roost_platform.gateway.families.embeddings.family import EmbeddingsFamily
@@ -20,6 +20,7 @@ from roost_platform.gateway.families.models.listing import ModelList
 from roost_platform.gateway.families.models.serving import PATH as MODELS
 from roost_platform.gateway.families.models.serving import ModelPages
 from roost_platform.gateway.families.responses.store import ResponseStore
+from roost_platform.gateway.leaving import ClientGone
 from roost_platform.gateway.observing import facts
 from roost_platform.gateway.responses.endpoints import Responses
 from roost_platform.gateway.serving import Serving

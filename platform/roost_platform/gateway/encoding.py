@@ -5,14 +5,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import pydantic_core
+
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def encode(value: Any) -> bytes:
-    """JSON as it goes over the wire."""
+    """JSON as it goes over the wire, with null for numbers that JSON has no word for."""
+    try:
+        return pydantic_core.to_json(value, inf_nan_mode="null")
+    except ValueError:  # a lone surrogate, or a value that is nested deeply
+        pass
     try:
         return _encode(value).encode()
-    except ValueError:  # a lone surrogate, or a number that JSON has no word for
+    except ValueError:
         return json.dumps(_finite(value)).encode()
 
 

@@ -1,11 +1,8 @@
-"""One HTTP exchange of the gateway: a bounded body in, an answer out, ended when the client leaves.
-
-Plain ASGI: a request costs one task beside its own, which waits for the client's leaving.
-"""
+"""One HTTP exchange of the gateway: a bounded body in, an answer out."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,6 +14,7 @@ from roost_platform.gateway.errors import EncodedBody
 from roost_platform.gateway.guards.admission import Grow
 from roost_platform.gateway.guards.bodies import read_object
 from roost_platform.gateway.ids import new_call_id
+from roost_platform.gateway.leaving import ClientGone, UntilGone
 
 # A client that still sends reads the refusal only if what it sends is taken, and thrown away.
 LINGER_S = 2.0
@@ -40,10 +38,6 @@ STREAM_HEADERS = (
     NOSNIFF,
     OWN_SITE,
 )
-
-
-class ClientGone(Exception):
-    """The client has closed its connection."""
 
 
 class Exchange:
@@ -143,32 +137,9 @@ class Exchange:
                 while not self._body_is_read and self.body_bytes < self._linger_bytes:
                     await self._next_part()
 
-    @contextlib.asynccontextmanager
-    async def until_gone(self) -> AsyncIterator[None]:
-        """Cancel what runs inside once the client has gone; it then raises ClientGone.
-
-        Before the first byte, in the stream and without one: it is one and the same wait.
-        """
-        working = asyncio.current_task()
-        assert working is not None
-        is_gone = False
-
-        async def watch() -> None:
-            nonlocal is_gone
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-            is_gone = True
-            working.cancel()
-
-        watching = asyncio.create_task(watch())
-        try:
-            yield
-        except asyncio.CancelledError:
-            if is_gone and working.uncancel() == 0:
-                raise ClientGone from None
-            raise
-        finally:
-            watching.cancel()
+    def until_gone(self) -> UntilGone:
+        """Cancel what runs inside once the client has gone; it then raises ClientGone."""
+        return UntilGone(self.scope, self._receive)
 
     async def begin_stream(self, headers: Mapping[str, str] | None = None) -> None:
         """Send the head of a stream of events."""

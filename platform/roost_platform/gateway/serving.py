@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +13,14 @@ from roost_platform.gateway.compression.compression import Compression
 from roost_platform.gateway.config import GatewayConfig
 from roost_platform.gateway.errors import DeadKey, ModelNotAllowed, UnreadableAnswer
 from roost_platform.gateway.events import Event
-from roost_platform.gateway.exchange import ClientGone, Exchange
+from roost_platform.gateway.exchange import Exchange
 from roost_platform.gateway.families.family import GenerationFamily
-from roost_platform.gateway.guards.admission import Admission
+from roost_platform.gateway.guards.admission import Admission, Place
 from roost_platform.gateway.guards.bodies import work_on
 from roost_platform.gateway.keys.estimates import prompt_size
 from roost_platform.gateway.keys.ports import GatewayKey, KeyStore, Outcome, Reservation, Spent
 from roost_platform.gateway.keys.prices import Prices, unpriced
+from roost_platform.gateway.leaving import ClientGone
 from roost_platform.gateway.observing.facts import tell_end
 from roost_platform.gateway.providers.wire_limits import ignored_fields
 from roost_platform.gateway.request import Family, ModelRequest
@@ -53,34 +54,18 @@ class Serving:
             request = await work_on(exchange.body_bytes, family.read, body, exchange.headers)
             await self.call(exchange, family, body, request, key)
 
-    @contextlib.asynccontextmanager
-    async def opened(
-        self, exchange: Exchange, family: Family | None = None
-    ) -> AsyncIterator[tuple[GatewayKey, dict[str, Any]]]:
+    def opened(self, exchange: Exchange, family: Family | None = None) -> "Opened":
         """Let a request in: its key, which is found before a byte of its body is read, and its
         body. It has a place until the block ends.
 
         family: of a call that is counted. What refuses it before it has a row is counted as well,
         as far as its key is known.
         """
-        key_id, body = "", dict[str, Any]()
-        try:
-            key = await self.keys.find(exchange.secret)
-            key_id = key.id
-            with self.admission.place(key.id) as exchange.grow:
-                body = await exchange.json(self.config.max_body_bytes)
-                yield key, body
-        except EngineError as error:
-            key_id = error.key_id if isinstance(error, DeadKey) else key_id
-            if family is not None and key_id and not exchange.is_counted:
-                await self.keys.refuse(_unread(exchange.call_id, key_id, family, body), error)
-            raise
+        return Opened(self, exchange, family)
 
-    @contextlib.contextmanager
-    def place(self, key: GatewayKey) -> Iterator[None]:
+    def place(self, key: GatewayKey) -> Place:
         """Hold one of the places for calls. Raises Overloaded, RateLimited."""
-        with self.admission.place(key.id):
-            yield
+        return self.admission.place(key.id)
 
     async def call(
         self,
@@ -105,7 +90,7 @@ class Serving:
         outcome: Outcome = "failed"
         status, code = 500, "internal_error"
         try:
-            async with exchange.until_gone():
+            with exchange.until_gone():
                 events = self._events(request, model, key, trace)
                 await self._answer(exchange, family, body, request, events, trace)
             outcome, status, code = "ok", 200, ""
@@ -120,7 +105,9 @@ class Serving:
         finally:
             spent = self.prices.spent(exchange.call_id, trace, outcome, status, code)
             tell_end(request, spent, exchange.headers)
-            await asyncio.shield(self._settle(spent))
+            # Mostly done here and now, where no cancel can come in between.
+            if not self.keys.settle_at_once(spent):
+                await asyncio.shield(self._settle(spent))
 
     async def _model(self, request: ModelRequest, key: GatewayKey) -> RoutedModel:
         """The model of this request. Raises ModelNotAllowed, UnknownModel."""
@@ -184,6 +171,47 @@ class Serving:
         except Exception as error:
             # The store keeps it; its sweep tries again.
             log.error("call %s was not settled: %r", spent.call_id, error)
+
+
+class Opened:
+    """`async with` this a request is in; see Serving.opened."""
+
+    __slots__ = ("_body", "_exchange", "_family", "_key_id", "_place", "_serving")
+
+    def __init__(self, serving: Serving, exchange: Exchange, family: Family | None) -> None:
+        self._serving = serving
+        self._exchange = exchange
+        self._family = family
+        self._key_id = ""
+        self._body: dict[str, Any] = {}
+        self._place: Place | None = None
+
+    async def __aenter__(self) -> tuple[GatewayKey, dict[str, Any]]:
+        serving, exchange = self._serving, self._exchange
+        try:
+            key = await serving.keys.find(exchange.secret)
+            self._key_id = key.id
+            place = serving.place(key)
+            exchange.grow = place.__enter__()
+            self._place = place
+            self._body = await exchange.json(serving.config.max_body_bytes)
+        except BaseException as error:
+            await self._leave(error)
+            raise
+        return key, self._body
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        if self._place is not None:
+            self._place.__exit__()
+        if not isinstance(error, EngineError) or self._family is None:
+            return
+        key_id = error.key_id if isinstance(error, DeadKey) else self._key_id
+        if key_id and not self._exchange.is_counted:
+            unread = _unread(self._exchange.call_id, key_id, self._family, self._body)
+            await self._serving.keys.refuse(unread, error)
 
 
 def _ignored(request: ModelRequest, trace: CallTrace) -> Mapping[str, str]:

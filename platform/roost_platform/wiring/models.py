@@ -21,6 +21,7 @@ from roost_platform.gateway.keys.hosted_prices import HostedPrices, is_hosted
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.observing.facts import tell_step
 from roost_platform.gateway.providers.anthropic.provider import AnthropicProvider
+from roost_platform.gateway.providers.connection import load_client
 from roost_platform.gateway.providers.engine import EngineProvider
 from roost_platform.gateway.providers.pooled import PooledProvider
 from roost_platform.gateway.providers.provider import Provider
@@ -68,14 +69,14 @@ async def open_gateway(
     settings: Settings, database: Database, hosts: Collection[str] = ("*",)
 ) -> AsyncIterator["Gateway"]:
     """The gateway, as an ASGI app for /v1. hosts: names that Host headers may have."""
-    # Loaded here: a worker routes and does not serve. aiohttp, or the first call would wait for it.
-    import aiohttp  # noqa: F401
-
+    # Loaded here: a worker routes and does not serve.
     from roost_platform.db.gateway.responses import GatewayResponses
     from roost_platform.gateway.compression.compression import Compression
     from roost_platform.gateway.door import Gateway
     from roost_platform.gateway.serving import Serving
 
+    for provider in (_engine_in_use(settings), *settings.providers.values()):
+        load_client(provider)
     catalogue = open_catalogue(settings)
     prices = await open_prices(settings, catalogue)
     keys = GatewayKeys(database)

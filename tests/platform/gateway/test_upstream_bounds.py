@@ -16,6 +16,13 @@ SECRET = "the-secret-of-the-provider"
 ENDLESS = 100 * 2**20
 
 
+@pytest.fixture(params=["plain", "aiohttp"], autouse=True)
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each claim holds for both clients; these providers would get the one for plain HTTP."""
+    if request.param == "aiohttp":
+        monkeypatch.setattr(connection, "is_plain", lambda config: False)
+
+
 class Upstream:
     """A provider that writes what a test says. sent: bytes that it got rid of; paths: asked."""
 

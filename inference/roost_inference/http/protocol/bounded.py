@@ -30,6 +30,7 @@ from roost_inference.http.protocol.answers import (
     UnknownLength,
 )
 from roost_inference.http.protocol.joined_writes import JoinedWrites
+from roost_inference.http.protocol.leaving import LEAVING, Leaving
 
 # Lines of a request's head. Each costs time to parse, and again whenever a header is looked up.
 HEAD_LINES_MAX: Final = 200
@@ -65,6 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _timed: Any = None
     _unread_timer: asyncio.TimerHandle | None = None
+    _leaving: Leaving
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection in, or answer 503 and close it."""
@@ -78,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         joined = JoinedWrites(transport, self.loop)
         super().connection_made(cast(asyncio.Transport, joined))
+        self._leaving = Leaving(self.flow.resume_reading)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -124,7 +127,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(TOO_LARGE)
             return False
         self._unread, self._body_left = data[stop:], 0
-        self.parser.feed_data(_UPGRADE.sub(b"", data[:stop]))
+        head = data[:stop]
+        self.parser.feed_data(_UPGRADE.sub(b"", head) if b"upgrade" in head.lower() else head)
         return True
 
     def _read_body(self) -> None:
@@ -167,6 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             raise httptools.HttpParserError
         super().on_headers_complete()
+        self.scope["extensions"] = {LEAVING: self._leaving.watch}  # type: ignore[dict-item]
         self._step, self._between = Step.BODY, 0
         self._body_left = None if is_chunked else length
         if self.scope["http_version"] == "1.0":
@@ -186,6 +191,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is sent; the time for the next request begins."""
         super().on_response_complete()
+        cast(JoinedWrites, self.transport).flush()  # nothing follows that it could wait for
         if self._step is Step.NOTHING:
             self._step = Step.HEAD
         if self._unread and not self.transport.is_closing():
@@ -208,6 +214,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 timer.cancel()
         if self.flow is not None:
             super().connection_lost(exc)
+            self._leaving.left()
 
     def pause_writing(self) -> None:
         """The client does not read; it may go on like that for a while."""

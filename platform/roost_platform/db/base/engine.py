@@ -171,9 +171,10 @@ class Database:
         reading = {BEGIN: "DEFERRED"} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reader = self._engine.execution_options(**reading)
         # SQLite has one writer: a queue here is fair, and cheaper than the waits of its handler.
-        self._turn = asyncio.Lock() if self.is_sqlite else nullcontext()
-        is_inline = self.is_sqlite and self._engine.dialect.driver == DRIVER
-        self._kept = KeptConnection(self._engine) if is_inline else None
+        turn = asyncio.Lock() if self.is_sqlite else None
+        self._turn = turn or nullcontext()
+        is_inline = turn is not None and self._engine.dialect.driver == DRIVER
+        self._kept = KeptConnection(self._engine, turn) if turn and is_inline else None
         # What every session's `info` has, such as the key of the audit trail.
         self.session_info: dict[str, Any] = {}
         # Rings for what a transaction made ready; set by whoever has a doorbell.
@@ -218,18 +219,10 @@ class Database:
         async with self._turn:
             yield self._quiet_writer.sync_engine
 
-    @asynccontextmanager
-    async def inline_turn(self) -> AsyncIterator[sqlite3.Connection | None]:
-        """The same without SQLAlchemy, on SQLite's own connection; None for other databases."""
-        if self._kept is None:
-            yield None
-        else:
-            async with self._turn, self._kept.writing() as connection:
-                yield connection
-
-    async def inline_reader(self) -> sqlite3.Connection | None:
-        """SQLite's own connection for one statement that reads; None for other databases."""
-        return None if self._kept is None else await self._kept.opened()
+    @property
+    def inline(self) -> KeptConnection | None:
+        """SQLite's own connection, without SQLAlchemy; None for other databases."""
+        return self._kept
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

@@ -10,10 +10,9 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -29,6 +28,8 @@ EMPTYING_S: Final = 0.02  # the longest that writers are held up by it
 # The log's length at which SQLite empties it within a commit all the same.
 LOG_PAGES_MAX: Final = 4000
 BUSY_RETRY_S: Final = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -136,11 +137,13 @@ def empty_log(path: str) -> None:
 
 class KeptConnection:
     """A connection of the pool for transactions that are in every request: SQLAlchemy's own work
-    on each of them costs several times what SQLite does. One task uses it at a time.
+    on each of them costs several times what SQLite does. One task uses it at a time. turn: of those
+    who write to this database in this process.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, turn: asyncio.Lock) -> None:
         self._engine = engine
+        self._turn = turn
         self._taken: AsyncConnection | None = None
         self._connection: Any = None
         path = engine.url.database
@@ -159,20 +162,40 @@ class KeptConnection:
         connection: sqlite3.Connection = self._connection
         return connection
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[sqlite3.Connection]:
-        """A transaction that may write: committed at the end, rolled back if the block raises."""
-        connection = await self.opened()
-        await _begin(connection)
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` does in a transaction: committed at its end, rolled back if it raises."""
+        if (done := self.write_now(work)) is not None:
+            return done[0]
+        async with self._turn:
+            connection = await self.opened()
+            await _begin(connection)
+            return self._commit(connection, work)
+
+    def write_now(self, work: Callable[[sqlite3.Connection], T]) -> tuple[T] | None:
+        """The same without any wait; None where another task or process writes."""
+        connection = self._connection
+        if connection is None or self._turn.locked():
+            return None
         try:
-            yield connection
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise OperationalError("BEGIN IMMEDIATE", {}, error) from error
+            return None
+        return (self._commit(connection, work),)
+
+    def _commit(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do this in the transaction that has begun, and end it."""
+        try:
+            done = work(connection)
             connection.execute("COMMIT")
-            if self._checkpoints is not None:
-                self._checkpoints.committed()
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        if self._checkpoints is not None:
+            self._checkpoints.committed()
+        return done
 
     async def close(self) -> None:
         """Give the connection back."""

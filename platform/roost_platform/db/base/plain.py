@@ -145,9 +145,8 @@ async def write_plain(database: Database, work: Callable[[PlainConnection], T]) 
     task waits for the end of a transaction on a server, for one that is cut off there may have
     been committed all the same, and takes its connection with it.
     """
-    async with database.inline_turn() as connection:
-        if connection is not None:
-            return work(_InlineConnection(connection))
+    if database.inline is not None:
+        return await database.inline.write(lambda connection: work(_InlineConnection(connection)))
     writing = asyncio.ensure_future(_write(database, work))
     try:
         return await asyncio.shield(writing)
@@ -162,10 +161,20 @@ async def write_plain(database: Database, work: Callable[[PlainConnection], T]) 
         raise
 
 
+def write_at_once(database: Database, work: Callable[[PlainConnection], object]) -> bool:
+    """Run `work` in such a transaction without any wait; False where that can't be: on a server,
+    and while another one writes.
+    """
+    if database.inline is None:
+        return False
+    inline = database.inline
+    return inline.write_now(lambda connection: work(_InlineConnection(connection))) is not None
+
+
 async def read_plain(database: Database, work: Callable[[PlainConnection], T]) -> T:
     """What `work` reads by one plain statement. It never waits for writers."""
-    connection = await database.inline_reader()
-    if connection is not None:
+    if database.inline is not None:
+        connection = await database.inline.opened()
         with contextlib.suppress(sqlite3.OperationalError):  # another process opens or closes it
             return work(_InlineConnection(connection))
     async with database.read() as session:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from roost_inference.errors import EngineError
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.base.plain import PlainConnection, read_plain, write_plain
+from roost_platform.db.base.plain import PlainConnection, read_plain, write_at_once, write_plain
 from roost_platform.db.base.text import clean
 from roost_platform.db.gateway import reserving
 from roost_platform.db.gateway.owners import new_owner
@@ -33,6 +33,7 @@ FRESH_S: Final = 1.0  # how long a key that was read is believed; `reserve` asks
 KNOWN_MAX: Final = 10_000
 UNSETTLED_MAX: Final = 1000  # what the database did not take; beyond it calls count as lost
 NAME_CHARACTERS_MAX: Final = 256  # of what a client names: models, sessions, people
+_NEW_NAMES: Final = tuple((f"new_{name}", name) for name in (*reserving.CLOSED, *reserving.COUNTS))
 
 
 def secret_hash(secret: str) -> str:
@@ -145,6 +146,24 @@ class GatewayKeys:
 
     async def settle(self, spent: Spent) -> None:
         """Replace what is held by what was used; see KeyStore."""
+        try:
+            await write_plain(self.database, self._closing(spent))
+        except BaseException:
+            self._keep(spent)
+            raise
+        self.running.discard(spent.call_id)
+
+    def settle_at_once(self, spent: Spent) -> bool:
+        """The same without any wait; see KeyStore."""
+        try:
+            is_settled = write_at_once(self.database, self._closing(spent))
+        except Exception:
+            return False  # `settle` fails in the same way, and says so
+        if is_settled:
+            self.running.discard(spent.call_id)
+        return is_settled
+
+    def _closing(self, spent: Spent) -> Callable[[PlainConnection], None]:
         now = self.database.now()
 
         def close(connection: PlainConnection) -> None:
@@ -170,12 +189,7 @@ class GatewayKeys:
                 }
                 reserving.SETTLE.run(connection, used)
 
-        try:
-            await write_plain(self.database, close)
-        except BaseException:
-            self._keep(spent)
-            raise
-        self.running.discard(spent.call_id)
+        return close
 
     def _keep(self, spent: Spent) -> None:
         """Remember what could not be written, for the sweep to try again."""
@@ -265,8 +279,8 @@ def _named(text: str) -> str:
 
 
 def _closed(spent: Spent, now: float) -> dict[str, Any]:
-    names = (*reserving.CLOSED, *reserving.COUNTS)
-    values = {f"new_{name}": getattr(spent, name) for name in names}
+    values = {new: getattr(spent, name) for new, name in _NEW_NAMES}
     for name in ("new_target", "new_error_code"):  # clients and providers choose these texts
         values[name] = _named(values[name])
-    return {"call": spent.call_id, "now": now, "new_tries": json.dumps(spent.tries), **values}
+    tries = json.dumps(spent.tries) if spent.tries else "[]"
+    return {"call": spent.call_id, "now": now, "new_tries": tries, **values}

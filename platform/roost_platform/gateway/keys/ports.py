@@ -106,3 +106,7 @@ class KeyStore(Protocol):
     async def settle(self, spent: Spent) -> None:
         """Replace what is held by what was used. A second settling of one call changes nothing."""
         ...
+
+    def settle_at_once(self, spent: Spent) -> bool:
+        """The same without any wait; False where storage can't, and `settle` has to wait for it."""
+        ...

@@ -101,16 +101,20 @@ class ChatDecoder:
 
     def _plain(self, chunk: PlainText) -> list[Event]:
         """The events of a chunk that says nothing but its text."""
-        state = self._state(chunk.choice)
-        self._grow(len(chunk.text))
+        text, choice = chunk.text, chunk.choice
+        state = self._choices.get(choice) or self._state(choice)
+        self._grow(len(text))
         state.has_text = True
-        visible = state.filter.feed(chunk.text)
+        if state.filter.passes(text):
+            state.shown += len(text)
+            return [TextDelta(text, choice)]
+        visible = state.filter.feed(text)
         if visible.replaces or len(state.filter.reasoning) != state.reasoning_parts:
             return list(self._shown(state, visible))
         if not visible.text:
             return []
         state.shown += len(visible.text)
-        return [TextDelta(visible.text, chunk.choice)]
+        return [TextDelta(visible.text, choice)]
 
     def _state(self, index: int) -> _Choice:
         state = self._choices.get(index)

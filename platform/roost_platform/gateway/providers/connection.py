@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,19 +16,14 @@ from roost_inference.client.refusals import refusal
 from roost_inference.errors import EngineUnavailable
 from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.errors import UnreadableAnswer
-
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
+from roost_platform.gateway.providers.http.plain import PlainClient
+from roost_platform.gateway.providers.http.response import Client, Response
 
 ERROR_BYTES_MAX = 64 * 1024
 ERROR_S = 10.0  # of an error's body that comes drop by drop
 ANSWER_BYTES_MAX = 64 * 2**20
-HEAD_LINE_BYTES_MAX = 64 * 1024
-IDLE_CONNECTION_S = 2.0  # below the 5 s after which servers close idle connections
-CONNECTIONS_MAX = 512
 KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
 WRITES = 6  # times the bound of connecting: so long may sending a body take
-PART_BYTES = 256 * 1024  # of a body that is sent in parts
 AGENT = "roost"
 PROXIES = ("http", "https")
 
@@ -40,33 +34,46 @@ def _tls(trusts_environment: bool) -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=trusts_environment)
 
 
-def open_session(
+def open_client(
     config: ProviderConfig, headers: Mapping[str, str], tls: ssl.SSLContext | None
-) -> "ClientSession":
+) -> Client:
     """The client of one provider, whose connections all calls share. headers: of every request."""
-    # Loaded here: only a process that asks providers needs it.
-    from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-
     url = urlsplit(config.base_url)
     trusts_environment = not is_loopback(url.hostname or "")
     proxy = _proxy(url.scheme, url.hostname or "") if trusts_environment else None
-    return ClientSession(
-        connector=TCPConnector(
-            limit=CONNECTIONS_MAX, keepalive_timeout=IDLE_CONNECTION_S, ssl=tls or True
-        ),
-        headers={"accept-encoding": "identity", "user-agent": AGENT, **headers},
-        timeout=ClientTimeout(
-            total=None,
-            connect=2 * config.connect_timeout_s,  # with the wait for one of the connections
-            sock_connect=config.connect_timeout_s,
-            sock_read=config.read_timeout_s,
-        ),
-        cookie_jar=DummyCookieJar(),
-        auto_decompress=False,  # none is asked for; a few bytes could become a thousand times more
+    headers = {"accept-encoding": "identity", "user-agent": AGENT, **headers}
+    if is_plain(config) and proxy is None:
+        return PlainClient(
+            config.base_url,
+            headers,
+            connect_s=config.connect_timeout_s,
+            silence_s=config.read_timeout_s,
+            sending_s=WRITES * config.connect_timeout_s,
+        )
+    # Loaded here: only a process that asks such providers needs it.
+    from roost_platform.gateway.providers.http.aiohttp_client import AiohttpClient
+
+    return AiohttpClient(
+        headers,
+        tls=tls,
         proxy=proxy,
-        max_line_size=HEAD_LINE_BYTES_MAX,
-        max_field_size=HEAD_LINE_BYTES_MAX,
+        connect_s=config.connect_timeout_s,
+        silence_s=config.read_timeout_s,
+        # Connecting, sending the body, and a silence before the head of the answer.
+        head_s=(2 + WRITES) * config.connect_timeout_s + config.read_timeout_s,
     )
+
+
+def load_client(config: ProviderConfig) -> None:
+    """Load the library that the first call to this provider would wait for otherwise."""
+    if not is_plain(config):
+        from roost_platform.gateway.providers.http import aiohttp_client  # noqa: F401
+
+
+def is_plain(config: ProviderConfig) -> bool:
+    """Whether this address needs neither TLS nor a login nor letters beyond ASCII in its host."""
+    url = urlsplit(config.base_url)
+    return url.scheme == "http" and url.username is None and url.netloc.isascii()
 
 
 def _proxy(scheme: str, host: str) -> str | None:
@@ -83,10 +90,10 @@ def _proxy(scheme: str, host: str) -> str | None:
     return proxy
 
 
-async def read_bounded(response: "ClientResponse", most: int, key: bytes) -> bytes:
+async def read_bounded(response: Response, most: int, key: bytes) -> bytes:
     """At most `most` bytes of the body, without our key, which some providers repeat."""
     body = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in response.parts():
         body += chunk
         if len(body) >= most:
             break
@@ -104,74 +111,58 @@ class Connection:
         self._config = config
         self._headers = headers
         self._key = config.api_key.get_secret_value().encode()
-        # Connecting, sending the body, and a silence before the head of the answer.
-        self._head_s = (2 + WRITES) * config.connect_timeout_s + config.read_timeout_s
         url = urlsplit(config.base_url)
         trusts_environment = not is_loopback(url.hostname or "")
         self._tls = _tls(trusts_environment) if url.scheme == "https" else None
-        self._session: ClientSession | None = None
+        self._client: Client | None = None
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-            # aiohttp has only asked the transports to close: the loop does it in its next pass.
-            await asyncio.sleep(0)
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
 
-    @contextlib.asynccontextmanager
-    async def answered(
+    async def ask(
         self,
         method: str,
         path: str,
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator["ClientResponse"]:
-        """A response with whatever status. path: below `api`, or a whole address. Whoever leaves
+    ) -> Response:
+        """A response with whatever status. path: below `api`, or a whole address. Whoever closes it
         before the end of its body closes the connection at once.
         """
-        if self._session is None:
-            self._session = open_session(self._config, self._headers, self._tls)
+        if self._client is None:
+            self._client = open_client(self._config, self._headers, self._tls)
         url = path if "://" in path else f"{self.api}{path}"
-        body: bytes | AsyncIterator[bytes] | None = content
-        if content is not None and len(content) > PART_BYTES:
-            headers = {**(headers or {}), "content-length": str(len(content))}
-            body = _parts(content)
-        async with asyncio.timeout(self._head_s):
-            response = await self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
-            )
-        try:
-            if response.status == 200 and _is_compressed(response):
-                raise UnreadableAnswer("The provider's answer is compressed, unasked")
-            yield response
-        finally:
-            if not response.content.at_eof():
-                _cut_off(response)
-            response.release()
+        response = await self._client.ask(method, url, content, headers or {})
+        if response.status == 200 and _is_compressed(response):
+            response.close()
+            raise UnreadableAnswer("The provider's answer is compressed, unasked")
+        return response
 
-    @contextlib.asynccontextmanager
-    async def accepted(
+    async def ask_for(
         self,
         method: str,
         path: str,
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator["ClientResponse"]:
+    ) -> Response:
         """A response with status 200; any other one is raised as the error it means."""
-        async with self.answered(method, path, content=content, headers=headers) as response:
-            if response.status != 200:
-                text = await self.read_error(response)
-                raise refusal(response.status, response.headers, text)
-            yield response
+        response = await self.ask(method, path, content=content, headers=headers)
+        if response.status == 200:
+            return response
+        with contextlib.closing(response):
+            text = await self.read_error(response)
+        raise refusal(response.status, response.headers, text)
 
-    async def read(self, response: "ClientResponse", most: int = ANSWER_BYTES_MAX) -> bytes:
+    async def read(self, response: Response, most: int = ANSWER_BYTES_MAX) -> bytes:
         """At most `most` bytes of the body, without our key, which some providers repeat."""
         return await read_bounded(response, most, self._key)
 
-    async def read_error(self, response: "ClientResponse") -> bytes:
+    async def read_error(self, response: Response) -> bytes:
         """The body of an error, bounded in bytes and in time; empty where it does not come in
         time.
         """
@@ -181,32 +172,17 @@ class Connection:
         return b""
 
 
-async def read_out(response: "ClientResponse") -> None:
+async def read_out(response: Response) -> None:
     """Read the end of a body whose last event has come: mostly it came with it. A connection whose
     answer was not read to its end is closed instead of kept for the next call.
     """
-    if response.content.at_eof():
+    if response.is_ended:
         return
-    from aiohttp import ClientError
-
-    with contextlib.suppress(TimeoutError, ClientError):
+    with contextlib.suppress(TimeoutError, EngineUnavailable):
         async with asyncio.timeout(READ_OUT_S):
-            async for _ in response.content.iter_any():
+            async for _ in response.parts():
                 pass
 
 
-def _is_compressed(response: "ClientResponse") -> bool:
+def _is_compressed(response: Response) -> bool:
     return response.headers.get("content-encoding", "identity").strip().lower() != "identity"
-
-
-def _cut_off(response: "ClientResponse") -> None:
-    """Close the connection without waiting for the other side, also where it is encrypted."""
-    connection = response.connection
-    if connection is not None and connection.transport is not None:
-        connection.transport.abort()
-    response.close()
-
-
-async def _parts(content: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), PART_BYTES):
-        yield content[start : start + PART_BYTES]

@@ -13,7 +13,7 @@ from roost_platform.gateway.config import ProviderConfig
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.providers.captions import has_pictures, with_captions
 from roost_platform.gateway.providers.encoding import encoded
-from roost_platform.gateway.providers.failures import provider_errors
+from roost_platform.gateway.providers.failures import SILENCE_IS_AN_ERROR
 from roost_platform.gateway.providers.openai import OpenAIProvider
 from roost_platform.gateway.request import ModelRequest
 
@@ -94,11 +94,12 @@ class EngineProvider(OpenAIProvider):
         if request.body.get("tools"):
             body["tools"] = request.body["tools"]
         try:
-            with provider_errors():
+            with SILENCE_IS_AN_ERROR:
                 content = await encoded(body, request.prompt_bytes)
-                async with self._connection.answered(
+                response = await self._connection.ask(
                     "POST", f"{self._root}/tokenize", content=content
-                ) as response:
+                )
+                with contextlib.closing(response):
                     text = await self._connection.read(response, COUNT_BYTES_MAX)
             if response.status != 200:
                 raise refusal(response.status, response.headers, text)

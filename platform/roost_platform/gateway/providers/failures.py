@@ -1,43 +1,28 @@
 """What goes wrong on the way to a provider, and the fields that some of them refuse by name."""
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from roost_inference.errors import EngineUnavailable
 from roost_platform.gateway.errors import ProviderSilent
 
 # Unknown to some providers: one that refuses a field by name is not sent it again.
 OPTIONAL_FIELDS: Final = ("cache_salt", "stream_options")
 
 
-@contextlib.contextmanager
-def provider_errors() -> Iterator[None]:
-    """Turn every error of the network into EngineUnavailable, a silence into ProviderSilent."""
-    import aiohttp  # only a process that asks providers needs it
+class _Silence:
+    """See SILENCE_IS_AN_ERROR."""
 
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
-        raise EngineUnavailable("The provider does not answer") from error
-    except TimeoutError as error:
-        raise ProviderSilent("The provider has gone silent") from error
-    except aiohttp.ClientConnectorError as error:
-        raise EngineUnavailable(f"The provider can't be reached: {_reason(error)}") from error
-    except (aiohttp.ClientError, aiohttp.http.HttpProcessingError) as error:
-        raise EngineUnavailable(
-            f"The connection to the provider was lost: {_reason(error)}"
-        ) from error
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, TimeoutError):
+            raise ProviderSilent("The provider has gone silent") from error
 
 
-def _reason(error: BaseException) -> str:
-    """What the client is told: what aiohttp says names our key, or the provider's address."""
-    for one in (error, error.__cause__):
-        if isinstance(one, OSError) and one.errno is not None and one.errno > 0:
-            return os.strerror(one.errno)
-    return type(error.__cause__ or error).__name__
+# `with` this a silence of the provider is raised as ProviderSilent.
+SILENCE_IS_AN_ERROR: Final = _Silence()
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """A provider with OpenAI's API: OpenAI, vLLM, Ollama, llama-server, the bundled core and others."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from roost_inference.client import events as streamed
@@ -18,15 +18,13 @@ from roost_platform.gateway.providers.decoding import decoded
 from roost_platform.gateway.providers.encoding import encoded
 from roost_platform.gateway.providers.failures import (
     OPTIONAL_FIELDS,
+    SILENCE_IS_AN_ERROR,
     RefusedFields,
-    provider_errors,
 )
+from roost_platform.gateway.providers.http.response import Response
 from roost_platform.gateway.providers.llama_server import TemplateProbe
 from roost_platform.gateway.providers.plain_text import ChunkReader
 from roost_platform.gateway.request import ModelRequest, Wire
-
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse
 
 PROPERTIES_BYTES_MAX = 2**20
 
@@ -64,27 +62,24 @@ class OpenAIProvider:
         headers = {"x-session-id": str(session_id)} if session_id else {}
         decoder = ChatDecoder()
         try:
-            with provider_errors():
-                async with (
-                    self._accepted(
-                        "/chat/completions", body, headers, request.prompt_bytes
-                    ) as response,
-                    contextlib.aclosing(
-                        streamed.event_batches(response.content.iter_any(), ChunkReader().read)
-                    ) as batches,
-                ):
-                    async for batch in batches:
-                        if not decoder.has_started:
-                            decoder.opening = await self._template.opening(_start(batch), body)
-                        events, error = decoded(batch, decoder.feed)
-                        if events:
-                            yield events
-                        if error is not None:
-                            raise error
-                        if batch[-1].is_end:
-                            decoder.end_mark()
-                            await read_out(response)
-                            break
+            with SILENCE_IS_AN_ERROR:
+                response = await self._ask("/chat/completions", body, headers, request.prompt_bytes)
+                read = streamed.event_batches(response.parts(), ChunkReader().read)
+                with contextlib.closing(response):
+                    async with contextlib.aclosing(read) as batches:
+                        async for batch in batches:
+                            if not decoder.has_started:
+                                first = _start(batch)
+                                decoder.opening = await self._template.opening(first, body)
+                            events, error = decoded(batch, decoder.feed)
+                            if events:
+                                yield events
+                            if error is not None:
+                                raise error
+                            if batch[-1].is_end:
+                                decoder.end_mark()
+                                await read_out(response)
+                                break
         except UnknownModel as unknown:
             if model:
                 raise
@@ -99,8 +94,9 @@ class OpenAIProvider:
         """The answer to an embeddings request; see Provider."""
         named = {**body, "model": model or await self._served_model()}
         try:
-            with provider_errors():
-                async with self._accepted("/embeddings", named) as response:
+            with SILENCE_IS_AN_ERROR:
+                response = await self._ask("/embeddings", named)
+                with contextlib.closing(response):
                     value = json_of(await self._connection.read(response))
         except UnknownModel as error:
             # It may know the model and have no such address: its chats are as good as before.
@@ -115,8 +111,9 @@ class OpenAIProvider:
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """The models it serves; see Provider."""
-        with provider_errors():
-            async with self._connection.answered("GET", "/models") as response:
+        with SILENCE_IS_AN_ERROR:
+            response = await self._connection.ask("GET", "/models")
+            with contextlib.closing(response):
                 body = await self._connection.read(response)
         if response.status != 200:
             raise refusal(response.status, response.headers, body)
@@ -138,33 +135,31 @@ class OpenAIProvider:
     async def _properties(self) -> Any:
         """What llama-server tells of itself; None from any other engine."""
         address = f"{self._connection.api.removesuffix('/v1')}/props"
-        with provider_errors():
-            async with self._connection.answered("GET", address) as response:
+        with SILENCE_IS_AN_ERROR:
+            response = await self._connection.ask("GET", address)
+            with contextlib.closing(response):
                 body = await self._connection.read(response, PROPERTIES_BYTES_MAX)
         return json_of(body) if response.status == 200 else None
 
-    @contextlib.asynccontextmanager
-    async def _accepted(
+    async def _ask(
         self,
         path: str,
         body: dict[str, Any],
         headers: Mapping[str, str] | None = None,
         text_bytes: int = 0,
-    ) -> AsyncIterator["ClientResponse"]:
+    ) -> Response:
         """A response with status 200; any other one is raised as the error it means. A request is
         repeated without the optional fields that the provider refuses.
         """
         for _ in range(1 + len(OPTIONAL_FIELDS)):
             body = self._refused.without(body)
             content = await encoded(body, text_bytes)
-            async with self._connection.answered(
-                "POST", path, content=content, headers=headers
-            ) as response:
-                if response.status == 200:
-                    if body.get("stream"):
-                        self._refused.accepted()
-                    yield response
-                    return
+            response = await self._connection.ask("POST", path, content=content, headers=headers)
+            if response.status == 200:
+                if body.get("stream"):
+                    self._refused.accepted()
+                return response
+            with contextlib.closing(response):
                 text = await self._connection.read_error(response)
             if not self._refused.learn(response.status, text, body):
                 break

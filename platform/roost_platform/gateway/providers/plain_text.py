@@ -1,6 +1,5 @@
 """Reads chunks that add text and nothing else, of which an answer mostly consists, in few steps."""
 
-import contextlib
 from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, Final
@@ -43,10 +42,12 @@ class ChunkReader:
         """The JSON of this data, or PlainText. Raises EngineUnavailable where it is none."""
         before, after = self._before, self._after
         if before and data.startswith(before) and data.endswith(after):
-            with contextlib.suppress(ValueError):
+            try:
                 text, end = scanstring(data, len(before))
-                if text and end - 1 == len(data) - len(after):
-                    return PlainText(text, self._choice)
+            except ValueError:
+                text, end = "", 0
+            if text and end - 1 == len(data) - len(after):
+                return PlainText(text, self._choice)
         value = json_value(data)
         if not self._has_begun:
             self._has_begun = isinstance(value, dict) and isinstance(value.get("choices"), list)

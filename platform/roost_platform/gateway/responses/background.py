@@ -11,9 +11,10 @@ from starlette.types import Message
 
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_platform.gateway.errors import Overloaded, ProviderSilent
-from roost_platform.gateway.exchange import ClientGone, Exchange
+from roost_platform.gateway.exchange import Exchange
 from roost_platform.gateway.families.responses.family import ResponseCall
 from roost_platform.gateway.families.responses.store import ResponseStore
+from roost_platform.gateway.leaving import ClientGone
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class _Detached(Exchange):
     """The exchange of a run: its client never leaves, and may read along while it is there."""
 
     def __init__(self, of: Exchange, follower: Exchange | None) -> None:
-        super().__init__(of.scope, self._never, self._forward)
+        super().__init__({**of.scope, "extensions": {}}, self._never, self._forward)
         self.call_id, self.request_id = of.call_id, of.request_id
         self._body_is_read = True
         self.follower = follower
@@ -93,9 +94,8 @@ class BackgroundRuns:
         if follower is None:
             await exchange.answer(queued)
             return
-        with contextlib.suppress(ClientGone):
-            async with exchange.until_gone():
-                await asyncio.wait({run.task})
+        with contextlib.suppress(ClientGone), exchange.until_gone():
+            await asyncio.wait({run.task})
         run.exchange.follower = None
 
     def has(self, id: str) -> bool:

@@ -61,9 +61,26 @@ class CallTrace:
             return f"{BUNDLED}/{self.model}" if self.model else ""
         return self.target.name
 
+    def note(self, batch: Sequence[Event]) -> None:
+        """Take down what these events tell."""
+        for event in batch:
+            match event:
+                case TextDelta() | ReasoningDelta():
+                    self.produced_bytes += _size(event.text)
+                case CallDelta():
+                    self.produced_bytes += len(event.name) + len(event.arguments)
+                case Usage():
+                    self.usage = event
+                case Started():
+                    self.model = event.model
+
 
 def _at_once(item: Any) -> bool:
     return True
+
+
+def _pass_over(item: Any) -> None:
+    """Nothing is noted of it."""
 
 
 @dataclass(slots=True)
@@ -72,7 +89,7 @@ class Router:
 
     catalogue: Catalogue
 
-    async def stream(
+    def stream(
         self, request: ModelRequest, trace: CallTrace, hints: Mapping[str, Any]
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Batches of events of the first target that answers. Raises EngineError; StreamBroken
@@ -84,25 +101,12 @@ class Router:
             own = hints if target.provider.name == BUNDLED else {}
             return asked(target.provider, request, target.model, own)
 
-        routed = self.route(request.model, trace, ask, begins=_has_content)
-        try:
-            async with contextlib.aclosing(routed) as batches:
-                async for batch in batches:
-                    for event in batch:
-                        match event:
-                            case TextDelta() | ReasoningDelta():
-                                trace.produced_bytes += _size(event.text)
-                            case CallDelta():
-                                trace.produced_bytes += len(event.name) + len(event.arguments)
-                            case Usage():
-                                trace.usage = event
-                            case Started():
-                                trace.model = event.model
-                    yield batch
-        except EngineError as error:
-            raise client_error(error, has_begun=trace.target is not None) from error
+        def told(error: EngineError) -> EngineError:
+            return client_error(error, has_begun=trace.target is not None)
 
-    async def route(
+        return self._routed(request.model, trace, ask, _has_content, trace.note, told)
+
+    def route(
         self,
         model: str,
         trace: CallTrace,
@@ -115,30 +119,51 @@ class Router:
         A target that fails before its answer begins is followed by the next one. begins: whether an
         answer begins with this item; what comes before is held back with it.
         """
-        search = Search(await self.catalogue.resolve(model), self.catalogue, trace.tries)
-        while True:
-            taken = await search.next()
-            target, attempt, patience = taken.target, taken.attempt, Patience()
-            try:
-                async with contextlib.aclosing(ask(target)) as items:
-                    bound_s = _alive_s(target)
-                    beginning = await _beginning(taken, items, begins, patience)
-                    trace.target, trace.first = target, time.monotonic()
-                    for item in beginning:
-                        yield item
-                    while (more := await _next(items, target, patience, bound_s)) is not None:
-                        yield more
-                    attempt.completed()
-                return
-            except EngineError as error:
-                self.catalogue.hide_key(target, error)
-                attempt.failed(error)
-                if trace.target is not None:
-                    raise
-                search.failed(target, error)
-            finally:
-                patience.close()
-                taken.leave()
+        return self._routed(model, trace, ask, begins, _pass_over, None)
+
+    async def _routed(
+        self,
+        model: str,
+        trace: CallTrace,
+        ask: Ask[T],
+        begins: Callable[[T], bool],
+        note: Callable[[T], None],
+        told: Callable[[EngineError], EngineError] | None,
+    ) -> AsyncGenerator[T, None]:
+        """See route. note: is given each item before it goes on. told: what a client is told of
+        an error. All in one generator, as each one more costs a part of a call.
+        """
+        try:
+            search = Search(await self.catalogue.resolve(model), self.catalogue, trace.tries)
+            while True:
+                taken = await search.next()
+                target, attempt, patience = taken.target, taken.attempt, Patience()
+                try:
+                    async with contextlib.aclosing(ask(target)) as items:
+                        bound_s = _alive_s(target)
+                        beginning = await _beginning(taken, items, begins, patience)
+                        trace.target, trace.first = target, time.monotonic()
+                        for item in beginning:
+                            note(item)
+                            yield item
+                        while (more := await _next(items, target, patience, bound_s)) is not None:
+                            note(more)
+                            yield more
+                        attempt.completed()
+                    return
+                except EngineError as error:
+                    self.catalogue.hide_key(target, error)
+                    attempt.failed(error)
+                    if trace.target is not None:
+                        raise
+                    search.failed(target, error)
+                finally:
+                    patience.close()
+                    taken.leave()
+        except EngineError as error:
+            if told is None:
+                raise
+            raise told(error) from error
 
 
 def _alive_s(target: Target) -> float | None:

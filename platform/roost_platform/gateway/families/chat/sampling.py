@@ -38,6 +38,13 @@ OBJECTS: Final = (
     "chat_template_kwargs",
 )
 FLAGS: Final = ("store", "ignore_eos", "skip_special_tokens")
+# What check_chat_fields looks at, and most requests have none of.
+RARE: Final = frozenset(
+    {
+        *("logprobs", "top_logprobs", "reasoning_effort", "reasoning", "modalities"),
+        *(*TEXTS, *OBJECTS, *FLAGS),
+    }
+)
 
 
 def output_bound(body: Mapping[str, Any]) -> int | None:
@@ -65,6 +72,8 @@ def check_sampling(body: Mapping[str, Any]) -> None:
 def check_chat_fields(body: Mapping[str, Any]) -> None:
     """Check the other fields of a chat. Raises InvalidRequest, which names the field."""
     check_sampling(body)
+    if RARE.isdisjoint(body):
+        return
     has_logprobs = flag(body, "logprobs")
     top = whole_number(body, "top_logprobs", 0, TOP_LOGPROBS_MAX)
     if top and not has_logprobs:

@@ -52,8 +52,8 @@ class ChatWriter:
                     delta: dict[str, Any] = {"content": event.text}
                     parts.append(self._chunk(event.choice, delta, logprobs=event.logprobs))
                 case TextDelta():
-                    before, after = self._around_text(event.choice)
-                    parts.append(before + encode(event.text) + after)
+                    known = self._around.get(event.choice) or self._around_text(event.choice)
+                    parts += (known[0], encode(event.text), known[1])
                 case ReasoningDelta():
                     if delta := self._signed.delta(event):
                         parts.append(self._chunk(event.choice, delta))
@@ -92,10 +92,8 @@ class ChatWriter:
 
     def _around_text(self, index: int) -> tuple[bytes, bytes]:
         """A stream is mostly chunks of text: what they have in common is written once."""
-        known = self._around.get(index)
-        if known is None:
-            before, after = self._chunk(index, {"content": ""}).rsplit(b'""', 1)
-            known = self._around[index] = (before, after)
+        before, after = self._chunk(index, {"content": ""}).rsplit(b'""', 1)
+        known = self._around[index] = (before, after)
         return known
 
     def _chunk(

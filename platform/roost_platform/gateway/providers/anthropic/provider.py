@@ -16,7 +16,7 @@ from roost_platform.gateway.providers.anthropic.decoder import MessagesDecoder
 from roost_platform.gateway.providers.connection import Connection, read_out
 from roost_platform.gateway.providers.decoding import decoded
 from roost_platform.gateway.providers.encoding import encoded
-from roost_platform.gateway.providers.failures import provider_errors
+from roost_platform.gateway.providers.failures import SILENCE_IS_AN_ERROR
 from roost_platform.gateway.request import ModelRequest, Wire
 
 API_VERSION: Final = "2023-06-01"
@@ -68,22 +68,21 @@ class AnthropicProvider:
         body, headers = _wire_request(request, model)
         decoder = MessagesDecoder()
         content = await encoded({**body, "stream": True}, request.prompt_bytes)
-        with provider_errors():
-            async with (
-                self._connection.accepted(
-                    "POST", "/messages", content=content, headers=headers
-                ) as response,
-                contextlib.aclosing(event_batches(response.content.iter_any())) as batches,
-            ):
-                async for batch in batches:
-                    events, error = decoded(batch, decoder.feed, lambda: decoder.has_ended)
-                    if events:
-                        yield events
-                    if error is not None:
-                        raise error
-                    if decoder.has_ended or batch[-1].is_end:
-                        await read_out(response)
-                        break
+        with SILENCE_IS_AN_ERROR:
+            response = await self._connection.ask_for(
+                "POST", "/messages", content=content, headers=headers
+            )
+            with contextlib.closing(response):
+                async with contextlib.aclosing(event_batches(response.parts())) as batches:
+                    async for batch in batches:
+                        events, error = decoded(batch, decoder.feed, lambda: decoder.has_ended)
+                        if events:
+                            yield events
+                        if error is not None:
+                            raise error
+                        if decoder.has_ended or batch[-1].is_end:
+                            await read_out(response)
+                            break
         if events := decoder.end():
             yield events
 
@@ -126,10 +125,11 @@ class AnthropicProvider:
         text_bytes: int = 0,
     ) -> Mapping[str, Any]:
         content = None if body is None else await encoded(body, text_bytes)
-        with provider_errors():
-            async with self._connection.accepted(
+        with SILENCE_IS_AN_ERROR:
+            response = await self._connection.ask_for(
                 method, path, content=content, headers=headers
-            ) as response:
+            )
+            with contextlib.closing(response):
                 value = json_of(await self._connection.read(response))
         if not isinstance(value, dict):
             raise UnreadableAnswer("The provider's answer is not in Anthropic's form")
