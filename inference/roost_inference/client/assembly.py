@@ -1,7 +1,7 @@
 """Puts a streamed answer together from its chunks, whatever engines leave out."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from roost_inference.client.call_assembly import CallAssembly, ToolCall
@@ -193,8 +193,9 @@ class AnswerAssembly:
         return Delta(text, first.replaces or last.replaces)
 
     def completed(self) -> Completed:
-        """The answer, after `end`. Raises AnswerUnfinished if neither a reason nor a mark ended it;
-        what the engine calls broken raises EngineFailed or EngineUnavailable.
+        """The answer, after `end`. Raises AnswerUnfinished if neither a reason nor a mark ended it,
+        or if it ends with a call that did not come; what the engine calls broken raises
+        EngineFailed or EngineUnavailable.
         """
         reason = (self._finish_reason or UNFINISHED).lower()
         reason = FINISH_REASONS.get(reason, reason)
@@ -219,6 +220,11 @@ class AnswerAssembly:
         )
         if self._finish_reason is None and not self._was_ended:
             raise AnswerUnfinished(completed)
+        if reason == "tool_calls" and not calls:
+            # The rest was lost on the way: what it says is no answer yet.
+            if not completed.text.strip():
+                raise EngineFailed("The engine says that it calls a tool, and names none")
+            raise AnswerUnfinished(replace(completed, finish_reason=UNFINISHED))
         return completed
 
 

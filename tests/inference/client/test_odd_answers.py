@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from roost_inference.client.assembly import AnswerAssembly, Completed
+from roost_inference.client.assembly import UNFINISHED, AnswerAssembly, AnswerUnfinished, Completed
 from roost_inference.client.dialects.ends import without_end_tokens
 from roost_inference.client.events import event_batches
 from roost_inference.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
@@ -123,6 +123,14 @@ async def test_counts_of_tokens_are_read_under_every_name() -> None:
     for usage in (groq, plain):
         completed = await read(stream(chunk(HI, "stop"), {"choices": [], **usage}))
         assert (completed.prompt_tokens, completed.completion_tokens) == (5, 2)
+
+
+async def test_a_call_that_is_announced_and_does_not_come_is_no_answer() -> None:
+    with pytest.raises(EngineFailed, match="names none"):
+        await read(stream(chunk({"content": " "}), chunk({}, "tool_calls")))
+    with pytest.raises(AnswerUnfinished) as raised:
+        await read(stream(chunk({"content": "Let me look."}), chunk({}, "tool_calls")))
+    assert raised.value.completed.finish_reason == UNFINISHED
 
 
 def call(arguments: str, id: str = "x", name: str | None = "f") -> dict[str, Any]:
