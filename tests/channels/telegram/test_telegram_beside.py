@@ -190,6 +190,9 @@ def replied(message_id: int, **fields: Any) -> dict[str, Any]:
         ({**TOPIC, "external_reply": {"origin": {"type": "user", "sender_user": BOB}}}, False),
         # A server that tells of no names.
         ({"chat": GROUP, "text": "hey @RoostBot!"}, True),
+        ({"chat": GROUP, "text": "/ask@roostbot why"}, True),
+        ({"chat": GROUP, "text": "/ask why"}, True),
+        ({"chat": GROUP, "text": "/ask@otherbot why"}, False),
         ({"chat": GROUP, "text": "mail me@roostbot.example"}, False),
         ({"chat": GROUP, "text": "hey @roostbot", "entities": []}, False),
         (

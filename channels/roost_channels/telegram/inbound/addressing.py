@@ -10,6 +10,7 @@ from roost_channels.telegram.inbound.people import Json, writer_of
 
 # UTF-16 units of an entity that are read: names of bots and commands have at most 32 each.
 NAME_LENGTH_MAX = 100
+_COMMAND = re.compile(r"/\w{1,32}(?:@(\w{1,64}))?")
 # https://core.telegram.org/bots/features#deep-linking allows 64 characters of a payload.
 _START = re.compile(r"/start(?:@(\w{1,64}))?\s{1,8}([A-Za-z0-9_-]{1,512})\s{0,8}", re.IGNORECASE)
 
@@ -33,8 +34,10 @@ def is_addressed(message: Json, text: str, account: str, username: str) -> bool:
     raw, entities = raw_text_of(message)
     if not raw:
         return _is_named(text, username) or f"tg://user?id={account})" in text
-    if entities is None:  # Telegram always tells of a name; other servers may leave that to us
-        return _is_named(raw, username)
+    if entities is None:  # Telegram always tells of names; other servers may leave that to us
+        command = _COMMAND.match(raw)
+        is_ours = command is not None and (command[1] or username).lower() == username
+        return is_ours or _is_named(raw, username)
     units = raw.encode("utf-16-le", "surrogatepass")
     for entity in entities or ():
         start, end = span_of(entity)
