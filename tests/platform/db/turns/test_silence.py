@@ -155,3 +155,29 @@ async def test_no_delay_is_told_of_a_turn_that_is_being_stopped(ada: Person) -> 
     before = await ada.outbox()
     await ada.stores.turns.progress(turn.turn_id, Snapshot("unreachable", is_delayed=True))
     assert await ada.outbox() == before
+
+
+async def test_an_engine_that_fails_is_a_problem_while_it_does_and_until_it_answers(
+    ada: Person, clock: HandClock
+) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    words = "AnswerUnfinished: The connection to the engine was lost in mid-answer"
+    for _ in range(7):
+        await ada.stores.heartbeats.beat("worker")
+        await ada.stores.turns.note_error(turn.turn_id, words)
+        await ada.stores.turns.progress(turn.turn_id, Snapshot("thinking"))
+        clock.advance(10.0)
+    async with ada.stores.database.read() as session:
+        (found,) = await problems(session, clock.now)
+        assert (found.code, found.detail, found.count) == ("failing", words, 1)
+    await ada.stores.turns.settle(turn.turn_id, outcome="failed", reason="engine_unavailable")
+    async with ada.stores.database.read() as session:
+        (found,) = await problems(session, clock.now)
+        assert (found.code, found.detail) == ("engine_unavailable", words)
+    clock.advance(5.0)
+    await ada.says("again")
+    later = await ada.turn()
+    await ada.stores.turns.commit_step(later.turn_id, 1, ModelCall("answer", "Hi"))
+    async with ada.stores.database.read() as session:
+        assert await problems(session, clock.now) == ()
