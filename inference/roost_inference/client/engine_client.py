@@ -5,6 +5,7 @@ once, which is how an engine learns to stop.
 """
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ from roost_inference.errors import (
     EngineUnavailable,
     UnknownModel,
 )
+
+log = logging.getLogger(__name__)
 
 __all__ = ["ChatRequest", "Completed", "Delta", "EngineClient", "ToolCall"]
 
@@ -197,6 +200,7 @@ class EngineClient:
     def _learn(self, model: str, refused: set[str]) -> None:
         """Remember what a model does not take, for the requests after this one."""
         if refused:
+            log.warning("the model %s does not take %s", model, ", ".join(sorted(refused)))
             known = self._refused_parameters.pop(model, frozenset())
             self._refused_parameters[model] = known | refused
         while len(self._refused_parameters) > MODELS_MAX:
