@@ -123,7 +123,7 @@ async def attempts(error: EngineError, breaks_after_s: float) -> list[tuple[floa
 
 
 @pytest.mark.parametrize("breaks_after_s", [0.0, 5.0, 20.0])
-async def test_an_engine_that_breaks_every_answer_is_told_within_two_minutes(
+async def test_r34_an_engine_that_breaks_every_answer_is_told_within_two_minutes(
     breaks_after_s: float,
 ) -> None:
     found = await attempts(EngineUnavailable("lost in mid-answer"), breaks_after_s)
