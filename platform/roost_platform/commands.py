@@ -1,9 +1,10 @@
 """Commands that people send to the platform itself: slash commands, Stop buttons, abort phrases."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
+from unicodedata import category
 
 from roost.agent import QueueMode
 from roost_channels.kinds import ChatCommand
@@ -81,7 +82,9 @@ _WITH_TEXT = re.compile(
 # Networks allow 32 characters in a command.
 _UNKNOWN = re.compile(r"/([a-z][a-z0-9_]{0,31})(@\w++)?(?:[ \t]++\S++)?", re.IGNORECASE | re.ASCII)
 _MENTION = re.compile(r"^@\w++[\s,:]++")
-_PUNCTUATION = " \t\r\n.!?,;:…'\"()*_~-"
+# Keyboards put these behind a command by themselves: a full stop after two blanks, for one.
+_ENDS = " \t\r\n.!?,;:…。！？，；：、"  # noqa: RUF001
+_SLASHES = "/／\\"  # noqa: RUF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +116,45 @@ def parse(
         return Command("stop", turn_id=turn_id, nonce=nonce) if is_stop else None
     if kind != "message":
         return None
-    message = _MENTION.sub("", text.strip())
+    message = _MENTION.sub("", _shown(text))
     with_text = _WITH_TEXT.fullmatch(message)
     if with_text is not None:
         word = with_text.group(1).lower()
         free = next(known for known in WITH_TEXT if known == word)
         return Command(free, argument=(with_text.group(2) or "").strip())
-    match = _COMMAND.fullmatch(message)
+    match = _COMMAND.fullmatch(message.rstrip(_ENDS))
     if match is not None:
         name, argument = match.group(1).lower(), (match.group(2) or "").lower()
         command = next((known for known in COMMANDS if known == name), None)
         if command is None or (argument and command not in WITH_ARGUMENT):
             return None
         return Command(command, argument=argument)
-    if " ".join(message.lower().strip(_PUNCTUATION).split()) in phrases:
+    if " ".join(_words(message).lower().split()) in phrases:
         return Command("stop", is_phrase=True)
     return None
+
+
+def _shown(text: str) -> str:
+    """The text without blanks and what nobody sees at its ends, such as marks of direction; a
+    command of a wide keyboard begins with a slash of ours.
+    """
+    shown = _cut(text, lambda char: char.isspace() or category(char) in ("Cf", "Cc"))
+    return f"/{shown[1:]}" if shown[:1] == _SLASHES[1] else shown
+
+
+def _words(text: str) -> str:
+    """The words without punctuation, symbols and emoji around them; a slash is no punctuation."""
+    return _cut(text, lambda char: not (char.isalnum() or char in _SLASHES))
+
+
+def _cut(text: str, goes: Callable[[str], bool]) -> str:
+    """The text without the characters at its ends that go."""
+    start, end = 0, len(text)
+    while start < end and goes(text[start]):
+        start += 1
+    while end > start and goes(text[end - 1]):
+        end -= 1
+    return text[start:end]
 
 
 def unknown(text: str, *, is_group: bool) -> str:
@@ -139,7 +165,7 @@ def unknown(text: str, *, is_group: bool) -> str:
     agent, and so is a sentence that begins with a slash. In a group a command has to name the bot,
     as other bots have commands, too.
     """
-    message = text.strip()
+    message = _shown(text).rstrip(_ENDS)
     own_words = _MENTION.sub("", message)
     match = _UNKNOWN.fullmatch(own_words)
     if match is None or match.group(1).lower() in COMMANDS:

@@ -176,6 +176,17 @@ def test_a_full_queue_is_tried_again_when_the_engine_says() -> None:
     assert not failure.non_retryable
 
 
+def test_a_quota_that_names_no_time_is_waited_for_as_long_as_an_outage() -> None:
+    delays = [
+        engine_failure(QueueFull(), attempt).next_retry_delay
+        for attempt in range(1, policies.ENGINE_ATTEMPTS_MAX)
+    ]
+    assert delays[0] == timedelta(seconds=1)
+    assert (
+        timedelta(seconds=270) <= sum(filter(None, delays), timedelta()) <= timedelta(seconds=330)
+    )
+
+
 def test_an_engine_that_stays_away_is_given_up_after_about_five_minutes() -> None:
     retry = policies.GENERATE["retry_policy"]
     assert retry is not None and retry.maximum_interval is not None

@@ -22,6 +22,9 @@ MAX_TURN_S_DEFAULT: Final = 3600.0
 MAX_TURN_S_LIMIT: Final = 24 * 3600.0
 MAX_REPEATS_DEFAULT: Final = 5
 TOOLS_MAX: Final = 64
+MAX_TOKENS_LIMIT: Final = 10_000_000  # engines refuse what no model can write
+SEED_LIMIT: Final = 2**63
+MODEL_NAME: Final = re.compile(r"\S{1,200}")
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
@@ -67,8 +70,20 @@ class ModelSettings:
             raise DefinitionError(
                 f"{where}: repetition_penalty must be over 0, not {self.repetition_penalty}."
             )
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise DefinitionError(f"{where}: max_tokens must be 1 or more, not {self.max_tokens}.")
+        if self.max_tokens is not None and not 1 <= self.max_tokens <= MAX_TOKENS_LIMIT:
+            raise DefinitionError(
+                f"{where}: max_tokens must be 1 to {MAX_TOKENS_LIMIT}, not {self.max_tokens}."
+            )
+        if self.seed is not None and not -SEED_LIMIT <= self.seed < SEED_LIMIT:
+            raise DefinitionError(f"{where}: seed must have at most 64 bits, not {self.seed}.")
+        if "" in self.stop:
+            raise DefinitionError(
+                f"{where}: a text of stop is empty; every answer would end at it."
+            )
+        if self.name and not MODEL_NAME.fullmatch(self.name):
+            raise DefinitionError(
+                f"{where}: name must be a model's name without blanks, not {shown(self.name)}."
+            )
 
 
 @dataclass(frozen=True, slots=True)

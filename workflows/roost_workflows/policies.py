@@ -16,6 +16,8 @@ GENERATE_TIMEOUT_S: Final = 30 * 60
 # Back-off 0.5, 1, 2, 4, 8, then 10 s: an engine that stays away for about five minutes fails the
 # turn.
 ENGINE_ATTEMPTS_MAX: Final = 34
+ENGINE_RETRY_S: Final = 0.5
+ENGINE_RETRY_MAX_S: Final = 10.0
 # The engine failed on this very request: more attempts would take it down for everybody.
 ENGINE_FAILURES_MAX: Final = 3
 
@@ -44,8 +46,8 @@ GENERATE: Final = ActivityConfig(
     start_to_close_timeout=timedelta(seconds=GENERATE_TIMEOUT_S),
     heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_S),
     retry_policy=RetryPolicy(
-        initial_interval=timedelta(milliseconds=500),
-        maximum_interval=timedelta(seconds=10),
+        initial_interval=timedelta(seconds=ENGINE_RETRY_S),
+        maximum_interval=timedelta(seconds=ENGINE_RETRY_MAX_S),
         maximum_attempts=ENGINE_ATTEMPTS_MAX,
     ),
     # A stop waits for the activity to keep its partial text.

@@ -178,12 +178,13 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The latest state of a running turn for people to see; lossy, never retried."""
+    """The latest state of a running turn for people; lossy. is_delayed: they are told that once."""
 
     phase: str
     text: str = ""
     tools: tuple[str, ...] = ()
     plan: tuple[str, ...] = ()
+    is_delayed: bool = False
 
 
 class Turns(Protocol):

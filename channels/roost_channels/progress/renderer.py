@@ -34,7 +34,6 @@ TURNS_SHOWN_MAX = 64
 # A reaction is a first sign; a late one, after a restart, would only confuse.
 REACT_WITHIN_S = 5.0
 STILL_WORKING = "Still working on this. I will write when it is done."
-UNREACHABLE = "The model can't be reached right now. I go on trying and will write."
 
 
 class ProgressRenderer:
@@ -220,8 +219,12 @@ class ProgressRenderer:
     async def _say_still_working(
         self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
     ) -> None:
-        """Say once per turn that work goes on, on channels without edits."""
+        """Say once per turn that work goes on, on channels without edits; of an engine that fails
+        people are told in a message that is not lossy.
+        """
         waited_s = self._clock.time() - snapshot.started_at
+        if snapshot.phase == "unreachable":
+            return
         if not channel.capabilities.typing_s or waited_s < self._config.still_working_s:
             return
         if await self._outbox.status_message(snapshot.turn_id) is not None:
@@ -232,7 +235,7 @@ class ProgressRenderer:
             turn_id=snapshot.turn_id,
             address=snapshot.address,
             message_id=None,
-            shown=_still_working(snapshot),
+            shown=STILL_WORKING,
             state="closed",
             edited_at=self._clock.time(),
         )
@@ -266,7 +269,3 @@ def _remember(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:
     turns[turn_id] = at
     while len(turns) > TURNS_REMEMBERED_MAX:
         turns.popitem(last=False)
-
-
-def _still_working(snapshot: ProgressSnapshot) -> str:
-    return UNREACHABLE if snapshot.phase == "unreachable" else STILL_WORKING

@@ -19,6 +19,16 @@ def direct_topic(thread: str) -> int | None:
     return int(number) if number != thread and number.isdigit() else None
 
 
+def opens_topic(replied: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    """Whether what a message hangs on is only the notice that opened its topic: apps reply to that
+    by themselves. Its number is the topic's, also where its content is left out.
+    """
+    is_first = replied.get("message_id") == message.get("message_thread_id")
+    is_empty = not any(replied.get(name) for name in ("text", "caption"))
+    has_opened = bool(message.get("is_topic_message")) and is_first and is_empty
+    return has_opened or bool(replied.get("forum_topic_created"))
+
+
 class Forums:
     """The forums of one bot, learned from its updates; not every message of a forum says so."""
 

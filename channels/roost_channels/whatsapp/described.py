@@ -13,6 +13,8 @@ DEPTH_MAX = 5
 # Of what is stored as it came: storage walks it, and nobody nests this deep on purpose.
 STORED_DEPTH_MAX = 32
 KIND_MAX = 30
+# Events about messages and people: kept in the inbox and never answered.
+SILENT = frozenset({"reaction", "revoke", "system"})
 # Characters that nobody sees: controls, formats, halves of characters, line separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS = "\u200c\u200d"  # they shape letters and emoji

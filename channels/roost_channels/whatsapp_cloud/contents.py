@@ -1,11 +1,18 @@
 """What a message of the Cloud API says: a reader for each type, and words for those without one."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from roost_channels.message import Attachment
-from roost_channels.whatsapp.described import choice_words, described, from_json, kind_name, plain
+from roost_channels.whatsapp.described import (
+    SILENT,
+    choice_words,
+    described,
+    from_json,
+    kind_name,
+    plain,
+)
 from roost_channels.whatsapp_cloud.json_values import inner, objects, text
 
 MEDIA = {
@@ -16,17 +23,18 @@ MEDIA = {
     "video": "video",
     "document": "document",
 }
-# Events about messages and people: kept in the inbox and never answered.
-SILENT = frozenset({"reaction", "revoke", "system"})
 # What stands around the content in every message.
 _ENVELOPE = frozenset(
     {"id", "from", "from_user_id", "from_parent_user_id", "to", "timestamp", "type", "context"}
     | {"group_id", "referral", "identity", "username"}
 )
 CONTACTS_MAX = 10
+FILES_MAX, NODES_MAX = 10, 2000  # of a content without a reader
 ITEMS_MAX = 30
 FORM_WORDS_MAX, FORM_VALUE_MAX = 3000, 1000
 FILE_NAME_MAX = 150
+# Of a contact, what is told in words of its own.
+_CONTACT = frozenset({"name", "phones", "emails", "urls"})
 # Part of a form's answers, and no word of the person.
 _HIDDEN_FIELDS = frozenset({"flow_token"})
 # What the app writes for a person who sent a form.
@@ -57,9 +65,39 @@ def read_content(message: Mapping[str, Any]) -> Content:
         message = {**message, "type": kind}
     reader = _READERS.get(kind)
     content = reader(message) if reader is not None else Content()
+    if not content.text and not content.attachments:
+        content = replace(content, attachments=media_within(message.get(kind)))
     if content.text or content.attachments or content.pressed or kind in (*SILENT, "edit"):
-        return content
+        return content if kind == "unsupported" else _with_problem(message, content)
     return Content(attachments=(_unknown(message, kind),), payload=content.payload)
+
+
+def _with_problem(message: Mapping[str, Any], content: Content) -> Content:
+    """The content with what WhatsApp says was wrong with it, such as a file that is not there."""
+    words = plain("; ".join(filter(None, _reasons(message))), 400)
+    if not words or not content.attachments:
+        return content
+    return replace(content, attachments=(*content.attachments, Attachment("problem", "", words)))
+
+
+def media_within(value: Any) -> tuple[Attachment, ...]:
+    """The files at any depth of content that has no reader, such as pictures in a form."""
+    found: list[Attachment] = []
+    rest, left = [value], NODES_MAX
+    while rest and left and len(found) < FILES_MAX:
+        left -= 1
+        part = rest.pop()
+        if isinstance(part, Mapping):
+            id, mime = text(part, "id"), text(part, "mime_type")
+            if id and mime:
+                kind = MEDIA.get(mime.partition("/")[0], "document")
+                name = plain(text(part, "filename") or text(part, "file_name"), FILE_NAME_MAX)
+                found.append(Attachment(kind, id, name, plain(mime)))
+            else:
+                rest.extend(reversed(tuple(part.values())))
+        elif isinstance(part, list | tuple):
+            rest.extend(reversed(part))
+    return tuple(found)
 
 
 def _unknown(message: Mapping[str, Any], kind: str) -> Attachment:
@@ -119,7 +157,8 @@ def _form(form: Mapping[str, Any]) -> Content:
     if name not in ("", "flow"):
         shown = Attachment(kind_name(name), "", shown.name)
     words = "" if body in _FORM_LABELS else body
-    return Content(words, (shown,), f"form: {hidden}" if hidden else "")
+    files = media_within(answers)
+    return Content(words, (shown, *files), f"form: {hidden}" if hidden else "")
 
 
 def _media(message: Mapping[str, Any]) -> Content:
@@ -162,7 +201,7 @@ def _contact(person: Mapping[str, Any]) -> str:
         words.append(_typed(number, text(phone, "type")))
     words += [_typed(text(m, "email"), text(m, "type")) for m in objects(person.get("emails"))]
     words += [_typed(text(u, "url"), text(u, "type")) for u in objects(person.get("urls"))]
-    rest = {n: person.get(n) for n in ("org", "birthday", "addresses", "vcard") if person.get(n)}
+    rest = {n: person[n] for n in person if n not in _CONTACT and person[n]}
     words.append(described(rest))
     return plain(", ".join(word for word in words if word), 600)
 
@@ -212,7 +251,7 @@ def _unsupported(message: Mapping[str, Any]) -> Content:
 
 def _reasons(message: Mapping[str, Any]) -> Iterator[str]:
     for error in objects(message.get("errors"))[:3]:
-        details = text(inner(error, "error_data"), "details")
+        details = text(inner(error, "error_data"), "details") or text(error, "details")
         yield details or text(error, "title") or text(error, "message")
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+NUMBER_MAX = 10**20  # longer ones are nobody's
+
 
 def objects(value: Any) -> Sequence[Mapping[str, Any]]:
     """Return the JSON objects of a list, and nothing if it is not a list."""
@@ -16,6 +18,8 @@ def inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def text(value: Mapping[str, Any], name: str) -> str:
-    """Return the string under a name, the empty string where there is none."""
+    """Return the string or whole number under a name as text, the empty string where none is."""
     inside = value.get(name)
+    if isinstance(inside, int) and not isinstance(inside, bool) and abs(inside) < NUMBER_MAX:
+        return str(inside)
     return inside if isinstance(inside, str) else ""

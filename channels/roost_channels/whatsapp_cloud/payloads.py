@@ -17,7 +17,7 @@ from roost_channels.message import (
     Quote,
     Sender,
 )
-from roost_channels.whatsapp.described import identifier, plain, storable
+from roost_channels.whatsapp.described import SILENT, identifier, plain, storable
 from roost_channels.whatsapp.numbers import other_forms
 from roost_channels.whatsapp_cloud import contents
 from roost_channels.whatsapp_cloud.json_values import inner, objects, text
@@ -127,7 +127,7 @@ def _read(
     if kind_of == "edit":
         edit = inner(message, "edit")
         kind, message_id = "edited", identifier(text(edit, "original_message_id")) or wamid
-        said = inner(edit, "message")
+        said = inner(edit, "message") or {n: edit[n] for n in edit if n != "original_message_id"}
         if not said:  # nothing must replace what the person wrote
             raise ValueError("an edit without a message")
     content, beside = contents.read_content(said), contents.beside(message)
@@ -136,7 +136,7 @@ def _read(
         words = sender.address
     elif content.pressed.startswith(OWN_BUTTONS):
         kind, words = "callback", content.pressed
-    elif kind_of in contents.SILENT:
+    elif kind_of in SILENT:
         kind = "other"
     return InboundMessage(
         address=_address(message, value),
@@ -192,15 +192,18 @@ def _sender(message: Mapping[str, Any], value: Value) -> Sender:
     wa_id, user_id = text(message, "from"), text(message, "from_user_id")
     if text(message, "type") == "system":  # which tells in its content who the person was
         user_id = user_id or text(inner(message, "system"), "previous_user_id")
+    people = objects(value.body.get("contacts"))
+    alone = people[0] if len(people) == 1 and not (wa_id or user_id) else {}
     contact: Mapping[str, Any] = next(
         (
             person
-            for person in objects(value.body.get("contacts"))
-            if (wa_id and person.get("wa_id") == wa_id)
-            or (user_id and person.get("user_id") == user_id)
+            for person in people
+            if (wa_id and text(person, "wa_id") == wa_id)
+            or (user_id and text(person, "user_id") == user_id)
         ),
-        {},
+        alone,
     )
+    wa_id = wa_id or text(alone, "wa_id")
     names = _names(wa_id, user_id or text(contact, "user_id"))
     profile = inner(contact, "profile")
     return Sender(

@@ -1,11 +1,13 @@
 """Puts a streamed answer together from its chunks, whatever engines leave out."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from roost_inference.client.call_assembly import CallAssembly, ToolCall
 from roost_inference.client.characters import split_half, whole
+from roost_inference.client.dialects.choices import message_of, reason_of
+from roost_inference.client.dialects.ends import without_end_tokens
 from roost_inference.client.reasoning import ReasoningFilter, Visible
 from roost_inference.client.refusals import error_of
 from roost_inference.errors import EngineFailed, EngineUnavailable
@@ -23,6 +25,8 @@ FINISH_REASONS: Final = {
     "end_turn": "stop",
     "eos": "stop",
     "stop_sequence": "stop",
+    "eos_token": "stop",
+    "complete": "stop",
     "tool_use": "tool_calls",
     "function_call": "tool_calls",
     "safety": "content_filter",
@@ -32,12 +36,15 @@ FINISH_REASONS: Final = {
     "spii": "content_filter",
     "content_filtered": "content_filter",
     "refusal": "content_filter",
+    "guardrail_intervened": "content_filter",
     "sensitive": "content_filter",
 }
-BROKEN: Final = {  # no answer at all: DeepSeek, OpenRouter
+BROKEN: Final = {  # no answer at all: DeepSeek, OpenRouter, Gemini
     "insufficient_system_resource": EngineUnavailable,
     "error": EngineFailed,
     "abort": EngineUnavailable,
+    "malformed_function_call": EngineFailed,
+    "unexpected_tool_call": EngineFailed,
 }
 
 
@@ -123,8 +130,7 @@ class AnswerAssembly:
         self._has_begun = True
         self._id = str(chunk.get("id") or self._id)
         self._model = str(chunk.get("model") or self._model)
-        if isinstance(chunk.get("usage"), dict):
-            self._usage = chunk["usage"]
+        self._usage = usage_of(chunk) or self._usage
         if isinstance(chunk.get("metrics"), dict):
             self._metrics = chunk["metrics"]
         choices = chunk.get("choices")
@@ -132,14 +138,13 @@ class AnswerAssembly:
             self._was_ended = self._was_ended or (choices == [] and bool(self._usage))
             return Delta()
         choice = choices[0]
-        message = choice.get("delta") or choice.get("message") or {}
+        message = message_of(choice, has_content=self._size > 0)
         if not message and isinstance(choice.get("text"), str):
             message = {"content": choice["text"]}
         if not isinstance(message, dict):
             raise EngineFailed("The engine sent a message that is not an object")
         delta = self._add_message(message)
-        reason = choice.get("finish_reason")
-        self._finish_reason = str(reason) if reason else self._finish_reason
+        self._finish_reason = reason_of(choice) or self._finish_reason
         return delta
 
     def _add_message(self, message: Mapping[str, Any]) -> Delta:
@@ -179,12 +184,18 @@ class AnswerAssembly:
         first = self._shown(self._filter.feed(whole(self._half))) if self._half else Delta()
         self._half = ""
         last = self._shown(self._filter.end())
+        said = "".join(self._texts)
+        whole_text = without_end_tokens(said)
+        if whole_text != said:
+            self._texts = [whole_text]
+            return Delta(whole_text, replaces=True)
         text = last.text if last.replaces else first.text + last.text
         return Delta(text, first.replaces or last.replaces)
 
     def completed(self) -> Completed:
-        """The answer, after `end`. Raises AnswerUnfinished if neither a reason nor a mark ended it;
-        what the engine calls broken raises EngineFailed or EngineUnavailable.
+        """The answer, after `end`. Raises AnswerUnfinished if neither a reason nor a mark ended it,
+        or if it ends with a call that did not come; what the engine calls broken raises
+        EngineFailed or EngineUnavailable.
         """
         reason = (self._finish_reason or UNFINISHED).lower()
         reason = FINISH_REASONS.get(reason, reason)
@@ -201,15 +212,31 @@ class AnswerAssembly:
             finish_reason=reason,
             model=self._model,
             message_id=self._id,
-            prompt_tokens=count_of(self._usage.get("prompt_tokens")),
+            prompt_tokens=count_of(_first(self._usage, "prompt_tokens", "input_tokens")),
             cached_tokens=count_of(cached or self._usage.get("prompt_cache_hit_tokens")),
-            completion_tokens=count_of(self._usage.get("completion_tokens")),
+            completion_tokens=count_of(_first(self._usage, "completion_tokens", "output_tokens")),
             metrics=self._metrics,
             reasoning="".join([*self._reasoning, *self._filter.reasoning]),
         )
         if self._finish_reason is None and not self._was_ended:
             raise AnswerUnfinished(completed)
+        if reason == "tool_calls" and not calls:
+            # The rest was lost on the way: what it says is no answer yet.
+            if not completed.text.strip():
+                raise EngineFailed("The engine says that it calls a tool, and names none")
+            raise AnswerUnfinished(replace(completed, finish_reason=UNFINISHED))
         return completed
+
+
+def usage_of(chunk: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of tokens in a chunk; Groq may have them in a field of its own."""
+    inside = chunk.get("x_groq")
+    named = (chunk.get("usage"), inside.get("usage") if isinstance(inside, dict) else None)
+    return next((one for one in named if isinstance(one, dict)), {})
+
+
+def _first(values: Mapping[str, Any], *names: str) -> Any:
+    return next((values[name] for name in names if values.get(name) is not None), None)
 
 
 def parts_of(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -66,11 +66,24 @@ class CallAssembly:
             arguments = json.dumps(arguments, ensure_ascii=False)
         if not (name or id or arguments):
             return 0
+        if self._is_repeat(delta.get("index"), id, name, arguments):
+            return 0
         call = self._call_at(delta.get("index"), id, name, arguments)
         call.id = call.id or id
         call.name = call.name or name
         call.arguments += arguments
         return len(arguments)
+
+    def _is_repeat(self, index: Any, id: str, name: str, arguments: str) -> bool:
+        """Whether the last call came again, whole, with its number and id; twice it may do harm."""
+        last = self._calls[-1] if self._calls else None
+        same = (index, id, name, arguments)
+        return (
+            bool(id and name and arguments and index is not None)
+            and last is not None
+            and (last.index, last.id, last.name, last.arguments) == same
+            and _is_whole(arguments)
+        )
 
     def _call_at(self, index: Any, id: str, name: str, arguments: str) -> _OpenCall:
         """The call a delta belongs to. Some engines number every call 0, or none, or give all the
@@ -79,7 +92,9 @@ class CallAssembly:
         same = [call for call in self._calls if index is None or call.index == index]
         current = same[-1] if same else None
         if current is not None:
-            another_id = bool(id and current.id and id != current.id)
+            # Some engines make up another id for each piece of one call.
+            begins = bool(name) or _is_whole(current.arguments)
+            another_id = bool(id and current.id and id != current.id) and begins
             second_name = bool(name and current.name) and (
                 name != current.name
                 or (_is_whole(current.arguments) and bool(arguments))

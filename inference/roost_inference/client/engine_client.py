@@ -5,6 +5,7 @@ once, which is how an engine learns to stop.
 """
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,12 @@ import httpx2
 
 from roost_inference.client.assembly import AnswerAssembly, Completed, Delta, ToolCall
 from roost_inference.client.chat_request import ChatRequest, body_of
+from roost_inference.client.dialects.parameters import (
+    MODELS_MAX,
+    REFUSABLE,
+    refused_parameter,
+    without,
+)
 from roost_inference.client.events import events_of
 from roost_inference.client.network import is_loopback, network_errors
 from roost_inference.client.refusals import json_of, refusal
@@ -21,6 +28,8 @@ from roost_inference.errors import (
     EngineUnavailable,
     UnknownModel,
 )
+
+log = logging.getLogger(__name__)
 
 __all__ = ["ChatRequest", "Completed", "Delta", "EngineClient", "ToolCall"]
 
@@ -62,6 +71,7 @@ class EngineClient:
         self._model = model
         self._served_model = ""
         self._unknown_fields: set[str] = set()
+        self._refused_parameters: dict[str, frozenset[str]] = {}  # by model
         self._was_accepted = False
         self._key = api_key.encode()
         headers = {"accept-encoding": "identity"}
@@ -157,6 +167,7 @@ class EngineClient:
     async def _body(self, request: ChatRequest) -> dict[str, Any]:
         """The request on the wire. Fields that hosted engines refuse are sent only when set."""
         body = body_of(request, request.model or await self._model_name())
+        body = without(body, self._refused_parameters.get(body["model"], ()))
         return {name: value for name, value in body.items() if name not in self._unknown_fields}
 
     @contextlib.asynccontextmanager
@@ -165,20 +176,35 @@ class EngineClient:
     ) -> AsyncIterator[httpx2.Response]:
         """A response with status 200. Repeats the request without the fields the engine refuses."""
         left_out: set[str] = set()
-        for _ in range(1 + len(OPTIONAL_FIELDS)):
+        parameters: set[str] = set()
+        for _ in range(1 + len(OPTIONAL_FIELDS) + len(REFUSABLE)):
             async with self._http.stream("POST", url, json=body, headers=headers) as response:
                 if response.status_code == 200:
                     self._was_accepted = True
                     self._unknown_fields |= left_out
+                    self._learn(body["model"], parameters)
                     yield response
                     return
                 text = await self._read(response)
+            if name := refused_parameter(response.status_code, json_of(text), body):
+                parameters.add(name)
+                body = without(body, (name,))
+                continue
             unknown = self._refused_fields(response.status_code, text, body)
             if not unknown:
                 break
             left_out |= unknown
             body = {name: value for name, value in body.items() if name not in unknown}
         raise self._refused(response, text)
+
+    def _learn(self, model: str, refused: set[str]) -> None:
+        """Remember what a model does not take, for the requests after this one."""
+        if refused:
+            log.warning("the model %s does not take %s", model, ", ".join(sorted(refused)))
+            known = self._refused_parameters.pop(model, frozenset())
+            self._refused_parameters[model] = known | refused
+        while len(self._refused_parameters) > MODELS_MAX:
+            del self._refused_parameters[next(iter(self._refused_parameters))]
 
     def _refused_fields(self, status: int, text: bytes, body: Mapping[str, Any]) -> set[str]:
         """The optional fields that a refusal names. Once the engine has accepted a request, only

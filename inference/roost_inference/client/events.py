@@ -4,6 +4,7 @@ import asyncio
 import codecs
 import contextlib
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,8 @@ WHOLE_CHARACTERS_MAX: Final = 8 * 2**20  # of an answer that is not streamed
 PAGE_CHARACTERS_MAX: Final = 4096
 READ_OUT_S: Final = 0.1  # for servers that keep a connection open behind the last event
 BYTE_ORDER_MARK: Final = "\ufeff"
+# What engines and proxies send between two events to keep a connection open.
+_ALIVE: Final = re.compile(r"\W{0,2}(null|ping|pong|heartbeat|keep-?alive)\W{0,2}", re.IGNORECASE)
 _decoder = codecs.getincrementaldecoder("utf-8")  # events are, whatever the header says
 
 
@@ -79,8 +82,8 @@ def json_value(text: str) -> Any:
 async def event_batches(
     parts: AsyncIterator[bytes], read: Callable[[str], Any] = json_value
 ) -> AsyncGenerator[Sequence[Event], None]:
-    """The events of a body up to [DONE], those that have come together in one batch. Heartbeats
-    without data and comments are passed over. read: gives the value of an event's data.
+    """The events of a body up to [DONE], those that have come together in one batch. Comments and
+    heartbeats, empty or in a word, are passed over. read: gives the value of an event's data.
 
     A whole JSON answer is one event and the end mark. Raises EngineFailed for an answer that is too
     long, EngineRefused for a web page; what came before an error is told before it.
@@ -98,6 +101,8 @@ async def event_batches(
         batch: list[Event] = []
         try:
             for name, data in parser.feed(text):
+                if _ALIVE.fullmatch(data):
+                    continue
                 batch.append(_event(name, data, read))
                 if batch[-1].is_end:
                     break
@@ -145,12 +150,18 @@ def _whole(text: str) -> list[Event]:
     # Some engines write an object a line.
     whole = json_of(text.encode())
     lines = [line for line in text.splitlines() if line.strip()] if whole is None else []
-    values = [json_value(line) for line in lines] or [json_value(text)]
+    values = [json_value(line) for line in lines] or _listed(json_value(text))
     events = [
         Event(value, is_error=not (isinstance(value, dict) and "choices" in value))
         for value in values
     ]
     return [*events, Event(is_end=True)]
+
+
+def _listed(value: Any) -> list[Any]:
+    """The chunks of an answer that is one list of them; any other answer as it is."""
+    is_list = isinstance(value, list) and len(value) > 1
+    return value if is_list and all(isinstance(one, dict) for one in value) else [value]
 
 
 def _event(name: str, data: str, read: Callable[[str], Any]) -> Event:

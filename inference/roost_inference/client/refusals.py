@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from roost_inference.client.too_long import (
-    REQUEST_TOO_LARGE,
-    TOO_LONG,
-    TOO_LONG_CODES,
-    token_counts,
-)
+from roost_inference.client.dialects.meanings import MEANINGS
+from roost_inference.client.dialects.patience import RETRY_AFTER_S_MAX, waiting_s
+from roost_inference.client.dialects.too_long import token_counts
 from roost_inference.errors import (
     BadGrammar,
     BodyTooLarge,
@@ -29,12 +26,12 @@ from roost_inference.errors import (
     UnknownSession,
 )
 
-RETRY_AFTER_S_MAX = 300.0
 MESSAGE_CHARACTERS_MAX = 1000
 PAGE_CHARACTERS_MAX = 200  # of an answer that is not JSON
 # Codes and fields as engines name them, such as messages[0].content. Others are passed over: calls
 # are stored and counted by them.
 _NAME = re.compile(r"[A-Za-z0-9_.:$\[\]/-]{1,128}")
+_WORDS_FIELDS: Final = ("message", "msg", "error_msg", "status_msg", "error_description")
 _OURS: dict[str, type[EngineError]] = {
     kind.code: kind
     for kind in (
@@ -59,91 +56,6 @@ _BY_STATUS: dict[int, type[EngineError]] = {
     529: QueueFull,  # Anthropic: overloaded
     **dict.fromkeys((502, 503, 504, *range(520, 528), 530), EngineUnavailable),
 }
-BAD: Final = frozenset({400, 413, 422})  # whose words are read, beside those of each row
-FAILED: Final = frozenset({500})
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """One row: an error of `statuses` that has one of these codes or words means `kind`.
-
-    A code counts for every status from 400 to 500.
-    """
-
-    kind: type[EngineError]
-    codes: frozenset[str]
-    words: re.Pattern[str]
-    statuses: frozenset[int] = BAD
-
-
-def _words(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
-
-
-# The first row that fits counts. Codes are compared in lower case.
-MEANINGS: Final = (
-    Meaning(PromptTooLong, TOO_LONG_CODES, TOO_LONG, BAD | FAILED),
-    # OpenAI and Groq: one request above the tokens of a minute would be refused for ever.
-    Meaning(PromptTooLong, frozenset(), REQUEST_TOO_LARGE, frozenset({413, 429})),
-    Meaning(
-        ContentRefused,
-        frozenset(
-            {
-                "content_filter",
-                "content_policy_violation",
-                "responsibleaipolicyviolation",
-                "data_inspection_failed",
-                "moderation_blocked",
-                "prohibited_content",
-            }
-        ),
-        _words(
-            r"content (management )?policy|content filter|requires moderation|was flagged",
-            r"safety system|inappropriate content|usage polic(y|ies)|content exists risk",
-        ),
-        frozenset({400, 403, 422, 451}),
-    ),
-    Meaning(
-        EngineRefused,
-        frozenset(
-            {
-                "invalid_api_key",
-                "api_key_invalid",
-                "authentication_error",
-                "permission_error",
-                "permission_denied",
-                "unauthenticated",
-                "insufficient_quota",
-                "insufficient_balance",
-                "billing_error",
-                "billing_not_active",
-                "billing_hard_limit_reached",
-                "account_deactivated",
-            }
-        ),
-        _words(
-            r"api[ _-]?key (is )?(not valid|invalid|incorrect|missing|expired|required)",
-            r"(invalid|incorrect|missing|expired|no) (or missing )?api[ _-]?key|unauthori[sz]ed",
-            r"credit balance is too low|insufficient (balance|quota|credits?|funds)",
-            r"payment required|account (is |has been )?(deactivated|suspended|disabled)",
-        ),
-        frozenset({400, 422}),
-    ),
-    Meaning(
-        UnknownModel,
-        frozenset({"model_not_found", "deploymentnotfound", "model_not_exist", "invalid_model"}),
-        _words(
-            r"\bmodel\b[^.]{0,120}(does not exist|doesn't exist|not exist|not found|not supported)",
-            r"(not a valid|invalid|unknown|unsupported|no such) model",
-        ),
-        frozenset({400, 422}),
-    ),
-    Meaning(
-        QueueFull,
-        frozenset({"overloaded_error", "rate_limit_exceeded", "rate_limit_error"}),
-        _words(r"(?!)"),
-    ),
-)
 
 
 @dataclass(slots=True)
@@ -185,7 +97,12 @@ def error_of(value: Any, *, is_event_error: bool = False) -> EngineError | None:
     problem = _problem(value, is_answer=is_event_error)
     if problem is None and is_event_error:
         problem = _Problem("The engine gave no reason")
-    return None if problem is None else _made(problem, problem.status or 500, {})
+    return None if problem is None else _made(problem, problem.status or _status(problem), {})
+
+
+def _status(problem: _Problem) -> int:
+    """The status of an error that names none: 400 where it tells whose fault it is."""
+    return 500 if _kind(problem, 400) is InvalidRequest else 400
 
 
 def web_page(body: str) -> EngineError:
@@ -206,13 +123,15 @@ def _problem(value: Any, *, is_answer: bool) -> _Problem | None:
         value = value[0] if len(value) == 1 else None
     if not isinstance(value, dict):
         return None
-    error = value.get("error")
+    error = value.get("error") or _inner_error(value)
     is_error = value.get("object") == "error" or value.get("type") == "error"
     if not error and isinstance(value.get("errors"), list) and value["errors"]:
         error = value["errors"][0]
     if not error and "choices" not in value and (is_answer or is_error):
-        error = value if value.get("message") else value.get("detail")
+        error = value if _words_of(value) else value.get("detail")
         error = {"message": json.dumps(error)} if isinstance(error, list) else error
+    if isinstance(error, list) and all(isinstance(one, str) for one in error):
+        error = "; ".join(error)
     if isinstance(error, str):
         error = {"message": error, "code": value.get("error_type") or value.get("code")}
     if not isinstance(error, dict):
@@ -220,8 +139,23 @@ def _problem(value: Any, *, is_answer: bool) -> _Problem | None:
     return _read(error)
 
 
+def _inner_error(value: Mapping[str, Any]) -> Any:
+    """An error inside something else: of a choice, or in a field of an engine's own."""
+    choices, groq, base = value.get("choices"), value.get("x_groq"), value.get("base_resp")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    for holder in (first, groq):
+        if isinstance(holder, dict) and holder.get("error"):
+            return holder["error"]
+    is_failure = isinstance(base, dict) and base.get("status_code") not in (None, 0)
+    return base if is_failure else None  # MiniMax
+
+
+def _words_of(error: Mapping[str, Any]) -> str:
+    return next((str(error[name]) for name in _WORDS_FIELDS if error.get(name)), "")
+
+
 def _read(error: Mapping[str, Any]) -> _Problem:
-    message = str(error.get("message") or error.get("msg") or "The engine gave no reason")
+    message = _words_of(error) or "The engine gave no reason"
     inner, metadata = error.get("innererror"), error.get("metadata")
     named = [error.get(name) for name in ("code", "type", "status")]
     if isinstance(inner, dict):  # Azure
@@ -246,7 +180,8 @@ def _made(problem: _Problem, status: int, headers: Mapping[str, str]) -> EngineE
     message = problem.message[:MESSAGE_CHARACTERS_MAX]
     error: EngineError
     if issubclass(kind, QueueFull):
-        error = kind(message, retry_after_s=_retry_after_s(headers))
+        said = waiting_s(problem.message, problem.fields)
+        error = kind(message, retry_after_s=said or _retry_after_s(headers))
     else:
         param = problem.param or ""
         error = kind(message, param=param if _NAME.fullmatch(param) else None)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, get_args
@@ -99,12 +99,18 @@ def sentence(rule: str, count: int) -> str:
 
 
 async def conditions(
-    session: AsyncSession, now: float, *, starts: Starts, data_dir: Path, config: AlertsConfig
+    session: AsyncSession,
+    now: float,
+    *,
+    starts: Starts,
+    data_dir: Path,
+    config: AlertsConfig,
+    accounts: Collection[tuple[str, str]] | None = None,
 ) -> list[Condition]:
-    """All that is wrong now."""
+    """All that is wrong now. accounts: the configured ones, None where they are not known."""
     found = [
         *await _turns(session, now),
-        *await _channels(session),
+        *await _channels(session, accounts),
         *await _deliveries(session, now),
         *await _approvals(session, now - config.approval_wait_s),
         *await _parts(session, now, starts),
@@ -145,7 +151,9 @@ async def _turns(session: AsyncSession, now: float) -> list[Condition]:
     return found
 
 
-async def _channels(session: AsyncSession) -> list[Condition]:
+async def _channels(
+    session: AsyncSession, accounts: Collection[tuple[str, str]] | None
+) -> list[Condition]:
     states = await session.scalars(
         select(models.ChannelState).where(models.ChannelState.state.in_(CHANNEL_TROUBLE))
     )
@@ -157,6 +165,7 @@ async def _channels(session: AsyncSession) -> list[Condition]:
             LASTS_S if one.state == "degraded" else 0.0,
         )
         for one in states
+        if accounts is None or (one.channel, one.account) in accounts
     ]
 
 

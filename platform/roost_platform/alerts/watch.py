@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,11 @@ log = logging.getLogger(__name__)
 
 
 class AlertWatch:
-    """Looks for what is wrong, and tells operators once."""
+    """Looks for what is wrong, and tells operators once.
+
+    accounts: the configured ones; of others, which were taken out of the settings, nothing is told.
+    None where they are not known.
+    """
 
     def __init__(
         self,
@@ -41,8 +45,10 @@ class AlertWatch:
         config: AlertsConfig,
         data_dir: Path,
         *,
+        accounts: Collection[tuple[str, str]] | None = None,
         egress: Callable[[str], Egress] = Egress,
     ) -> None:
+        self._accounts = accounts
         self._stores = stores
         self._config = config
         self._data_dir = data_dir
@@ -71,6 +77,7 @@ class AlertWatch:
                 starts=self._starts,
                 data_dir=self._data_dir,
                 config=self._config,
+                accounts=self._accounts,
             )
         wanted = [one for one in found if one.rule in self._config.rules]
         async with self._stores.database.write(is_news=bool(wanted)) as session:

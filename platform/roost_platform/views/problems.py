@@ -1,4 +1,4 @@
-"""What an operator has to look at: turns that failed by a fault, stuck turns, a refused engine."""
+"""What an operator has to look at: turns that fail, that are stuck, and a refused engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ DETAIL_CHARS_MAX: Final = 300
 TITLES: Final = {
     "engine_refused": "The engine refuses to work for us",
     "engine_failed": "The engine failed again and again",
+    "engine_unavailable": "The engine could not be reached, or broke every answer",
+    "queue_full": "The engine took no more requests for minutes",
     "internal": "A fault in the code ended a turn",
     "no_progress": "A turn made no progress and was ended",
     "worker_died": "Workers died of a turn",
@@ -25,7 +27,8 @@ TITLES: Final = {
     "flow_edited": "A flow was edited while it ran",
     "out_of_time": "A turn worked for too long and was ended",
 }
-ENGINE: Final = frozenset({"engine_refused", "engine_failed"})
+ENGINE: Final = frozenset({"engine_refused", "engine_failed", "engine_unavailable", "queue_full"})
+FAILING_S: Final = 60.0  # a turn that is tried again for this long is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,11 @@ async def problems(
     session: AsyncSession, now: float, *, with_texts: bool = True
 ) -> tuple[Problem, ...]:
     """The faults of the last day, the newest first, without those of an engine that works again."""
-    found = [*await _stuck(session, now), *await _failed(session, now)]
+    found = [
+        *await _stuck(session, now),
+        *await _failing(session, now),
+        *await _failed(session, now),
+    ]
     found.sort(key=lambda problem: -problem.at)
     if with_texts:
         return tuple(found)
@@ -118,6 +125,24 @@ async def _stuck(session: AsyncSession, now: float) -> Sequence[Problem]:
     return (
         Problem("stuck", "A turn makes no progress", detail, len(rows), since, conversation_id),
     )
+
+
+async def _failing(session: AsyncSession, now: float) -> Sequence[Problem]:
+    """Running turns whose last attempt failed; they are tried again."""
+    where = (
+        models.Turn.state == "running",
+        models.Turn.error != "",
+        models.Turn.started_at <= now - FAILING_S,
+    )
+    count = await session.scalar(select(func.count()).select_from(models.Turn).where(*where))
+    newest = await session.scalar(
+        select(models.Turn).where(*where).order_by(models.Turn.started_at.desc()).limit(1)
+    )
+    if newest is None:
+        return ()
+    detail = _last_line(newest.error)
+    title = "A turn fails and is tried again"
+    return (Problem("failing", title, detail, count or 1, now, newest.conversation_id),)
 
 
 def _last_line(error: str) -> str:

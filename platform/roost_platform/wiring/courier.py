@@ -117,7 +117,12 @@ async def open_courier(
                 no_progress_s=settings.worker.no_progress_s,
                 slots=settings.worker.max_concurrent_activities,
             ).run(),
-            "watch for alerts": AlertWatch(stores, settings.alerts, settings.data_dir).run(),
+            "watch for alerts": AlertWatch(
+                stores,
+                settings.alerts,
+                settings.data_dir,
+                accounts=frozenset((one.name, one.account) for one in channels),
+            ).run(),
             **{
                 f"ingest {channel.name} {channel.account}": channel.ingest(intake)
                 for channel in channels

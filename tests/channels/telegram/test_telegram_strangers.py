@@ -128,7 +128,7 @@ def test_tasks_that_a_person_adds_to_a_checklist_are_words() -> None:
 def test_the_terms_of_a_suggested_post_stand_beside_its_text() -> None:
     terms = {"state": "pending", "price": {"currency": "XTR", "amount": 50}}
     found = parsed(text="my ad", suggested_post_info=terms)
-    assert found.text == "my ad" and "amount: 50" in found.attachments[0].name
+    assert found.text == "my ad" and "price: 50 Stars" in found.attachments[0].name
 
 
 @pytest.mark.parametrize("words", ["SLOWMODE_WAIT_7", "FLOOD_WAIT_7", "FLOOD_PREMIUM_WAIT_7"])

@@ -72,10 +72,7 @@ NESTED = json.dumps({"name": "flow", "body": "Sent", "response_json": ANSWERS})
         ),
         (
             {"MessageType": "interactive", "FlowData": NESTED},
-            [
-                "form: name: flow; body: Sent; response_json.flow_token: tok;"
-                " response_json.name: Ada; response_json.guests: 4"
-            ],
+            ["form: name: Ada; guests: 4"],
         ),
         ({"InteractiveData": "not json", "Body": "my form"}, ["form: not json", "my form"]),
         (
@@ -119,7 +116,21 @@ def test_every_kind_reaches_the_agent_in_words(fields: dict[str, str], words: li
 
 def test_a_reaction_is_kept_and_not_answered() -> None:
     assert taken(MessageType="reaction").kind == "other"
-    assert taken(MessageType="reaction", Body="👍").text == "👍"
+    found = taken(MessageType="reaction", Body="👍")
+    assert (found.kind, found.text) == ("other", "👍")
+    assert taken(MessageType="revoke", OriginalMessageSid="SM0").kind == "other"
+
+
+def test_answers_that_come_wrapped_or_twice_are_told_once_and_without_their_token() -> None:
+    wrapped = json.dumps({"type": "nfm_reply", "nfm_reply": json.loads(NESTED)})
+    found = taken(InteractiveData=wrapped, FlowData=NESTED)
+    assert [one.name for one in found.attachments] == ["name: Ada; guests: 4"]
+    assert found.payload == "form: flow_token: tok"
+
+
+def test_a_card_of_an_old_phone_is_read_in_its_letters() -> None:
+    card = b"BEGIN:VCARD\r\nN;ENCODING=QUOTED-PRINTABLE:=D0=98=\r\n=D0=B2;;;\r\nTEL:+1\r\nEND:VCARD"
+    assert contacts_of(card) == ["Ив, +1"]
 
 
 def test_what_came_along_is_no_word_of_the_person() -> None:

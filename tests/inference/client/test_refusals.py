@@ -167,3 +167,54 @@ def test_an_error_inside_a_stream_has_the_same_meanings() -> None:
     assert isinstance(error_of({"message": "broken"}, is_event_error=True), EngineFailed)
     assert error_of({"choices": []}) is None
     assert error_of({"error": None, "choices": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "counts"),
+    [
+        (400, "Vertex request uses 256984 input tokens; limit is 167232.", (256984, 167232)),
+        (400, "Your prompt is 9000 tokens, over the 8000 allowed", (9000, 8000)),
+        (400, "Prompt exceeds the available cache size 8192", (None, 8192)),
+        (400, "<400> InternalError: Range of input length should be [1, 129024]", (None, 129024)),
+        (400, "prompt too long; exceeded max context length by 300 tokens", (None, None)),
+        (400, "invalid params, context window exceeds limit (2013)", (None, None)),
+        (400, "输入长度超过模型上下文限制", (None, None)),
+        (400, "Prompt 超长", (None, None)),
+    ],
+)
+def test_numbers_that_are_no_size_of_the_prompt_are_not_taken_for_one(
+    status: int, message: str, counts: tuple[int | None, int | None]
+) -> None:
+    error = refusal(status, {}, json.dumps({"error": {"message": message}}).encode())
+    assert isinstance(error, PromptTooLong)
+    assert (error.prompt_tokens, error.limit_tokens) == counts
+
+
+RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37s"}
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        ({"message": "quota", "details": [{"@type": "x"}, RETRY_INFO]}, 37.0),
+        ({"message": "Rate limit. Please retry after 12 seconds."}, 12.0),
+        ({"message": "Limit reached. Please try again in 1m5.5s. Visit x"}, 65.5),
+        ({"message": "Please try again in 320ms."}, 0.32),
+        ({"message": "try again in 40m"}, 300.0),
+        ({"message": "Please try again later with 5 shots"}, 1.0),
+        ({"message": "slow down", "details": "5s"}, 1.0),
+    ],
+)
+def test_a_wait_is_read_of_the_body_where_no_header_tells_it(
+    error: dict[str, Any], seconds: float
+) -> None:
+    found = refusal(429, {}, json.dumps({"error": error}).encode())
+    assert isinstance(found, QueueFull)
+    assert found.retry_after_s == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "message", ["library/x does not support tools", '"auto" tool choice requires --enable-auto']
+)
+def test_an_engine_without_tools_is_the_operators_matter(message: str) -> None:
+    assert isinstance(refusal(400, {}, json.dumps({"error": message}).encode()), UnknownModel)

@@ -232,6 +232,19 @@ async def test_a_part_that_starts_again_and_again_is_told(
     ]
 
 
+async def test_of_a_channel_that_is_not_configured_any_more_nothing_is_told(
+    ada: Person, tmp_path: Path
+) -> None:
+    await ada.stores.channels.set("telegram", "42", "auth_error", "the token was revoked")
+    config = AlertsConfig(disk_free_mib=0)
+    for accounts in (frozenset({("telegram", "43")}), frozenset({("telegram", "42")})):
+        watching = AlertWatch(ada.stores, config, tmp_path, accounts=accounts)
+        expected = "telegram 42 (auth_error): the channel has trouble"
+        assert [expected in text for text in await told(watching)] == [True] * (
+            ("telegram", "42") in accounts
+        )
+
+
 async def test_a_channel_that_recovers_within_a_minute_is_not_told(
     ada: Person, clock: HandClock, tmp_path: Path
 ) -> None:

@@ -148,7 +148,7 @@ CASES = [
     (AGENT, ">ModelSettings(temperature=-1)", "temperature must be 0 or more, not -1", ""),
     (AGENT, ">ModelSettings(top_p=2)", "top_p must be over 0 and at most 1, not 2", ""),
     (AGENT, ">ModelSettings(repetition_penalty=0)", "must be over 0, not 0", ""),
-    (AGENT, ">ModelSettings(max_tokens=0)", "max_tokens must be 1 or more, not 0", ""),
+    (AGENT, ">ModelSettings(max_tokens=0)", "max_tokens must be 1 to 10000000, not 0", ""),
     (AGENT, '>ModelSettings(stop="END")', "stop must be a tuple of texts", ""),
     (WAIT, '>Question("")', "A question needs a text", ""),
     (WAIT, ">Question(3)", "its text must be a text, not 3 (int)", ""),

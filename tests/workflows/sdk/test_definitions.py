@@ -68,6 +68,11 @@ def test_a_field_of_a_wrong_type_is_refused_with_its_name(field: str, value: obj
         ("seed", "1"),
         ("stop", "END"),
         ("stop", ("END", 3)),
+        ("stop", ("END", "")),
+        ("max_tokens", 10**30),
+        ("seed", 2**80),
+        ("name", "  "),
+        ("name", "gpt\n5"),
     ],
 )
 def test_a_model_setting_of_a_wrong_type_or_value_is_refused(field: str, value: object) -> None:

@@ -48,8 +48,12 @@ def encrypted(document: bytes, password: str) -> bytes:
     return out.getvalue()
 
 
-def docx(*paragraphs: str, more: dict[str, bytes] | None = None) -> bytes:
-    body = "".join(f"<w:p><w:r><w:t>{escape(one)}</w:t></w:r></w:p>" for one in paragraphs)
+def paragraph(words: str) -> str:
+    return f"<w:p><w:r><w:t>{words}</w:t></w:r></w:p>"
+
+
+def docx(*paragraphs: str, more: dict[str, bytes] | None = None, body: str = "") -> bytes:
+    body = body or "".join(paragraph(escape(one)) for one in paragraphs)
     names = "http://schemas.openxmlformats.org"
     files = {
         "[Content_Types].xml": f'<Types xmlns="{names}/package/2006/content-types"/>',
@@ -82,6 +86,44 @@ async def test_a_word_file_is_read_paragraph_by_paragraph() -> None:
     assert reading.text == "Straße & <b>\n\n漢字" and not reading.problem
 
 
+ROW = "<w:tr><w:tc>{}</w:tc><w:tc>{}</w:tc></w:tr>"
+LINKS = (
+    '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+    '<Relationship Id="h" Target="https://x.example/a_b" TargetMode="External" Type="http://schemas'
+    '.openxmlformats.org/officeDocument/2006/relationships/hyperlink"/></Relationships>'
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("<w:p><w:r><w:t>Road 1</w:t><w:br/><w:t>Bonn</w:t></w:r></w:p>", "Road 1\nBonn"),
+        (
+            "<w:tbl>"
+            + ROW.format(paragraph("a"), paragraph("b") + paragraph("c"))
+            + ROW.format(paragraph("d"), "<w:p/>")
+            + "</w:tbl>"
+            + paragraph("after"),
+            "a | b c\nd |\n\nafter",
+        ),
+        (
+            "<w:p><w:ins><w:r><w:t>new</w:t></w:r></w:ins>"
+            "<w:del><w:r><w:delText>old</w:delText></w:r></w:del></w:p>",
+            "new",
+        ),
+        (
+            '<w:p><w:hyperlink xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/'
+            'relationships" r:id="h"><w:r><w:t>here</w:t></w:r></w:hyperlink></w:p>',
+            "here (https://x.example/a_b)",
+        ),
+    ],
+)
+async def test_what_shapes_the_words_of_a_word_file_is_kept(body: str, text: str) -> None:
+    more = {"word/_rels/document.xml.rels": LINKS.encode()}
+    reading = await read_document(docx(body=body, more=more))
+    assert "\n".join(line.rstrip() for line in reading.text.split("\n")) == text
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [
@@ -89,6 +131,12 @@ async def test_a_word_file_is_read_paragraph_by_paragraph() -> None:
         ("größe;wert\r\n1;2\r\n".encode(), "größe;wert\n1;2\n"),
         ("\ufeffwith a mark".encode(), "with a mark"),
         ("größe".encode("cp1252"), "größe"),
+        ("Привет, как дела? Я тут.".encode("cp1251"), "Привет, как дела? Я тут."),
+        ("Привет, как дела? Я тут.".encode("koi8-r"), "Привет, как дела? Я тут."),
+        ("Де він? Її ще немає.".encode("cp1251"), "Де він? Її ще немає."),
+        ("Καλημέρα, τι κάνεις σήμερα;".encode("cp1253"), "Καλημέρα, τι κάνεις σήμερα;"),
+        ("déjà vu à côté".encode("cp1252"), "déjà vu à côté"),
+        (b"\x1b[31mred\x1b[0m and plain", "red and plain"),
         ("привет, мир".encode("utf-16"), "привет, мир"),
         ("plain words in two bytes".encode("utf-16-le"), "plain words in two bytes"),
         ("plain words in two bytes".encode("utf-16-be"), "plain words in two bytes"),
@@ -117,6 +165,9 @@ async def test_a_text_file_is_read_in_its_encoding(data: bytes, text: str) -> No
             "encrypted",
         ),
         (bytes(range(256)) * 40, "not_text"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, "not_text"),
+        ("これはテストです。".encode("shift_jis"), "encoding"),
+        ("你好，世界。".encode("gbk"), "encoding"),  # noqa: RUF001
         (b"\x7fELF" + b"\x01\x02\x00\x00" * 4000, "not_text"),
         (b"", "no_text"),
         (b" \n\t", "no_text"),

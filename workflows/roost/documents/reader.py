@@ -24,6 +24,7 @@ PROBLEMS: Final[dict[str, str]] = {
     "broken": "it is damaged",
     "not_text": "its kind can't be read as text",
     "old_word": "it is an old Office file; a .docx or PDF file can be read",
+    "encoding": "the encoding of its letters is not known; saved as UTF-8 it can be read",
     "too_large": "it is too large to be read",
     "too_slow": f"reading it takes longer than {READ_S:.0f} s",
 }

@@ -11,6 +11,11 @@ from roost_channels.rendering.markup import closed
 from roost_workflows.ports import CallState, CallStatus
 from roost_workflows.storage.ends import Settled
 
+# What people read while the engine fails for long; the turn goes on.
+DELAYED: Final = (
+    "The model is not working right now, so this takes longer. Your message is kept: "
+    "I try again for some minutes and will write."
+)
 EMPTY_NOTICE: Final = "I have no answer to that. Please try again, or say it in other words."
 LENGTH_NOTE: Final = "cut off at the length limit"
 # What people read behind an answer that is not whole, by how it finished, and before that its note

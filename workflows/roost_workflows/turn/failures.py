@@ -20,7 +20,12 @@ from roost_inference.errors import (
     UnknownModel,
 )
 from roost_workflows.errors import TurnOver
-from roost_workflows.policies import ENGINE_FAILURES_MAX, INTERNAL_FAILURES_MAX
+from roost_workflows.policies import (
+    ENGINE_FAILURES_MAX,
+    ENGINE_RETRY_MAX_S,
+    ENGINE_RETRY_S,
+    INTERNAL_FAILURES_MAX,
+)
 
 # Faults of code, ours or an agent's: trying again rarely helps. Storage that is away raises others.
 PROGRAMMING: Final = (
@@ -73,7 +78,10 @@ def engine_failure(error: EngineError, attempt: int) -> ApplicationError:
     elif isinstance(error, InvalidRequest):
         code = "refused"
     elif isinstance(error, QueueFull):
-        code, delay = "queue_full", timedelta(seconds=error.retry_after_s)
+        # As long as after other failures, too, or a quota of a minute would use up all attempts.
+        least_s = min(ENGINE_RETRY_S * 2.0 ** min(attempt - 1, 10), ENGINE_RETRY_MAX_S)
+        delay = timedelta(seconds=max(error.retry_after_s, least_s))
+        code = "queue_full"
     elif isinstance(error, EngineUnavailable):
         code = "engine_unavailable"
     else:

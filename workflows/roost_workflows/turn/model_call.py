@@ -22,12 +22,11 @@ from roost_inference.errors import (
     EngineUnavailable,
     InvalidRequest,
     PromptTooLong,
-    QueueFull,
 )
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import IDLE_TTL_S, TOOL_GRACE_S, SessionHints
 from roost_workflows.model_calls import Asked, Usage
-from roost_workflows.ports import ModelCall, PlannedCall, Snapshot, StepRecord, TurnContext, Turns
+from roost_workflows.ports import ModelCall, PlannedCall, StepRecord, TurnContext, Turns
 from roost_workflows.state import GenerateInput, StepResult
 from roost_workflows.turn import limits
 from roost_workflows.turn.activity_guard import (
@@ -41,10 +40,10 @@ from roost_workflows.turn.failures import engine_failure, engine_words, is_taken
 from roost_workflows.turn.figures import engine_figures
 from roost_workflows.turn.files import FileReader
 from roost_workflows.turn.planning import plan_calls
-from roost_workflows.turn.progress import Board, ProgressWriter
+from roost_workflows.turn.progress import Board, Outages, ProgressWriter
 from roost_workflows.turn.requests import asked_with, build_request
 from roost_workflows.turn.suspects import Suspects
-from roost_workflows.turn.window import SHORTER_MAX, ContextSizes
+from roost_workflows.turn.window import SHORTER_MAX, ContextSizes, is_unexplained
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +128,7 @@ class ModelCaller:
         self._registry = registry
         self._board = board
         self._sizes = ContextSizes()
+        self._outages = Outages(turns, board)
         self._worked = limits.WorkTime()
 
     async def run(self, call: GenerateInput) -> StepResult:
@@ -196,6 +196,7 @@ class ModelCaller:
             request, so_far.asked = await asyncio.to_thread(build)
             try:
                 await self._ask(call, request, so_far)
+                self._outages.over(call.turn_id)
                 return
             except (PromptTooLong, BodyTooLarge) as error:
                 so_far.text = ""
@@ -213,12 +214,21 @@ class ModelCaller:
                 if forces and isinstance(error, InvalidRequest):
                     forces = False  # it can't follow this schema: the answer is checked anyway
                     continue
+                if shorter < SHORTER_MAX and is_unexplained(error, context.messages):
+                    # Its length or an old message: without them this conversation can go on.
+                    shorter = SHORTER_MAX
+                    continue
                 level = logging.WARNING if error.retryable else logging.ERROR
                 log.log(level, "turn %s: model call failed: %r", call.turn_id, error)
                 await note_error(self._turns, call.turn_id, engine_words(error))
-                if isinstance(error, EngineUnavailable | QueueFull):
-                    await self._show_unreachable(call.turn_id)
-                raise engine_failure(error, attempt) from None
+                raised = engine_failure(error, attempt)
+                await self._outages.failed(
+                    *(call.turn_id, error, raised),
+                    attempt=attempt,
+                    began=so_far.began,
+                    now=time.monotonic(),
+                )
+                raise raised from None
 
     async def _ask(self, call: GenerateInput, request: ChatRequest, so_far: _Partial) -> None:
         """Stream one answer to its end. Raises EngineError."""
@@ -235,14 +245,6 @@ class ModelCaller:
                     progress.show(phase="answering", text=so_far.text)
         if so_far.completed is None:
             raise EngineUnavailable("the engine's stream ended without a result")
-
-    async def _show_unreachable(self, turn_id: str) -> None:
-        """Show people why nothing happens until the next attempt; lossy, as all progress."""
-        snapshot = Snapshot("unreachable", tools=self._board.lines(turn_id))
-        try:
-            await self._turns.progress(turn_id, snapshot)
-        except Exception as error:
-            log.warning("progress of turn %s not written: %r", turn_id, error)
 
     async def _commit(self, call: GenerateInput, agent: Agent, so_far: _Partial) -> StepResult:
         done = so_far.completed

@@ -1,4 +1,7 @@
-"""Snapshots of running turns: ten writes a second for each at most, fifty for all; latest wins."""
+"""Snapshots of running turns: ten writes a second for each at most, fifty for all; latest wins.
+
+Of an engine that fails for long, people are told beside them.
+"""
 
 import asyncio
 import logging
@@ -6,6 +9,10 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Final, Self
 
+from temporalio.exceptions import ApplicationError
+
+from roost_inference.errors import EngineError, EngineUnavailable, QueueFull
+from roost_workflows.policies import ENGINE_ATTEMPTS_MAX
 from roost_workflows.ports import Snapshot, Turns
 
 log = logging.getLogger(__name__)
@@ -18,6 +25,10 @@ REFRESH_EVERY_S: Final = 10.0
 BOARD_TURNS_MAX: Final = 1000
 LINES_MAX: Final = 32
 PLAN_MAX: Final = 32  # steps of a plan
+# A model call that fails for so long is told in a message of its own: all its attempts together may
+# take ten minutes, and not every chat shows what goes on meanwhile.
+DELAY_TOLD_S: Final = 60.0
+CALLS_REMEMBERED_MAX: Final = 10_000
 
 
 class Board:
@@ -118,6 +129,55 @@ class ProgressWriter:
             if self._closed.is_set():  # its change was cleared before the write
                 return
             await _set_within(self._changed, REFRESH_EVERY_S)
+
+
+class Outages:
+    """The model calls that fail at present, each with when its first attempt in this process began,
+    by a clock that nobody sets.
+    """
+
+    def __init__(self, turns: Turns, board: Board) -> None:
+        self._turns = turns
+        self._board = board
+        self._began: OrderedDict[str, float] = OrderedDict()
+
+    async def failed(
+        self,
+        turn_id: str,
+        error: EngineError,
+        failure: ApplicationError,
+        *,
+        attempt: int,
+        began: float,
+        now: float,
+    ) -> None:
+        """Show why nothing happens until the next attempt; lossy, as all progress is.
+
+        failure: what Temporal is told, with how long it waits. began: of this attempt.
+        """
+        began = self._began.setdefault(turn_id, began)
+        while len(self._began) > CALLS_REMEMBERED_MAX:
+            self._began.popitem(last=False)
+        if failure.non_retryable or attempt >= ENGINE_ATTEMPTS_MAX:
+            return  # the turn's end is told
+        wait = failure.next_retry_delay
+        waited_s = now - began + (wait.total_seconds() if wait is not None else 0.0)
+        is_away = isinstance(error, EngineUnavailable | QueueFull)
+        snapshot = Snapshot(
+            phase="unreachable" if is_away else "thinking",
+            tools=self._board.lines(turn_id),
+            is_delayed=waited_s >= DELAY_TOLD_S,
+        )
+        if not (is_away or snapshot.is_delayed):
+            return
+        try:
+            await self._turns.progress(turn_id, snapshot)
+        except Exception as problem:
+            log.warning("progress of turn %s not written: %r", turn_id, problem)
+
+    def over(self, turn_id: str) -> None:
+        """A model call of the turn succeeded."""
+        self._began.pop(turn_id, None)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from roost_inference.errors import EngineError, PromptTooLong
+from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong
 from roost_workflows.ports import TranscriptMessage
 
 FILE_SHARE: Final = 4  # of a file's text, a quarter is shown at each level
@@ -31,11 +31,7 @@ def window(messages: Sequence[TranscriptMessage], shorter: int) -> Sequence[Tran
     if shorter == 0:
         return messages
     messages = [_with_less_of_files(message, shorter) for message in messages]
-    starts = [
-        index
-        for index, message in enumerate(messages)
-        if message.role == "user" and (index == 0 or messages[index - 1].role == "assistant")
-    ]
+    starts = _starts(messages)
     if len(starts) < 2:
         return messages
     if shorter >= SHORTER_MAX:
@@ -43,6 +39,24 @@ def window(messages: Sequence[TranscriptMessage], shorter: int) -> Sequence[Tran
     dropped = math.ceil(len(starts) * (1 - 0.5**shorter) / GRID_TURNS) * GRID_TURNS
     first = starts[min(dropped, len(starts) - 1)]
     return [TranscriptMessage("system", LEFT_OUT), *messages[first:]]
+
+
+def is_unexplained(error: EngineError, messages: Sequence[TranscriptMessage]) -> bool:
+    """Whether an engine refuses a conversation of several turns in words that nobody knows.
+
+    It may be too long, or hold something old that this engine does not take, such as a picture;
+    then every later message would be refused, too.
+    """
+    return type(error) is InvalidRequest and len(_starts(messages)) > 1
+
+
+def _starts(messages: Sequence[TranscriptMessage]) -> list[int]:
+    """Where the turns begin."""
+    return [
+        index
+        for index, message in enumerate(messages)
+        if message.role == "user" and (index == 0 or messages[index - 1].role == "assistant")
+    ]
 
 
 def _with_less_of_files(message: TranscriptMessage, shorter: int) -> TranscriptMessage:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from roost_channels.message import Attachment
@@ -15,6 +16,7 @@ from roost_channels.telegram.inbound.words import NODES_MAX, rich_words
 FILES_MAX = 20  # files of one message: of paid media and rich messages
 UNKNOWN_MAX = 20  # fields of one message that we never heard of
 KIND_MAX = 64  # characters of such a field's name
+_PREVIEWS = frozenset({"thumbnail", "thumb", "cover"})
 _FILES = ("voice", "audio", "video", "video_note", "animation", "document", "sticker")
 _NOT_A_KIND = re.compile(r"\W+")
 
@@ -70,6 +72,7 @@ def _files(message: Json) -> list[Attachment]:
             attachments.append(_file(kind, body))
     for holder in ("paid_media", "rich_message"):
         attachments += _inner_files(message.get(holder))
+    attachments += _files_within("poll", message.get("poll"))
     return attachments
 
 
@@ -96,6 +99,26 @@ def _inner_files(holder: Any) -> list[Attachment]:
     return found
 
 
+def _files_within(name: str, value: Any) -> list[Attachment]:
+    """The files at any depth of content whose form we don't know, by the names of their fields."""
+    found: list[Attachment] = []
+    rest, nodes_left = [(name, value)], NODES_MAX
+    while rest and nodes_left and len(found) < FILES_MAX:
+        nodes_left -= 1
+        key, part = rest.pop()
+        if isinstance(part, Mapping) and isinstance(part.get("file_id"), str):
+            file = _file(key if key in _FILES or key == "photo" else "document", part)
+            found.append(replace(file, name=file.name or (key if file.kind == "document" else "")))
+        elif isinstance(part, Mapping):
+            shown = [each for each in part.items() if str(each[0]) not in _PREVIEWS]
+            rest.extend((str(key), each) for key, each in reversed(shown))
+        elif isinstance(part, list) and key == "photo":
+            rest.extend((key, each) for each in part[-1:])  # sizes come smallest first
+        elif isinstance(part, list):
+            rest.extend((key, each) for each in reversed(part))
+    return found
+
+
 def _file(kind: str, body: Json) -> Attachment:
     title = " - ".join(str(body[name]) for name in ("performer", "title") if body.get(name))
     size = body.get("file_size")
@@ -109,20 +132,19 @@ def _file(kind: str, body: Json) -> Attachment:
 
 
 def _unknown(message: Json) -> tuple[Attachment, ...]:
-    """Fields that we never heard of, by their names; a file among them is fetched as one."""
+    """Fields that we never heard of, by their names; the files in them are fetched."""
     found: list[Attachment] = []
     for name, body in message.items():
         is_content = name not in ENVELOPE and not name.startswith(FLAGS)
-        if not is_content or body in (None, False, "") or len(found) == UNKNOWN_MAX:
+        if not is_content or body is None or body is False or body == "":
             continue
+        if len(found) >= UNKNOWN_MAX:
+            break
         kind = _NOT_A_KIND.sub("_", name)[:KIND_MAX]
-        if isinstance(body, Mapping) and isinstance(body.get("file_id"), str):
-            file = _file("document", body)
-            found.append(
-                Attachment("document", file.provider_id, file.name or kind, file.mime_type)
-            )
-        else:
-            found.append(Attachment(kind, "", described(name, body)))
+        files, words = _files_within(kind, body), described(name, body)
+        found += files
+        if words or not files:
+            found.append(Attachment(kind, "", words))
     return tuple(found)
 
 

@@ -22,12 +22,14 @@ def described(kind: str, body: Any) -> str:
 def _contact(body: Json) -> str:
     number = str(body.get("phone_number") or "")
     card = body.get("vcard")
-    more = vcard_words(card) if isinstance(card, str) else []
-    return ", ".join(filter(None, (name_of(body), number, *(w for w in more if number not in w))))
+    name, more = vcard_words(card) if isinstance(card, str) else ("", [])
+    others = (words for words in more if not number or number not in words)
+    return ", ".join(filter(None, (name_of(body) or name, number, *others)))
 
 
 def _location(body: Json) -> str:
-    return f"{body.get('latitude')},{body.get('longitude')}"
+    live = " (live)" if body.get("live_period") else ""
+    return f"{body.get('latitude')},{body.get('longitude')}{live}"
 
 
 def _venue(body: Json) -> str:
@@ -46,7 +48,10 @@ def _poll(body: Json) -> str:
     closed = "closed" if body.get("is_closed") else ""
     asked = _joined(body.get("question"), body.get("description"), by=" ")
     why = body.get("explanation")
-    return _joined(asked, options and f"options: {options}", kind, closed, why and f"why: {why}")
+    media = body.get("media")
+    link = words_of(media.get("link")) if isinstance(media, Mapping) else ""
+    said = (asked, options and f"options: {options}", kind, closed, why and f"why: {why}", link)
+    return _joined(*said)
 
 
 def _checklist(body: Json) -> str:
@@ -75,10 +80,12 @@ def _game(body: Json) -> str:
     return _joined(body.get("title"), about, by=": ")
 
 
-def _price(body: Json) -> str:
-    amount, currency = body.get("total_amount"), str(body.get("currency") or "")
+def _price(body: Json, field: str = "total_amount") -> str:
+    amount, currency = body.get(field), str(body.get("currency") or "")
     if not isinstance(amount, int):
         return currency
+    if currency == "TON":  # counted in billionths
+        return f"{amount / 10**9:.9f}".rstrip("0").rstrip(".") + " TON"
     shown = str(amount) if currency in _WHOLE else f"{amount // 100}.{amount % 100:02}"
     return f"{shown} {'Stars' if currency == 'XTR' else currency}".strip()
 
@@ -89,7 +96,16 @@ def _invoice(body: Json) -> str:
 
 
 def _payment(body: Json) -> str:
-    return _joined(_price(body), body.get("invoice_payload"))
+    times = {"subscription_expiration_date": body.get("subscription_expiration_date")}
+    more = words_of([times, body.get("order_info")])
+    return _joined(_price(body), body.get("invoice_payload"), more)
+
+
+def _suggested_post(body: Json) -> str:
+    price = body.get("price")
+    asked = _price(price, "amount") if isinstance(price, Mapping) else ""
+    rest = {name: each for name, each in body.items() if name != "price"}
+    return _joined(words_of(rest), asked and f"price: {asked}", by="; ")
 
 
 def _paid_media(body: Json) -> str:
@@ -142,7 +158,7 @@ DESCRIBERS: Mapping[str, Callable[[Json], str]] = {
     "passport_data": _secret,
     "giveaway": words_of,
     "giveaway_winners": words_of,
-    "suggested_post_info": words_of,
+    "suggested_post_info": _suggested_post,
     "checklist_tasks_added": _tasks_added,
     "gift": words_of,
     "unique_gift": words_of,

@@ -1,35 +1,65 @@
-"""Texts with what stands behind their words: addresses of links and people, and exact dates."""
+"""Texts with what stands behind their words: addresses of links and people, exact dates, and marks
+without which the words mean something else.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 ENTITIES_MAX = 200  # Telegram sends at most 100 for one text
 URL_MAX = 2048  # characters of one address
+STRUCK, QUOTED = "~~", "> "
+_QUOTES = frozenset({"blockquote", "expandable_blockquote"})
+_BREAK = "\n".encode("utf-16-le")
 UNIX_TIME_MAX = 32_000_000_000  # the year 2984
 _HIGH, _LOW = (0xD8, 0xDC), (0xDC, 0xE0)  # upper bytes of the halves of a character in UTF-16
 
 
 def with_addresses(text: str, entities: Any, account: str = "") -> str:
-    """Return the text with the address beside the words of each link.
+    """Return the text with what its entities add to the words: the address beside a link, the
+    marks of what is struck out and of what is quoted.
 
     entities: MessageEntity objects; those that don't fit the text are left out. account: our own
     id, whose mention needs no address. https://core.telegram.org/bots/api#messageentity
     """
     units = text.encode("utf-16-le", "surrogatepass")
-    beside: list[tuple[int, str]] = []
+    beside: set[tuple[int, str]] = set()
     for entity in _listed(entities)[:ENTITIES_MAX]:
         start, end = span_of(entity)
-        address = _address(entity, account)
         words = units[start:end].decode("utf-16-le", "replace")
-        if not address or not words.strip() or end > len(units) or address in _forms(words):
+        if not words.strip() or end > len(units):
             continue
         # A link may end with blanks; the address stands right behind the words.
-        end -= 2 * (len(words) - len(words.rstrip()))
-        beside.append((_whole(units, end), f" ({address})"))
-    for end, words in sorted(set(beside), reverse=True):
-        units = units[:end] + words.encode("utf-16-le", "surrogatepass") + units[end:]
-    return units.decode("utf-16-le", "replace")
+        stop = _whole(units, end - 2 * (len(words) - len(words.rstrip())))
+        address = address_of(entity, account)
+        if address and address not in _forms(words):
+            beside.add((stop, f" ({address})"))
+        elif entity.get("type") == "strikethrough":
+            beside |= {(_whole(units, start), STRUCK), (stop, STRUCK)}
+        elif entity.get("type") in _QUOTES:
+            beside |= {(place, QUOTED) for place in _lines(units, start, end)}
+    return _inserted(units, beside)
+
+
+def _lines(units: bytes, start: int, end: int) -> Iterator[int]:
+    """Where the lines of a span begin."""
+    yield start
+    at = start
+    while (at := units.find(_BREAK, at, end)) >= 0:
+        # The halves of two other units may look like a break.
+        is_break = at % 2 == 0
+        at += 2 if is_break else 1
+        if is_break and at < end:
+            yield at
+
+
+def _inserted(units: bytes, beside: Collection[tuple[int, str]]) -> str:
+    pieces: list[bytes] = []
+    at = 0
+    for place, words in sorted(beside):
+        pieces += [units[at:place], words.encode("utf-16-le", "surrogatepass")]
+        at = place
+    return b"".join([*pieces, units[at:]]).decode("utf-16-le", "replace")
 
 
 def span_of(entity: Mapping[str, Any]) -> tuple[int, int]:
@@ -46,7 +76,8 @@ def _listed(entities: Any) -> Sequence[Mapping[str, Any]]:
     return [each for each in entities if isinstance(each, Mapping)]
 
 
-def _address(entity: Mapping[str, Any], account: str) -> str:
+def address_of(entity: Mapping[str, Any], account: str = "") -> str:
+    """What stands behind an entity's words: an address, a person's, or a moment; else empty."""
     kind, url, moment = entity.get("type"), entity.get("url"), entity.get("unix_time")
     if isinstance(url, str):  # of links, and of kinds from after this was written
         return " ".join(url.split())[:URL_MAX]

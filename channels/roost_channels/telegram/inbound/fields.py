@@ -9,7 +9,7 @@ _ENVELOPE = """
     reply_to_story reply_to_checklist_task_id reply_to_poll_option_id via_bot
     guest_bot_caller_user guest_bot_caller_chat edit_date media_group_id author_signature
     paid_star_count text entities link_preview_options effect_id caption
-    caption_entities reply_markup origin
+    caption_entities reply_markup origin ephemeral_message_id receiver_user
 """
 # What Telegram itself says in a chat; nobody waits for an answer to it.
 _SERVICE = """
@@ -25,6 +25,7 @@ _SERVICE = """
     suggested_post_approved suggested_post_approval_failed suggested_post_declined
     suggested_post_paid suggested_post_refunded video_chat_scheduled video_chat_started
     video_chat_ended video_chat_participants_invited community_chat_added community_chat_removed
+    community_chat_joined
     voice_chat_scheduled voice_chat_started voice_chat_ended voice_chat_participants_invited
 """
 # Read of a message of which something else can't be read.

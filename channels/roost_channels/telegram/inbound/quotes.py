@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.message import FILE_KINDS, Attachment, Author, Quote
+from roost_channels.telegram.forums import opens_topic
 from roost_channels.telegram.inbound.contents import attachments_of, line_of, text_of
 from roost_channels.telegram.inbound.described import described
 from roost_channels.telegram.inbound.entities import with_addresses
@@ -19,8 +20,7 @@ _ITEMS = (
 def quote_of(message: Json, account: str) -> Quote | None:
     """Read what the message refers to, with the files of it."""
     replied = message.get("reply_to_message")
-    # In a topic every message hangs on the one that opened it.
-    if isinstance(replied, Mapping) and not replied.get("forum_topic_created"):
+    if isinstance(replied, Mapping) and not opens_topic(replied, message):
         author = _author(writer_of(replied), message, account)
         return _quote(str(replied["message_id"]), author, replied, message)
     external = message.get("external_reply")
@@ -51,7 +51,7 @@ def _quote(ref: str | None, author: Author, quoted: Json, message: Json) -> Quot
     plain = str(quoted.get("text") or quoted.get("caption") or "")
     attached = attachments_of(quoted)
     lines = [line_of(each) for each in attached]
-    text = (plain if passage else text_of(quoted)) or passage or " ".join(lines)
+    text = (plain if passage else text_of(quoted)) or passage or " ".join(lines) or _link(quoted)
     others = [line_of(each) for each in attached if each.kind not in FILE_KINDS]
     if text_of(quoted) and others and not passage:
         text = "\n".join([text, *others])
@@ -65,6 +65,13 @@ def _quote(ref: str | None, author: Author, quoted: Json, message: Json) -> Quot
         resolved=bool(text),
         files=tuple(each for each in attached if each.is_file),
     )
+
+
+def _link(quoted: Json) -> str:
+    """The link of a text from elsewhere, of which Telegram gives nothing else."""
+    preview = quoted.get("link_preview_options")
+    url = preview.get("url") if isinstance(preview, Mapping) else None
+    return f"[link: {url}]" if isinstance(url, str) else ""
 
 
 def _item(quoted: Json, message: Json) -> str:

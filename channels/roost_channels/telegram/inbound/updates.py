@@ -7,7 +7,7 @@ https://core.telegram.org/bots/api#update
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,6 @@ ALLOWED_UPDATES = (
     "stopped_message_generation",
     "my_chat_member",
 )
-_GROUPS = ("group", "supergroup", "channel")
 # The topic General: messages go there without a topic's number, typing needs this one.
 GENERAL_TOPIC = "1"
 # The chat of dead letters that name none.
@@ -158,12 +157,25 @@ def _message(
         kind=kind,
         quote=quote_of(message, account),
         attachments=attachments,
-        is_addressed=not address.is_group or is_addressed(message, text, account, username),
+        is_addressed=not address.is_group
+        or is_addressed(message, text or _words(attachments), account, username),
         album=str(message.get("media_group_id") or ""),
         forwarded_from=source_of(message, account),
-        payload=payload,
+        payload=payload or _through(message),
         raw=dict(update),
     )
+
+
+def _words(attachments: Sequence[Attachment]) -> str:
+    """The words of a poll or a list, which may name us as a text does."""
+    return " ".join(each.name for each in attachments if not each.is_file)
+
+
+def _through(message: Json) -> str:
+    """Which bot a person let write the message, whose words they may be."""
+    bot = message.get("via_bot")
+    name = bot.get("username") if isinstance(bot, Mapping) else None
+    return f"written by means of the bot @{name}" if isinstance(name, str) else ""
 
 
 def _is_for_nobody(message: Json) -> bool:
@@ -200,7 +212,8 @@ def _migrated(update: Json, message: Json, account: str) -> InboundMessage | Non
 
 def _membership(update: Json, member: Json, account: str) -> InboundMessage:
     """Read whether the bot was let into a chat or put out of it."""
-    is_out = member["new_chat_member"]["status"] in ("kicked", "left")
+    now = member["new_chat_member"]
+    is_out = now["status"] in ("kicked", "left") or now.get("is_member") is False
     return InboundMessage(
         address=_chat(member["chat"], account),
         event_id=str(update["update_id"]),
@@ -280,7 +293,8 @@ def _address(message: Json, account: str) -> Address:
 
 def _chat(chat: Json, account: str, thread: str = "") -> Address:
     # The direct messages of a channel are one chat, in which each person has a topic alone.
-    is_group = chat.get("type") in _GROUPS and not chat.get("is_direct_messages")
+    # Kinds of chats that come later are for more than one person, too.
+    is_group = chat.get("type", "private") != "private" and not chat.get("is_direct_messages")
     if is_group and thread == GENERAL_TOPIC:
         thread = ""
     return Address("telegram", account, str(chat["id"]), thread, is_group)

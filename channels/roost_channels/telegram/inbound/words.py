@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, Final
 
+from roost_channels.telegram.inbound.entities import STRUCK, address_of
 from roost_channels.telegram.inbound.people import name_of
 
 WORDS_MAX = 2000  # characters of a value in words
@@ -16,7 +17,9 @@ _END: Final[tuple[Any, Any]] = ("", object())
 # What needs no label in front of it.
 _PLAIN_NAMES = "text title name username question description caption data emoji label address"
 _PLAIN = frozenset(_PLAIN_NAMES.split())
-_UNTOLD_NAMES = "id type file_size width height duration thumbnail thumb sticker reply_markup"
+_UNTOLD_NAMES = (
+    "id type mime_type file_size width height duration thumbnail thumb sticker reply_markup"
+)
 _UNTOLD = frozenset(_UNTOLD_NAMES.split())
 _UNTOLD_STARTS = ("is_", "has_", "can_", "show_", "file_")
 _UNTOLD_ENDS = ("_id", "_ids", "entities")
@@ -27,6 +30,15 @@ _RICH = (
     *("summary", "label", "title", "text", "expression", "alternative_text", "button", "blocks"),
     *("items", "cells", "buttons", "caption", "credit"),
 )
+# Kinds of which all that people read is in those fields. Cells, items and captions have no kind.
+_KNOWN_KINDS = """
+    anchor anchor_link animation audio bank_card_number blockquote bold bot_command button buttons
+    cashtag code collage custom_emoji date_time details divider document email_address
+    expandable_blockquote footer hashtag heading italic list map marked mathematical_expression
+    mention paragraph phone_number photo pre pullquote reference reference_link slideshow spoiler
+    strikethrough subscript superscript table text_mention thinking underline url video voice_note
+"""
+_KNOWN = frozenset((None, *_KNOWN_KINDS.split()))
 # A run of blanks is looked at once, from its first one.
 _BLANKS = re.compile(r"(?<![ \t])[ \t]++(?=\n)")
 _GAPS = re.compile(r"\n{3,}+")
@@ -120,12 +132,17 @@ def _rich_parts(node: Mapping[str, Any]) -> list[Any]:
     if kind == "table":
         rows = [_row(row) for row in _list(node.get("cells"))]
         return [node.get("caption"), "\n", *rows]
-    if kind == "url" and isinstance(node.get("url"), str) and text != node["url"]:
-        return [text, f" ({node['url']})"]
+    if kind == "strikethrough":
+        return [STRUCK, text, STRUCK]
+    if text and (beside := address_of(node)):
+        return [text, f" ({beside})" if text != beside else ""]
     parts = [part for name in _RICH if name in node for part in _rich_field(name, node)]
     location = node.get("location")
     if isinstance(location, Mapping):
         parts.insert(0, f"{location.get('latitude')},{location.get('longitude')}")
+    if kind not in _KNOWN and parts:
+        rest = words_of({name: each for name, each in node.items() if name not in _RICH})
+        parts += [f" ({rest})"] if rest else []
     return parts if parts else [_unknown(node)]
 
 

@@ -4,14 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roost_channels.message import Attachment
-from roost_channels.whatsapp.described import choice_words, described, from_json, kind_name, plain
+from roost_channels.whatsapp.described import (
+    SILENT,
+    choice_words,
+    described,
+    from_json,
+    kind_name,
+    plain,
+)
 
 MEDIA_MAX = 10
 FORM_WORDS_MAX, FORM_VALUE_MAX = 3000, 1000
 _KINDS = {"image": "photo", "audio": "audio", "video": "video"}
 _VCARD_TYPES = frozenset({"text/vcard", "text/x-vcard", "text/directory"})
-# A mark under a message: kept in the inbox and not answered.
-_SILENT = "reaction"
 # Where the answers of a form come, as JSON.
 _FORM_FIELDS = ("InteractiveData", "FlowData")
 _HIDDEN_FIELDS = frozenset({"flow_token"})
@@ -99,6 +104,11 @@ def read_content(form: Mapping[str, str]) -> Content:
     return Content(text, attachments, payload)
 
 
+def is_silent(form: Mapping[str, str]) -> bool:
+    """Whether it is an event about a message, such as a reaction, and no message."""
+    return form.get("MessageType", "").lower() in SILENT
+
+
 def forwarded_from(form: Mapping[str, str]) -> str:
     """Whose words these are; WhatsApp never names the writer."""
     if form.get("FrequentlyForwarded", "").lower() == "true":
@@ -158,15 +168,18 @@ def _answers(form: Mapping[str, str]) -> tuple[tuple[Attachment, ...], str]:
         if not form.get(field):
             continue
         answers = from_json(form[field])
+        if isinstance(answers, Mapping) and isinstance(answers.get("nfm_reply"), Mapping):
+            answers = answers["nfm_reply"]  # as WhatsApp itself has it
         if isinstance(answers, Mapping) and isinstance(answers.get("response_json"), str):
-            answers = {**answers, "response_json": from_json(answers["response_json"])}
+            inner = from_json(answers["response_json"])
+            answers = inner if isinstance(inner, Mapping) else {**answers, "response_json": inner}
         if isinstance(answers, Mapping):
             secret = {name: answers[name] for name in answers if name in _HIDDEN_FIELDS}
             hidden = f"form: {described(secret)}" if secret else hidden
             answers = {name: answers[name] for name in answers if name not in _HIDDEN_FIELDS}
         words = described(answers, FORM_WORDS_MAX, FORM_VALUE_MAX)
         shown.append(Attachment("form", "", words))
-    return tuple(shown), hidden
+    return tuple(dict.fromkeys(shown)), hidden  # both fields may say the same
 
 
 def _advertisement(form: Mapping[str, str]) -> str:
@@ -184,7 +197,7 @@ def _advertisement(form: Mapping[str, str]) -> str:
 def _unknown(form: Mapping[str, str]) -> tuple[Attachment, ...]:
     """A type from after this was written: the agent is told, the person is not left in silence."""
     kind = form.get("MessageType", "").lower()
-    if kind == _SILENT:
+    if is_silent(form):
         return ()
     rest = {
         name: from_json(value)

@@ -93,8 +93,8 @@ def _read(
     text, button = content.text, form.get("ButtonPayload") or form.get("ListId")
     if button.startswith(OWN_BUTTONS):
         kind, text = "callback", button
-    elif not (text or content.attachments):
-        kind = "other"  # a reaction
+    elif form_contents.is_silent(fields) or not (text or content.attachments):
+        kind = "other"
     return InboundMessage(
         address=Address("whatsapp", account, sender),
         event_id=sid,

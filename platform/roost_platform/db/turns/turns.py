@@ -17,6 +17,7 @@ from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.policies.switches import off_rule, tell_off
 from roost_platform.db.turns import end, parking, steps
 from roost_platform.db.turns.context import read_call, read_context, record, resumed
+from roost_platform.db.turns.delays import tell_delay
 from roost_platform.db.turns.stop import record_stop
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
@@ -289,4 +290,6 @@ class TurnStore:
             "updated_at": self._database.now(),
         }
         async with self._database.write() as session:
+            if snapshot.is_delayed:
+                await tell_delay(session, turn_id, self._database.now())
             await session.execute(_PROGRESS, values)

@@ -12,6 +12,7 @@ from roost_inference.client.assembly import (
     parts_of,
 )
 from roost_inference.client.call_assembly import CallAssembly
+from roost_inference.client.dialects.choices import message_of, reason_of
 from roost_inference.client.reasoning import ReasoningFilter, Visible
 from roost_inference.client.refusals import error_of
 from roost_inference.errors import EngineFailed
@@ -150,15 +151,15 @@ class ChatDecoder:
         number = choice.get("index")
         index = number if isinstance(number, int) and 0 <= number < CHOICES_MAX else 0
         state = self._state(index)
-        message = choice.get("delta") or choice.get("message") or {}
+        message = message_of(choice, has_content=state.has_text or bool(state.sent))
         if not isinstance(message, dict):
             raise UnreadableAnswer("The provider sent a message that is not an object")
         yield from self._message(state, message, choice.get("logprobs"))
-        reason = choice.get("finish_reason")
+        reason = reason_of(choice)
         if reason and not state.has_finished:
             stopped = choice.get("stop_reason")  # vLLM's and the bundled core's
             sequence = stopped if isinstance(stopped, str) and stopped else None
-            yield from self._finish(state, str(reason), sequence)
+            yield from self._finish(state, reason, sequence)
 
     def _message(
         self, state: _Choice, message: Mapping[str, Any], logprobs: Any

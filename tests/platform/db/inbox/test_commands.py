@@ -36,6 +36,18 @@ from roost_workflows.ports import Snapshot
         ("cancel", "stop"),
         ("halt…", "stop"),
         ("@roost_bot stop", "stop"),
+        # What keyboards put around a word by themselves.
+        ("/stop.", "stop"),
+        ("/New!", "new"),
+        ("／stop", "stop"),  # noqa: RUF001
+        ("\u200e/stop\u200f", "stop"),
+        ("\ufeffstop\u200b", "stop"),
+        ("stop 🛑", "stop"),
+        ("🛑️ Stop!!! 😡", "stop"),
+        ("“stop”", "stop"),
+        ("stop。", "stop"),
+        ("/queue steer.", "queue"),
+        ("/remind.", "remind"),
     ],
 )
 def test_r24_a_whole_message_is_a_command(text: str, name: str) -> None:
@@ -64,6 +76,11 @@ def test_r24_a_whole_message_is_a_command(text: str, name: str) -> None:
         "exit",
         "stopp",
         "hi\nstop",
+        "//stop",
+        "\\stop",
+        "stop/",
+        "🛑",
+        "🛑 stop the music",
     ],
 )
 def test_r24_other_messages_are_for_the_agent(text: str) -> None:
@@ -251,6 +268,7 @@ async def test_in_a_group_an_unknown_command_is_answered_where_it_names_the_bot(
         ("/foo@roost_bot", "foo"),
         ("/foo bar", "foo"),
         ("/foo 10:30", "foo"),
+        ("\u200e/foo.", "foo"),
         ("/etc/hosts", ""),
         ("/path/like this", ""),
         ("/srv/my files", ""),

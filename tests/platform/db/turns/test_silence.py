@@ -10,7 +10,7 @@ from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 from roost_platform.views.problems import engine_refusal, problems
 from roost_platform.watchdog import Watchdog
 from roost_workflows.ports import ModelCall, Snapshot
-from roost_workflows.turn.endings import APOLOGIES
+from roost_workflows.turn.endings import APOLOGIES, DELAYED
 
 LIMIT_S = 100.0
 
@@ -134,3 +134,50 @@ async def test_a_refused_engine_is_a_problem_until_it_answers(
     async with ada.stores.database.read() as session:
         assert await problems(session, clock.now) == ()
         assert await engine_refusal(session, clock.now) == ""
+
+
+async def test_a_delay_is_told_once_and_the_answer_comes_behind_it(ada: Person) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    late = Snapshot("unreachable", is_delayed=True)
+    for _ in range(3):
+        await ada.stores.turns.progress(turn.turn_id, late)
+    assert [text for _, text in await ada.outbox()] == [DELAYED]
+    await ada.stores.turns.commit_step(turn.turn_id, 1, ModelCall("answer", "Hi"))
+    await ada.stores.turns.progress(turn.turn_id, late)
+    assert [text for _, text in await ada.outbox()] == [DELAYED, "Hi"]
+
+
+async def test_no_delay_is_told_of_a_turn_that_is_being_stopped(ada: Person) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    await ada.says("/stop")
+    before = await ada.outbox()
+    await ada.stores.turns.progress(turn.turn_id, Snapshot("unreachable", is_delayed=True))
+    assert await ada.outbox() == before
+
+
+async def test_an_engine_that_fails_is_a_problem_while_it_does_and_until_it_answers(
+    ada: Person, clock: HandClock
+) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    words = "AnswerUnfinished: The connection to the engine was lost in mid-answer"
+    for _ in range(7):
+        await ada.stores.heartbeats.beat("worker")
+        await ada.stores.turns.note_error(turn.turn_id, words)
+        await ada.stores.turns.progress(turn.turn_id, Snapshot("thinking"))
+        clock.advance(10.0)
+    async with ada.stores.database.read() as session:
+        (found,) = await problems(session, clock.now)
+        assert (found.code, found.detail, found.count) == ("failing", words, 1)
+    await ada.stores.turns.settle(turn.turn_id, outcome="failed", reason="engine_unavailable")
+    async with ada.stores.database.read() as session:
+        (found,) = await problems(session, clock.now)
+        assert (found.code, found.detail) == ("engine_unavailable", words)
+    clock.advance(5.0)
+    await ada.says("again")
+    later = await ada.turn()
+    await ada.stores.turns.commit_step(later.turn_id, 1, ModelCall("answer", "Hi"))
+    async with ada.stores.database.read() as session:
+        assert await problems(session, clock.now) == ()

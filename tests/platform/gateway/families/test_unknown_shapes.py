@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from roost_inference.errors import EngineError
 from roost_platform.gateway.answer import Answer
+from roost_platform.gateway.events import Finish, TextDelta
 from roost_platform.gateway.families.chat.reading import read_chat
 from roost_platform.gateway.families.chat.writing import ChatWriter, completion
 from roost_platform.gateway.families.completions.reading import read_completion
@@ -101,3 +102,15 @@ async def test_every_refusal_is_in_the_form_of_the_family_and_has_an_id(tmp_path
         body = {"model": "fast", "messages": user, "tools": [{"type": "web_search"}], "top_p": 0}
         response = await gateway.post(chat, body)
         assert (response.status_code, response.json()["error"]["param"]) == (400, "top_p")
+
+
+def test_a_last_chunk_that_repeats_the_answer_or_names_its_end_oddly_ends_it_once() -> None:
+    text = {"role": "assistant", "content": "a"}
+    for last in (
+        {"delta": {}, "message": text, "finish_reason": "stop"},
+        {"delta": {}, "finishReason": "STOP"},
+    ):
+        decoder = ChatDecoder()
+        events = [*decoder.feed(FIRST), *decoder.feed({"choices": [last]}), *decoder.end()]
+        assert [one.text for one in events if isinstance(one, TextDelta)] == ["a"]
+        assert [one.reason for one in events if isinstance(one, Finish)] == ["stop"]

@@ -32,7 +32,7 @@ from roost_workflows.turn.failures import engine_failure, engine_words
 from roost_workflows.turn.figures import engine_figures
 from roost_workflows.turn.manifest import manifest_of_entry
 from roost_workflows.turn.model_call import ModelClient
-from roost_workflows.turn.progress import Board, ProgressWriter
+from roost_workflows.turn.progress import Board, Outages, ProgressWriter
 from roost_workflows.turn.requests import PRIORITY_CONTINUATION
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class Generator:
         self._turns = turns
         self._engine = engine
         self._board = board
+        self._outages = Outages(turns, board)
         self._shown: dict[str, str] = {}  # whose text people see of each turn, by its path
 
     async def run(self, record: FlowRecord, stored: StoredEntry, step: Step[Any]) -> None:
@@ -78,6 +79,7 @@ class Generator:
         if begun.state not in ("planned", "running"):
             return
         self._board.put(turn_id, begun.key, LABEL)
+        began = time.monotonic()
         try:
             async with ProgressWriter(self._turns, self._board, turn_id, "thinking") as progress:
                 try:
@@ -89,10 +91,16 @@ class Generator:
             level = logging.WARNING if error.retryable else logging.ERROR
             log.log(level, "turn %s: model call failed: %r", turn_id, error)
             await note_error(self._turns, turn_id, engine_words(error))
-            raised = engine_failure(error, activity.info().attempt)
+            attempt = activity.info().attempt
+            raised = engine_failure(error, attempt)
             if not isinstance(error, REFUSED):
+                now = time.monotonic()
+                await self._outages.failed(
+                    turn_id, error, raised, attempt=attempt, began=began, now=now
+                )
                 raise raised from None
             generated = Generated(error=f"the model refused it: {raised.type}")
+        self._outages.over(turn_id)
         await finish(self._flows.finish_generate(turn_id, entry.path, generated))
         mark = "✗" if generated.error else "✓"
         self._board.put(turn_id, begun.key, f"{LABEL} {mark}")

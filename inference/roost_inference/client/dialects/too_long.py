@@ -39,6 +39,10 @@ TOO_LONG: Final = re.compile(
             r"maximum (prompt|input|sequence) length",  # xAI
             r"(prompt|input) exceeds max length",  # Zhipu
             r"input is too large to process",  # llama-server
+            r"(input |prompt )tokens\b.{0,20}\blimit (is|of)",  # guards before Vertex
+            r"(prompt|input) exceeds the (available )?(cache|context)",  # ExLlama
+            r"(prompt|input) is \d{2,9} tokens, over",
+            r"(长度|上下文|输入|prompt).{0,20}(超过|超出|超长|过长)|(超过|超出).{0,20}(长度|上下文)",
         )
     ),
     re.IGNORECASE,
@@ -47,6 +51,12 @@ REQUEST_TOO_LARGE: Final = re.compile(
     r"request (body )?too large|tokens must be reduced", re.IGNORECASE
 )
 TOKENS_MAX: Final = 10**9
+# Of an error of Qwen's: the input may be this long.
+_RANGE: Final = re.compile(r"range of input length\D{0,20}\[\d{1,9},\s?(\d{2,9})\]", re.IGNORECASE)
+# Numbers that count no tokens of the whole: a status, by how much a limit is passed, a code.
+_OTHER: Final = re.compile(
+    r"^<\d{3}>|\bby \d[\d,_]*( more)? tokens?|\blimit \(\d{4}\)\s*$", re.IGNORECASE
+)
 _NUMBER: Final = re.compile(r"(?<![\w.-])\d{1,3}(?:[,_]\d{3})+\b|(?<![\w.-])\d{2,9}\b")
 # Anthropic, of the prompt and the answer's bound together.
 _SUM: Final = re.compile(r"(\d{1,9}) \+ (\d{1,9}) > (\d{1,9})")
@@ -67,6 +77,9 @@ def token_counts(message: str, fields: Mapping[str, Any]) -> tuple[int | None, i
     counted = _plain(fields.get("n_prompt_tokens")), _plain(fields.get("n_ctx"))
     if all(counted):
         return counted
+    if allowed := _RANGE.search(message):
+        return None, int(allowed[1])
+    message = _OTHER.sub("", message)
     if together := _SUM.search(message):
         return int(together[1]) + int(together[2]), int(together[3])
     numbers = sorted({_number(found[0]) for found in _NUMBER.finditer(message)}, reverse=True)
