@@ -3,10 +3,15 @@
 Models read a prompt as one text, in which words in brackets of certain shapes mean a role, a call
 or a result. An invisible character behind the first bracket makes them words again: tokenizers
 don't take them for control tokens, and readers see no difference.
-"""
+
+A model also takes for a frame what only looks like one: `‹quoted›`, `<соntext>` with a Cyrillic o,
+`＜file＞`, or one with invisible characters in it. These are found as they are read.
+"""  # noqa: RUF002
 
 import re
 from typing import Final
+
+from roost.lookalikes import origins, read_as, written_as
 
 INVISIBLE: Final = "\u200b"
 NAME_CHARS_MAX: Final = 200
@@ -37,6 +42,13 @@ _HEADING: Final = (
     r"\#(?=\#{1,2}\ ?+(?:instruction|input|response|system|user|assistant|human)\s*+:)"
 )
 _FORGED: Final = re.compile("|".join((_TAG, _TOKEN, _BRACKET, _MARKER, _HEADING)), re.IGNORECASE)
+_OPENING: Final = re.compile(f"[{re.escape(written_as('<[#'))}]")
+# Letters of which nothing is seen: a person passes them on unknowingly, and a model reads them. In
+# the flags of England, Scotland and Wales they are letters of the flag; a variant has one selector.
+_UNSEEN_TEXT: Final = re.compile(
+    "(\U0001f3f4[\U000e0030-\U000e007a]{1,8}\U000e007f)|[\U000e0000-\U000e007f]+"
+    "|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}+"
+)
 # Control characters, marks of direction, and separators of lines.
 _UNSHOWN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
@@ -45,8 +57,24 @@ _UNSHOWN: Final = re.compile(
 
 
 def disarmed(text: str) -> str:
-    """The text with every frame, control token and marker in it turned into words."""
-    return _FORGED.sub(lambda found: f"{found.group()}{INVISIBLE}", text)
+    """The text with every frame, control token and marker in it turned into words, and without
+    letters that nobody sees.
+    """
+    if not text.isascii():
+        text = _UNSEEN_TEXT.sub(lambda found: found[1] or "", text)
+    if text.isascii() or _OPENING.search(text) is None:
+        return _FORGED.sub(lambda found: f"{found.group()}{INVISIBLE}", text)
+    read = read_as(text)
+    forged = [found.start() for found in _FORGED.finditer(read)]
+    if not forged:
+        return text
+    places = origins(text)
+    pieces, done = [], 0
+    for place in (places[start] + 1 for start in forged):
+        if not text.startswith(INVISIBLE, place):  # else it is disarmed
+            pieces += [text[done:place], INVISIBLE]
+            done = place
+    return "".join([*pieces, text[done:]])
 
 
 def plain_name(name: str) -> str:
