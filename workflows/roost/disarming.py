@@ -42,6 +42,14 @@ _HEADING: Final = (
     r"\#(?=\#{1,2}\ ?+(?:instruction|input|response|system|user|assistant|human)\s*+:)"
 )
 _FORGED: Final = re.compile("|".join((_TAG, _TOKEN, _BRACKET, _MARKER, _HEADING)), re.IGNORECASE)
+# What channels name so: files, and what states a fact, such as a payment.
+_KINDS: Final = (
+    r"photo|image|video(?:_note)?|voice|audio|document|sticker|animation|files?|contacts?|location|venue|dice|poll"
+    r"|checklist(?:_tasks_added)?|story|game|(?:unique_)?gift|giveaway(?:_winners)?|invoice|paid_media"
+    r"|passport_data|(?:successful|refunded)_payment|suggested_post_info|(?:chat|users?)_shared"
+    r"|web_app_data|form|order|product|referral|request_welcome|unsupported"
+)
+_LISTED: Final = re.compile(rf"\[(?=\s*+(?:{_KINDS})\s*+:)", re.IGNORECASE)
 _OPENING: Final = re.compile(f"[{re.escape(written_as('<[#'))}]")
 # Letters of which nothing is seen: a person passes them on unknowingly, and a model reads them. In
 # the flags of England, Scotland and Wales they are letters of the flag; a variant has one selector.
@@ -62,15 +70,26 @@ def disarmed(text: str) -> str:
     """
     if not text.isascii():
         text = _UNSEEN_TEXT.sub(lambda found: found[1] or "", text)
+    return _marked(text, _FORGED)
+
+
+def unlisted(text: str) -> str:
+    """The text with every `[successful_payment: …]` and its like turned into words: a line of this
+    form says what came beside a message, and the channel alone writes it.
+    """
+    return _marked(text, _LISTED)
+
+
+def _marked(text: str, forged: re.Pattern[str]) -> str:
+    """The text with an invisible character behind each bracket that is found as it is read."""
     if text.isascii() or _OPENING.search(text) is None:
-        return _FORGED.sub(lambda found: f"{found.group()}{INVISIBLE}", text)
-    read = read_as(text)
-    forged = [found.start() for found in _FORGED.finditer(read)]
-    if not forged:
+        return forged.sub(lambda found: f"{found.group()}{INVISIBLE}", text)
+    starts = [found.start() for found in forged.finditer(read_as(text))]
+    if not starts:
         return text
     places = origins(text)
     pieces, done = [], 0
-    for place in (places[start] + 1 for start in forged):
+    for place in (places[start] + 1 for start in starts):
         if not text.startswith(INVISIBLE, place):  # else it is disarmed
             pieces += [text[done:place], INVISIBLE]
             done = place
