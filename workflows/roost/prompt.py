@@ -121,7 +121,7 @@ def marker(message: Message) -> str:
     if message.role == "assistant" and message.note_kind == "stopped":
         return f"[The answer above was {message.note}. Its tools may have run in part.]"
     place = "below" if is_unasked(message) else "above"
-    return f"[About the message {place}: {message.note}]"
+    return f"[About the message {place}: {disarmed(message.note)}]"  # it may name a person's job
 
 
 def is_unasked(message: Message) -> bool:

@@ -59,7 +59,7 @@ class Egress:
     """Gets files for one account of a provider.
 
     api_base: the provider's API as the settings name it. Where that is on loopback or in a private
-        network, as fakes are, addresses of the same reach may be asked as well.
+        network, as fakes are, this very address, port and scheme may be asked as well.
     resolve: (host, port) → addresses. transport: for simulations, which have no network.
     """
 
@@ -149,8 +149,11 @@ class Egress:
         raise failure or NotSent(f"{host} has no address", code="network")
 
     async def _checked(self, url: httpx2.URL) -> Sequence[str]:
-        """The addresses to connect to; Rejected if one of the host's addresses is not allowed."""
-        host, port = url.host, url.port or _DEFAULT_PORTS[url.scheme]
+        """The addresses to connect to; Rejected where the host has one that is not allowed.
+
+        Of a host with an inner address only the addresses of the configured API remain.
+        """
+        host, (_, port) = url.host, _service(url)
         if self._transport is not None:
             return (host,)
         try:
@@ -159,20 +162,22 @@ class Egress:
             if _is_proxied(url):  # whose resolver knows what ours need not know
                 return (host,)
             raise
-        for address in addresses:
-            led = reach(address)
-            if led != "public" and led not in await self._own_reach():
-                raise Rejected(f"{host} is at {address}, which may not be asked", code="egress")
+        inner = [address for address in addresses if reach(address) != "public"]
+        if inner:
+            own = await self._own_addresses(url)
+            addresses = [address for address in addresses if address in own]
+            if not addresses:
+                raise Rejected(f"{host} is at {inner[0]}, which may not be asked", code="egress")
         # A proxy resolves the name itself; it is the operator's, and so is what it lets pass.
         return (host,) if _is_proxied(url) else addresses[:ADDRESSES_MAX]
 
-    async def _own_reach(self) -> frozenset[Reach]:
-        """Where the API of the settings lies, without what is refused to everybody."""
+    async def _own_addresses(self, url: httpx2.URL) -> Sequence[str]:
+        """Where the API of the settings lies inside, if this URL has its scheme and port."""
         base = httpx2.URL(self._base) if self._base else None
-        if base is None or not base.host:
-            return frozenset()
-        addresses = await self._addresses(base.host, base.port or 443)
-        return frozenset(map(reach, addresses)) - {"refused"}
+        if base is None or not base.host or _service(base) != _service(url):
+            return ()
+        addresses = await self._addresses(base.host, _service(base)[1])
+        return [address for address in addresses if reach(address) in ("loopback", "private")]
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         try:
@@ -193,6 +198,11 @@ class Egress:
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _service(url: httpx2.URL) -> tuple[str, int]:
+    """The scheme and the port that a URL asks."""
+    return url.scheme, url.port or _DEFAULT_PORTS.get(url.scheme, 443)
 
 
 def _parsed(url: str) -> httpx2.URL:

@@ -1,6 +1,7 @@
 """The HTTP under twilio's Client: our client and time limits, and every failure a DeliveryError."""
 
 import logging
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,15 +74,10 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         return Response(response.status_code, body.decode(), response.headers)
 
     async def download(self, uri: str, auth: tuple[str, str], bytes_max: int) -> bytes:
-        """A file. The credentials go to Twilio alone, not to where it redirects, which has to be a
-        public address unless Twilio's own is none.
-        """
+        """A file. The credentials go to Twilio alone, not to where it redirects."""
+        credentials = {"Authorization": f"Basic {b64encode(':'.join(auth).encode()).decode()}"}
         try:
-            async with self._http.stream("GET", self._url(uri), auth=auth) as response:
-                following = response.next_request
-                if following is None:
-                    return await _file(response, bytes_max)
-            async with self._egress.get(str(following.url)) as response:
+            async with self._egress.get(self._url(uri), credentials=credentials) as response:
                 return await _file(response, bytes_max)
         except (httpx2.HTTPError, OSError) as error:
             raise unanswered(error) from error

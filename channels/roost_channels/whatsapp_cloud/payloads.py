@@ -7,6 +7,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from roost_channels.message import (
@@ -41,12 +43,32 @@ class StatusSeen:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Value:
     """One change of one phone number."""
 
     phone_number_id: str
     body: Mapping[str, Any]
+
+    @cached_property
+    def _people(self) -> Mapping[tuple[str, str], tuple[int, Mapping[str, Any]]]:
+        """The contacts with their places, by (field, id): a batch may have thousands."""
+        known: dict[tuple[str, str], tuple[int, Mapping[str, Any]]] = {}
+        for place, person in enumerate(objects(self.body.get("contacts"))):
+            for name in ("wa_id", "user_id"):
+                known.setdefault((name, text(person, name)), (place, person))
+        return known
+
+    def contact(self, wa_id: str, user_id: str) -> Mapping[str, Any]:
+        """Return what is told of a person, by either id; empty if nothing is. Without an id it is
+        the only person of the batch.
+        """
+        people = objects(self.body.get("contacts"))
+        if not (wa_id or user_id) and len(people) == 1:
+            return people[0]
+        wanted = [key for key in (("wa_id", wa_id), ("user_id", user_id)) if key[1]]
+        found = [self._people[key] for key in wanted if key in self._people]
+        return min(found, key=itemgetter(0))[1] if found else {}
 
     def messages(self) -> Sequence[Any]:
         """Return what people sent, as it came."""
@@ -192,18 +214,9 @@ def _sender(message: Mapping[str, Any], value: Value) -> Sender:
     wa_id, user_id = text(message, "from"), text(message, "from_user_id")
     if text(message, "type") == "system":  # which tells in its content who the person was
         user_id = user_id or text(inner(message, "system"), "previous_user_id")
-    people = objects(value.body.get("contacts"))
-    alone = people[0] if len(people) == 1 and not (wa_id or user_id) else {}
-    contact: Mapping[str, Any] = next(
-        (
-            person
-            for person in people
-            if (wa_id and text(person, "wa_id") == wa_id)
-            or (user_id and text(person, "user_id") == user_id)
-        ),
-        alone,
-    )
-    wa_id = wa_id or text(alone, "wa_id")
+    contact = value.contact(wa_id, user_id)
+    if not (wa_id or user_id):
+        wa_id = text(contact, "wa_id")
     names = _names(wa_id, user_id or text(contact, "user_id"))
     profile = inner(contact, "profile")
     return Sender(

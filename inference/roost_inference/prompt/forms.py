@@ -1,20 +1,38 @@
 """The form of an answer's text, from `response_format` or `structured_outputs`, as a grammar."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llguidance import LLMatcher, StructTag, grammar_from
+from llguidance import LLMatcher, StructTag
+from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from roost_inference.errors import BadGrammar
-from roost_inference.prompt.schemas import check_schema, definite, schema_text
+from roost_inference.prompt.schema_patterns import PATTERNS_COMBINED_MAX
+from roost_inference.prompt.schemas import (
+    SCHEMAS_BYTES_MAX,
+    check_schema,
+    definite,
+    schema_text,
+)
 from roost_inference.wire.answer_options import StructuredOutputs
 from roost_inference.wire.chat_call import ChatCall, ResponseFormat
 
 OUTPUTS = "structured_outputs"
 FORMAT = "response_format"
 TAGS_MAX = 128
+# Each rule of a grammar has lines of its own. The library follows rules that name the next one by
+# recursion: 2,500 of them overrun a thread's stack and end the process.
+LARK_LINES_MAX = 512
+# Reading GBNF takes the number of its rules times its length.
+GBNF_CHARACTERS_MAX = 2**15
+GBNF_RULES_MAX = 256
+
+_LARK = re.compile(r"^[^\S\n]*+(?:%llguidance\b|start\s*+:)", re.MULTILINE)
+# A schema inside a grammar in Lark; its words may also be written with escapes.
+_PATTERN_IN_JSON = re.compile(r"pattern|format|\\u")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +108,23 @@ def _regex_rule(regex: str) -> str:
 
 
 def _own_grammar(text: str, param: str) -> str:
-    """A grammar in GBNF or Lark."""
+    """A grammar in GBNF or Lark, as Lark. What could take long or overrun the stack is refused."""
+    if _LARK.search(text):
+        schemas = text.partition("%json")[2]
+        _hold(len(_PATTERN_IN_JSON.findall(schemas)), PATTERNS_COMBINED_MAX, "patterns", param)
+        _hold(text.count("\n"), LARK_LINES_MAX, "lines", param)
+        return LLMatcher.grammar_from_lark(text)
+    _hold(len(text), GBNF_CHARACTERS_MAX, "characters", param)
+    _hold(text.count("::="), GBNF_RULES_MAX, "rules", param)
     try:
-        return grammar_from("grammar", text)
-    except ValueError as error:
+        return LLMatcher.grammar_from_lark(gbnf_to_lark(text))
+    except Exception as error:  # its parser raises what it raises, RecursionError too
         raise BadGrammar(f"{param} can't be followed: {error}", param=param) from error
+
+
+def _hold(count: int, most: int, what: str, param: str) -> None:
+    if count > most:
+        raise BadGrammar(f"{param} has more than {most} {what}", param=param)
 
 
 def _parsed(text: str, param: str) -> dict[str, Any]:
@@ -123,6 +153,11 @@ def _tagged(value: Mapping[str, Any], param: str) -> Form:
         raise BadGrammar(f"{param} needs a list of structures", param=param)
     if len(structures) > TAGS_MAX:
         raise BadGrammar(f"{param} has more than {TAGS_MAX} structures", param=param)
+    if len(json.dumps(structures)) > SCHEMAS_BYTES_MAX:
+        raise BadGrammar(
+            f"{param}: the structures are larger than {SCHEMAS_BYTES_MAX} bytes together",
+            param=param,
+        )
     tags = [_tag(structure, triggers, param) for structure in structures]
     grammar = StructTag.to_grammar(tags, assume_special=False)
     return _checked(Form(grammar, None, param))

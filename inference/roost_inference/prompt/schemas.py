@@ -7,9 +7,12 @@ from typing import Any
 from llguidance import LLMatcher
 
 from roost_inference.errors import BadGrammar
+from roost_inference.prompt.schema_patterns import PATTERNS_COMBINED_MAX, combined_patterns
 
 # One schema as JSON: compiling grows with the square of its properties.
 SCHEMA_BYTES_MAX = 2**16
+# All schemas of a request, as JSON.
+SCHEMAS_BYTES_MAX = 2**18
 # In all objects of a schema. Where any of them may come next, each makes a step dearer: a thousand
 # cost twenty milliseconds a token.
 OPTIONAL_PROPERTIES_MAX = 1024
@@ -47,6 +50,12 @@ def check_schema(schema: Mapping[str, Any], where: str, param: str) -> None:
         raise BadGrammar(
             f"The schema of {where} has more than {OPTIONAL_PROPERTIES_MAX} properties that are "
             "not required",
+            param=param,
+        )
+    if combined_patterns(schema) > PATTERNS_COMBINED_MAX:
+        raise BadGrammar(
+            f"The schema of {where} combines its parts and has more than {PATTERNS_COMBINED_MAX} "
+            "patterns and formats",
             param=param,
         )
     try:

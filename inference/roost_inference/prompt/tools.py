@@ -11,13 +11,16 @@ from roost_inference.prompt.call_markup import CallMarkup, CallParser
 from roost_inference.prompt.call_markup import Markers as Markers
 from roost_inference.prompt.families.hermes import HERMES
 from roost_inference.prompt.forms import form_of
-from roost_inference.prompt.schemas import check_schema, definite, schema_text
+from roost_inference.prompt.schemas import (
+    SCHEMAS_BYTES_MAX,
+    check_schema,
+    definite,
+    schema_text,
+)
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.message import FunctionTool
 
 PARALLEL_CALLS_MAX = 8
-# All schemas of a request, as JSON.
-SCHEMAS_BYTES_MAX = 2**18
 
 
 def build_grammar(call: ChatCall, markers: Markers, markup: CallMarkup = HERMES) -> str | None:
@@ -53,27 +56,28 @@ def build_grammar(call: ChatCall, markers: Markers, markup: CallMarkup = HERMES)
 
 def _arguments_rules(functions: Sequence[FunctionTool]) -> list[str]:
     """A rule `arguments_N` for each function."""
+    schemas = [_arguments_schema(function) for function in functions]
     rules = [
-        f"arguments_{index}: %json {schema_text(_arguments_schema(function))}"
-        for index, function in enumerate(functions)
+        f"arguments_{index}: %json {schema_text(schema)}" for index, schema in enumerate(schemas)
     ]
-    if sum(map(len, rules)) > SCHEMAS_BYTES_MAX:
+    if sum(map(len, rules)) > SCHEMAS_BYTES_MAX:  # before any of them is compiled
         raise BadGrammar(
             f"The schemas of the tools are larger than {SCHEMAS_BYTES_MAX} bytes together",
             param="tools",
         )
+    for function, schema in zip(functions, schemas, strict=True):
+        check_schema(schema, f"tool {function.name!r}", "tools")
     return rules
 
 
 def _arguments_schema(function: FunctionTool) -> dict[str, Any]:
-    where = f"tool {function.name!r}"
     given = {key: value for key, value in function.parameters.items() if value is not None}
     schema = {"type": "object", "properties": {}, **given}
     if schema["type"] != "object":
-        raise BadGrammar(f"The schema of {where} must have type 'object'", param="tools")
-    schema = definite(schema)
-    check_schema(schema, where, "tools")
-    return schema
+        raise BadGrammar(
+            f"The schema of tool {function.name!r} must have type 'object'", param="tools"
+        )
+    return definite(schema)
 
 
 def parser_of(call: ChatCall, markup: CallMarkup) -> Callable[[], CallParser] | None:

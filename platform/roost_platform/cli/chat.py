@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from roost_platform.cli.api_client import ApiClient, ServerEvent
 from roost_platform.errors import ApiRefused, NotReachable
+from roost_platform.terminal import for_stream
 
 RECONNECTS_MAX = 60
 RECONNECT_S = 1.0
@@ -59,10 +60,12 @@ def say_once(
         print("stopped", file=sys.stderr)
         return 130
     if as_json:
-        print(json.dumps(_as_json(session, exchange), ensure_ascii=False))
+        told = _as_json(session, exchange)
+        print(json.dumps(told, ensure_ascii=sys.stdout.isatty()))
     elif printer is None:
         for kind, answer in exchange.answers:
-            print(answer, file=sys.stdout if kind != "error" else sys.stderr)
+            stream = sys.stdout if kind != "error" else sys.stderr
+            print(for_stream(answer, stream), file=stream)
     if exchange.waits and not as_json:
         print(f"roost: {WAITING}", file=sys.stderr)
     if not exchange.answered and not exchange.waits:
@@ -92,7 +95,7 @@ def converse(api: ApiClient, session: str, *, agent: str | None, wait_s: float) 
         except KeyboardInterrupt:
             _stop(api, session)
         except (NotReachable, ApiRefused) as error:
-            print(f"roost: {error}", file=sys.stderr)
+            print(for_stream(f"roost: {error}", sys.stderr), file=sys.stderr)
 
 
 def exchange_message(
@@ -160,18 +163,18 @@ class _Printer:
             if event.data.get("reset") and self.shown:
                 print("\n", flush=True)
                 self.shown = ""
-            print(event.data["text"], end="", flush=True)
+            print(for_stream(event.data["text"]), end="", flush=True)
             self.shown += event.data["text"]
         elif event.name == "tool":
-            print(f"[{event.data['line']}]", file=sys.stderr, flush=True)
+            print(for_stream(f"[{event.data['line']}]", sys.stderr), file=sys.stderr, flush=True)
         elif event.name in MESSAGES:
             self._final(event.data["text"])
 
     def _final(self, text: str) -> None:
         if text.startswith(self.shown):
-            print(text[len(self.shown) :], flush=True)
+            print(for_stream(text[len(self.shown) :]), flush=True)
         else:
-            print(f"\n{text}", flush=True)
+            print(for_stream(f"\n{text}"), flush=True)
         self.shown = ""
 
 

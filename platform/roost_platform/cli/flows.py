@@ -8,6 +8,7 @@ import typer
 
 from roost_platform.cli.options import Data, connect, refuse
 from roost_platform.cli.tables import ago, show
+from roost_platform.terminal import for_stream
 
 RESULT_CHARS_MAX = 60
 
@@ -90,7 +91,7 @@ def show_flow(
     columns = ("step", "path", "what", "state", "took", "result")
     show("it has not begun", columns, [_row(step) for step in found["journal"]])
     for text in filter(None, (found["answer"], found["error"])):
-        print(f"\n{text}")
+        print(for_stream(f"\n{text}"))
 
 
 @flow.command("fork")

@@ -24,8 +24,9 @@ Data = Annotated[
 def refuse(message: str, code: int = 1) -> NoReturn:
     """Print the message to stderr, without secrets, and end with this exit code."""
     from roost_platform.masking import mask
+    from roost_platform.terminal import for_stream
 
-    print(f"roost: {mask(message)}", file=sys.stderr)
+    print(for_stream(f"roost: {mask(message)}", sys.stderr), file=sys.stderr)
     sys.exit(code)
 
 

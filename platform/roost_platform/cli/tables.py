@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from roost_platform.terminal import harmless
+
 # A cell that is a state, and its colour.
 COLOURS = {
     **dict.fromkeys(("ok", "up"), "green"),
@@ -32,7 +34,7 @@ def show(empty: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for index, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=index == 0)
     for row in rows:
-        table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
+        table.add_row(*(Text(harmless(cell), style=COLOURS.get(cell, "")) for cell in row))
     Console().print(table)
 
 
@@ -54,4 +56,4 @@ def _span(seconds: int) -> str:
 
 
 def _one_line(cell: str) -> str:
-    return "; ".join(" ".join(line.split("\t")) for line in cell.splitlines())
+    return harmless("; ".join(" ".join(line.split("\t")) for line in cell.splitlines()))

@@ -89,8 +89,10 @@ class AuditTrail:
         while rows := await self._rows(last_id):
             for row in rows:
                 fits = row.prev_hash == expected and row.hash == chain_hash(row, key)
-                # A row without the key behind one with it was made by somebody else.
-                if not fits or (is_keyed and not row.keyed):
+                # A row without the key, behind one with it or behind the sealed end, was made by
+                # somebody else.
+                must_be_keyed = is_keyed or (bool(anchor.seal) and count >= anchor.length)
+                if not fits or (must_be_keyed and not row.keyed):
                     return f"Row {row.id} does not fit the chain: it or the one before changed."
                 expected, last_id, is_keyed = row.hash, row.id, row.keyed
                 count += 1

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.disarming import INVISIBLE
 from roost_platform.db import models
 from roost_platform.db.turns.transcript import content_of
 from roost_platform.privacy.belongings import Belongings
@@ -59,7 +60,7 @@ async def traces_in(session: AsyncSession, conversation_id: str, owner: Belongin
             continue
         traces.rows.append(row)
         traces.events.append((row.channel, row.account, row.event_id))
-        traces.texts |= {row.text, content_of(row)} - {""}
+        traces.texts |= {_plain(row.text), _plain(content_of(row))} - {""}
         traces.names |= {str(row.sender.get(key, "")) for key in ("display_name", "username")}
         traces.message_ids.add(row.message_id)
         traces.said.add(f"inbox:{row.id}")
@@ -222,7 +223,12 @@ async def _delete_files(
 
 def _is_line_of(line: Sequence[Any], traces: GroupTraces) -> bool:
     """Whether a line of a group's context is the person's: [name, text]."""
-    return str(line[0]) in traces.names or str(line[1]) in traces.texts
+    return str(line[0]) in traces.names or _plain(str(line[1])) in traces.texts
+
+
+def _plain(text: str) -> str:
+    """The text as it was before marks in it were disarmed, or were by another version."""
+    return text.replace(INVISIBLE, "")
 
 
 def _without(quote: dict[str, Any] | None, traces: GroupTraces) -> dict[str, Any] | None:
@@ -236,7 +242,7 @@ def _mentions(value: Any, traces: GroupTraces) -> bool:
     """Whether a text anywhere in the value is one of the person's, or has a name or address."""
     needles = traces.needles
     return any(
-        text in traces.texts
+        _plain(text) in traces.texts
         or text in traces.addresses
         or any(needle in text for needle in needles)
         for text in _texts_in(value)

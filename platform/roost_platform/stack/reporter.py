@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.text import Text
 
 from roost_platform.masking import mask
+from roost_platform.terminal import harmless
 
 _LOUD = re.compile(r'"level": "(error|critical)"')
 _WORRIED = re.compile(r'"level": "warning"')
@@ -77,9 +78,9 @@ class PlainReporter:
     def output(self, name: str, line: str) -> None:
         """See Reporter.output."""
         if self._verbose:
-            print(f"{name:>8} | {mask(line)}", file=sys.stderr, flush=True)
+            print(f"{name:>8} | {harmless(mask(line))}", file=sys.stderr, flush=True)
         elif name in self._starting and _WORRIED.search(line):
-            self.note(f"{name}: {mask(message_of(line))}")
+            self.note(f"{name}: {harmless(mask(message_of(line)))}")
 
     def close(self) -> None:
         """See Reporter.close."""
@@ -96,7 +97,8 @@ class LiveReporter(PlainReporter):
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description:<10}"),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[detail]}"),
+            # What a part prints is no markup.
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=self._console,
         )
         self._progress.start()
@@ -122,7 +124,7 @@ class LiveReporter(PlainReporter):
         """See Reporter.output; the last line stands beside the spinner."""
         super().output(name, line)
         if self._progress is not None and name in self._tasks and not self._verbose:
-            self._progress.update(self._tasks[name], detail=mask(message_of(line))[:80])
+            self._progress.update(self._tasks[name], detail=harmless(mask(message_of(line))[:80]))
 
     def note(self, text: str) -> None:
         """See Reporter.note."""
@@ -141,7 +143,7 @@ def message_of(line: str) -> str:
     try:
         entry = json.loads(line)
         text = str(entry["event"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return line
     trace = str(entry.get("exception") or "").strip()
     return f"{text}: {trace.splitlines()[-1]}" if trace else text
@@ -150,7 +152,7 @@ def message_of(line: str) -> str:
 def complaints(lines: Sequence[str]) -> list[str]:
     """The messages of the error lines, each once; of all lines if none is an error."""
     complaining = [line for line in lines if _LOUD.search(line)]
-    return list(dict.fromkeys(message_of(line) for line in complaining or lines))
+    return list(dict.fromkeys(harmless(message_of(line)) for line in complaining or lines))
 
 
 def how_it_ended(code: int) -> str:

@@ -63,8 +63,11 @@ async def test_s20_rows_changed_or_cut_off_are_found_and_stay_found(
     assert await trail.verify() is not None
 
 
-async def test_s20_a_row_made_without_the_key_is_found(stores: Stores, tmp_path: Path) -> None:
-    trail = await sealed(stores, tmp_path)
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (2, 0), (0, 0), (0, 1)])
+async def test_s20_a_row_made_without_the_key_is_found(
+    stores: Stores, tmp_path: Path, before: int, after: int
+) -> None:
+    trail = await sealed(stores, tmp_path, before, after)
     async with stores.database.write() as session:
         anchor = await session.get_one(models.AuditAnchor, 1)
         row = models.Audit(

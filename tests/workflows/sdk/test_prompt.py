@@ -202,16 +202,19 @@ def attacks(size: int) -> dict[str, str]:
         "closed fences": "</quoted" * (size // 8),
         "words": "< quote" * (size // 7),
         "wide blanks": "<" + "\u2003" * size + "x",
+        "wide fences": "\uff1c" * size,
+        "look-alikes": "\u2039quoted\u0301" * (size // 8),
+        "unseen": "<" + "\U000e0041\u200d" * (size // 2) + "quoted",
     }
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The best of five: what else runs on this machine only adds."""
+    """Processor time, the best of five: what else runs on this machine only adds."""
     best = math.inf
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.thread_time()
         work()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     return best
 
 

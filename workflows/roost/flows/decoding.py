@@ -60,7 +60,7 @@ def of_schema(schema: Schema) -> tuple[dict[str, Any] | None, Decode]:
     if schema is None:
         return None, _generated
     if isinstance(schema, Mapping):
-        return dict(schema), lambda entry: json.loads(_generated(entry))
+        return dict(schema), _json_of
     try:
         adapter = TypeAdapter[Any](schema)
         form = adapter.json_schema()
@@ -74,6 +74,13 @@ def of_schema(schema: Schema) -> tuple[dict[str, Any] | None, Decode]:
             raise GenerateFailed(f"What the model wrote does not fit: {faults(error)}") from None
 
     return form, decode
+
+
+def _json_of(entry: Entry) -> Any:
+    try:
+        return json.loads(_generated(entry))
+    except RecursionError:
+        raise GenerateFailed("What the model wrote is nested too deeply.") from None
 
 
 def of_child(schema: Schema, *, is_waited: bool) -> tuple[dict[str, Any] | None, Decode]:

@@ -13,6 +13,7 @@ from roost_workflows.state import GenerateInput
 log = logging.getLogger(__name__)
 
 CALLS_PER_STEP_MAX: Final = 16
+ARGUMENTS_DEPTH_MAX: Final = 96  # levels; cards, pages and engines write arguments once more
 CALL_ID_LENGTH: Final = 9  # the strictest engines demand exactly nine letters and digits
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 FENCE: Final = "```"
@@ -44,7 +45,7 @@ def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[Plann
 
 
 def canonical_arguments(requested: ToolCall) -> str | None:
-    """The arguments as compact JSON text of an object, None when they are not one.
+    """The arguments as compact JSON text of an object, None when they are not one or too deep.
 
     Some models write them as JSON within a string, or between the fences of a code block.
     """
@@ -52,9 +53,26 @@ def canonical_arguments(requested: ToolCall) -> str | None:
         value: Any = json.loads(_unfenced(requested.arguments) or "{}")
         if isinstance(value, str):
             value = json.loads(_unfenced(value) or "{}")
-        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or _is_too_deep(value):
+            return None
+        return json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
         return None
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(ARGUMENTS_DEPTH_MAX):
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner += one.values()
+            elif isinstance(one, list):
+                inner += one
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def _unfenced(arguments: str) -> str:

@@ -1,7 +1,14 @@
-"""Text that every database accepts."""
+"""Text that every database accepts, and words of others between our quotation marks."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+# Those of ours and what looks like them: wide, heavy, reversed and pointed ones, double primes.
+_QUOTATION_MARKS = re.compile(
+    "[\u201c-\u201f\xab\xbb\u2033\u2036\u275d\u275e\u2760\u276e\u276f\u2e42\u301d-\u301f\uff02"
+    "\U0001f676-\U0001f678]"
+)
 
 
 def clean(value: Any) -> Any:
@@ -15,3 +22,9 @@ def clean(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [clean(item) for item in value]
     return value
+
+
+def quoted(text: str) -> str:
+    """The text in one line between quotation marks that it can't close itself."""
+    line = _QUOTATION_MARKS.sub('"', "\\n".join(text.splitlines()))
+    return f"\u201c{line}\u201d"

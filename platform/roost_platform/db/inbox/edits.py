@@ -1,6 +1,5 @@
 """Edited messages: a waiting message is replaced; the agent hears of an edit to an answered one."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -10,13 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Attachment
 from roost_platform.db import models
-from roost_platform.db.base.text import clean
+from roost_platform.db.base.text import clean, quoted
 from roost_platform.db.inbox.albums import OF_MESSAGE, caption_of, head_of, recaption
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.turns.transcript import CAPTION, append, attachment_line
 
 EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, before and after
-_QUOTATION_MARKS = re.compile("[\u201c-\u201f\xab\xbb]")
 _EARLY_EDIT = (
     select(models.Inbox)
     .where(
@@ -229,5 +227,4 @@ async def _last_edit(session: AsyncSession, row: models.Inbox) -> models.Inbox |
 def _quoted(text: str) -> str:
     """The text in one line between quotation marks that it can't close itself."""
     short = text if len(text) <= EDIT_SHOWN_MAX else f"{text[:EDIT_SHOWN_MAX]} […]"
-    line = _QUOTATION_MARKS.sub('"', "\\n".join(short.splitlines()))
-    return f"\u201c{line}\u201d"
+    return quoted(short)

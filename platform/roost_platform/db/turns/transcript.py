@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost.disarming import plain_name
+from roost.disarming import plain_name, unlisted
 from roost.messages import MessageFile, NoteKind
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
@@ -236,12 +236,12 @@ def _writer_of(row: models.Inbox) -> str:
 def content_of(row: models.Inbox) -> str:
     """The text as the agent reads it; every attachment is named."""
     lines = [attachment_line(attachment) for attachment in row.attachments]
-    captions = [attachment.get(CAPTION) or "" for attachment in row.attachments]
+    captions = [unlisted(attachment.get(CAPTION) or "") for attachment in row.attachments]
     if sum(map(bool, captions)) > 1:  # of an album: each picture keeps its own
         captioned = zip(lines, captions, strict=True)
         return "\n".join(f"{line} {own}".rstrip() for line, own in captioned)
     if row.text or not lines:
-        lines.append(row.text or "[message without text]")
+        lines.append(unlisted(row.text) or "[message without text]")
     return "\n".join(lines)
 
 
@@ -253,7 +253,7 @@ def attachment_line(attachment: Mapping[str, Any]) -> str:
     if artifact_id:
         name = plain_name(name.translate(_ROUND_BRACKETS))
     named = (f"artifact {artifact_id}" if artifact_id else "", name)
-    details = ", ".join(word for word in named if word)
+    details = unlisted(", ".join(word for word in named if word))
     return f"[{kind}: {details}]" if details else f"[{kind}]"
 
 

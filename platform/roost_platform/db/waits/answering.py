@@ -29,6 +29,7 @@ COUNT: Final = "Give one answer for each open question: there are {count}."
 STANDING: Final = "Approved, and the same call for {days:.0f} days."
 STANDING_OF_SCHEDULE: Final = "Approved, and the same call of this schedule for {days:.0f} days."
 DAY_S: Final = 24 * 3600.0
+WORDS_CHARS_MAX: Final = 500  # longer texts are no option, choice or code
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,12 @@ def option_of(options: Sequence[str], said: str) -> str | None:
 
 
 def plain_digits(text: str) -> str:
-    """The text without spaces around it, wide letters and digits in their plain form."""
-    return unicodedata.normalize("NFKC", text).strip()
+    """The text without spaces around it, wide letters and digits in their plain form.
+
+    A text beyond WORDS_CHARS_MAX stays as it is: its combining characters would cost their square.
+    """
+    said = text.strip()
+    return unicodedata.normalize("NFKC", said).strip() if len(said) <= WORDS_CHARS_MAX else said
 
 
 async def _take(

@@ -153,11 +153,14 @@ async def question(session: AsyncSession, id: str, *, with_texts: bool) -> Appro
 
 
 def _arguments(text: str) -> dict[str, str]:
-    """Each argument as text: a text as it is, other values as JSON."""
-    values: Any = json.loads(text or "{}")
-    if not isinstance(values, dict):
-        values = {"": values}
-    return {
-        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name, value in values.items()
-    }
+    """Each argument as text: a text as it is, other values as JSON. Too deep ones stay whole."""
+    try:
+        values: Any = json.loads(text or "{}")
+        if not isinstance(values, dict):
+            values = {"": values}
+        return {
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in values.items()
+        }
+    except (ValueError, RecursionError):
+        return {"": text}

@@ -21,7 +21,12 @@ from roost_platform.db.inbox.replies.card_events import (
     was_shown,
     which,
 )
-from roost_platform.db.waits.answering import choose, option_of, plain_digits
+from roost_platform.db.waits.answering import (
+    WORDS_CHARS_MAX,
+    choose,
+    option_of,
+    plain_digits,
+)
 
 # A choice alone, or with a code behind it or before it.
 _CHOICE = re.compile(r"(?P<word>[A-Za-z]+|\d{1,2})[.!]?(?:\s+(?P<code>[A-Za-z]{3})[.!]?)?")
@@ -110,7 +115,8 @@ def by_code(asked: Sequence[models.Approval], text: str) -> tuple[Sequence[model
 
     Behind the words a code counts only where they are an option: others may end in such a word.
     """
-    first, last = _CODED.fullmatch(text.strip()), _CODE_LAST.fullmatch(plain_digits(text))
+    first, said = _CODED.fullmatch(text.strip()), plain_digits(text)
+    last = _CODE_LAST.fullmatch(said) if len(said) <= WORDS_CHARS_MAX else None
     for one in asked:
         if first is not None and one.code == first.group(1):
             return [one], first.group(2)

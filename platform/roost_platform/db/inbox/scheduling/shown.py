@@ -5,7 +5,6 @@ and is told to whoever presses a button of it later.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +17,7 @@ from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.schedules.keeping import CODE_CHARS, code_of
+from roost_platform.db.waits.answering import plain_digits
 
 OPEN_S: Final = 86_400.0  # how long words may stand for a message's buttons
 OPEN_MAX: Final = 50  # messages of a chat that words may mean
@@ -43,7 +43,7 @@ class Shown:
 
 def read_word(text: str) -> tuple[str, str]:
     """(word, code) of a message: digits of any script, without case, spaces and a last dot."""
-    said = " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(" .!")
+    said = " ".join(plain_digits(text).casefold().split()).strip(" .!")
     coded = _CODED.fullmatch(said)
     word, code = coded.groups() if coded else (said, "")
     return (str(int(word)) if word.isdecimal() and len(word) <= 2 else word), code

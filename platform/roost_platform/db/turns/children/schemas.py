@@ -34,10 +34,12 @@ def faults_of(text: str, schema: Mapping[str, Any]) -> Sequence[str]:
     """
     try:
         value = json.loads(bare(text))
-    except (ValueError, RecursionError):
+        faults: list[str] = []
+        _check(value, schema, schema, "", faults)
+    except RecursionError:
+        return ["it is nested too deeply"]
+    except ValueError:
         return ["it is not JSON"]
-    faults: list[str] = []
-    _check(value, schema, schema, "", faults)
     return faults
 
 

@@ -61,7 +61,7 @@ def read_verdict(answer: str) -> Verdict | None:
     """The verdict that a check answered with; None for anything else."""
     try:
         found = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or set(found) != {"notify", "text"}:
         return None

@@ -4,6 +4,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.base.text import quoted
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import open_turn
 from roost_platform.db.turns.scheduled.titles import title_of
@@ -59,6 +60,6 @@ def _said(schedule: models.Schedule, text: str, now: float) -> models.Transcript
         role="assistant",
         content=text,
         note_kind="scheduled",
-        note=f"the result of your {schedule.kind} “{title_of(schedule)}”, sent at its time",
+        note=f"the result of your {schedule.kind} {quoted(title_of(schedule))}, sent at its time",
         created_at=now,
     )
