@@ -23,7 +23,7 @@ from roost_inference.wire.parsing import parse_chat_call
 BYTES = LLTokenizer("byte")
 A, B = '{"place": "Lis\\"bon ]} <x>"}', '{"place": "Porto"}'
 USER = [{"role": "user", "content": "hi"}]
-TOOLS = [
+TOOLS: list[dict[str, Any]] = [
     {
         "type": "function",
         "function": {
