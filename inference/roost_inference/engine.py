@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from roost_inference.backend import Backend
+from roost_inference.backend import Backend, spelled
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, InvalidRequest
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.handover.handover import NO_HANDOVER, Handover, HandoverSettings
@@ -126,7 +126,7 @@ class Engine:
         vocabulary = self._vocabulary
         if not 0 <= token < vocabulary.size:
             raise InvalidRequest(f"A token is not below {vocabulary.size}", param="tokens")
-        return vocabulary.token_bytes(token) or vocabulary.special_text(token).encode()
+        return spelled(vocabulary, token)
 
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request; see EnginePort. A large grammar is compiled in the caller's time."""
