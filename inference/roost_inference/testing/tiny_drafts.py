@@ -182,13 +182,28 @@ class DraftReference:
         seen = np.array(self._positions + positions)
         group = queries.shape[1] // keys.shape[1]
         keys, values = np.repeat(keys, group, 1), np.repeat(values, group, 1)
-        scores = np.einsum("qhd,khd->hqk", queries, keys) / np.sqrt(self._head)
+        scores = np.einsum("qhd,khd->kqh", queries, keys) / np.sqrt(self._head)
+        sees = np.ones((len(seen), len(positions)), bool)
         if self._is_causal:
-            scores = np.where(seen[None, None] <= np.array(positions)[None, :, None], scores, -1e30)
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
-        mixed = np.einsum("hqk,khd->qhd", weights, values).reshape(len(inner), -1)
+            sees = seen[:, None] <= np.array(positions)[None]
+        mixed = _summed(scores.astype(np.float32), values, sees).reshape(len(inner), -1)
         return np.asarray(mixed @ weight("attn_output").T, np.float32)
+
+
+def _summed(scores: Numbers, values: Numbers, sees: NDArray[np.bool_]) -> Numbers:
+    """[queries, heads, head] values weighed by their scores [keys, queries, heads], as the kernels
+    sum them: key by key, with the largest score so far as the measure, in 16 bits. sees: [keys,
+    queries] whether a query sees a key."""
+    total = np.zeros((*scores.shape[1:], values.shape[-1]), np.float32)
+    largest = np.full(scores.shape[1:], -np.inf, np.float32)
+    weights = np.zeros(scores.shape[1:], np.float32)
+    for score, value, seen in zip(scores, values, sees[..., None], strict=True):
+        is_new = seen & (score > largest)
+        before = np.where(is_new, np.exp(largest - np.where(is_new, score, 0)), 1)
+        own = np.where(is_new, 1, np.exp(np.minimum(score - largest, 0))) * seen
+        total = _halves(_halves(total * before[..., None]) + value * own[..., None])
+        weights, largest = weights * before + own, np.where(is_new, score, largest)
+    return total / weights[..., None]
 
 
 def _norm(states: Numbers, weight: Numbers) -> Numbers:

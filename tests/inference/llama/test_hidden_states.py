@@ -19,8 +19,9 @@ from roost_inference.testing.tiny_drafts import (
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
 
 SHAPE = TinyShape(layers=3)
-# The largest difference of logits, as a part of the largest logit: sums of values have 16 bits.
-TOLERANCE = 1e-2
+# The largest difference of logits, which are up to 5. The reference rounds where the kernels do;
+# what is left is numbers that lie between two of 16 bits.
+TOLERANCE = 3e-3
 TEXT = np.array([5 + at * 7 % 250 for at in range(60)], np.int32)
 
 
@@ -166,7 +167,7 @@ def test_logits_of_a_drafter_are_those_of_the_reference(
         finite = np.isfinite(expected)
         assert np.array_equal(finite, np.isfinite(found))
         difference = float(np.abs(found[finite] - expected[finite]).max())
-        assert difference < TOLERANCE * float(np.abs(expected[finite]).max())
+        assert difference < TOLERANCE
         for sequence, end in ((0, 30), (1, 17)):
             network.remove(sequence, end)
     network.close()
