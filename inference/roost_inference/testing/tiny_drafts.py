@@ -203,7 +203,7 @@ def _summed(scores: Numbers, values: Numbers, sees: NDArray[np.bool_]) -> Number
         own = np.where(is_new, 1, np.exp(np.minimum(score - largest, 0))) * seen
         total = _halves(_halves(total * before[..., None]) + value * own[..., None])
         weights, largest = weights * before + own, np.where(is_new, score, largest)
-    return total / weights[..., None]
+    return np.asarray(total / weights[..., None], np.float32)
 
 
 def _norm(states: Numbers, weight: Numbers) -> Numbers:
