@@ -19,7 +19,7 @@ from roost_inference.llama.vocabulary import check_vocabulary
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.speculation.hidden.building import measured_costs
-from roost_inference.speculation.hidden.drafter import HiddenCosts
+from roost_inference.speculation.hidden.feature_drafter import HiddenCosts
 
 CELLS = 8192
 PROMPTS = 8

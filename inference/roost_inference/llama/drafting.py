@@ -1,7 +1,8 @@
-"""The context of a drafter that reads hidden states, and the taps on its target.
+"""The contexts of drafters that read hidden states, and the taps on their target.
 
-The drafter's KV holds a cell for each token whose hidden states it was given. To guess, it computes
-a block: the last token and masks in the place of those that follow.
+The drafter's KV holds a cell for each token whose hidden states it was given. To guess, DFlash
+computes a block: the last token and masks in the place of those that follow. EAGLE-3 computes token
+by token, each with the state that the one before it left.
 """
 
 import ctypes
@@ -41,7 +42,7 @@ class LlamaTaps:
         return into if self._target.computed.features(rows, into) else None
 
 
-class DraftContext:
+class FeatureContext:
     """Sequences of a drafter in one KV cache. Used by the engine thread."""
 
     def __init__(
@@ -101,24 +102,6 @@ class DraftContext:
         )
         self._features_batch = bindings.use_features(self._batch, self._features)
 
-    def inject(self, ids: Tokens, positions: Tokens, features: Features) -> None:
-        """Append to these sequences the keys and values of tokens with these features. The rows of
-        a sequence ascend. Raises EngineFailed."""
-        for start in range(0, len(ids), self.rows):
-            part = slice(start, start + self.rows)
-            count = len(ids[part])
-            self._ids[:count], self._positions[:count] = ids[part], positions[part]
-            self._features[:count] = features[part]
-            self._outputs[:count] = 0
-            self._decode(self._features_batch, count)
-
-    def compute(self, ids: Tokens, positions: Tokens, tokens: Tokens) -> None:
-        """Compute these rows, all with logits. Raises EngineFailed."""
-        count = len(ids)
-        self._ids[:count], self._positions[:count] = ids, positions
-        self._tokens[:count], self._outputs[:count] = tokens, 1
-        self._decode(self._batch, count)
-
     def _decode(self, batch: Any, rows: int) -> None:
         status = bindings.decode(self._context, batch, rows)
         if status != bindings.DECODE_DONE:
@@ -148,6 +131,79 @@ class DraftContext:
         if self._model is not None:
             bindings.free_model(self._model)
             self._model = None
+
+
+class DraftContext(FeatureContext):
+    """A drafter that computes blocks, as DFlash does."""
+
+    def inject(self, ids: Tokens, positions: Tokens, features: Features) -> None:
+        """Append to these sequences the keys and values of tokens with these features. The rows of
+        a sequence ascend. Raises EngineFailed."""
+        for start in range(0, len(ids), self.rows):
+            part = slice(start, start + self.rows)
+            count = len(ids[part])
+            self._ids[:count], self._positions[:count] = ids[part], positions[part]
+            self._features[:count] = features[part]
+            self._outputs[:count] = 0
+            self._decode(self._features_batch, count)
+
+    def compute(self, ids: Tokens, positions: Tokens, tokens: Tokens) -> None:
+        """Compute these rows, all with logits. Raises EngineFailed."""
+        count = len(ids)
+        self._ids[:count], self._positions[:count] = ids, positions
+        self._tokens[:count], self._outputs[:count] = tokens, 1
+        self._decode(self._batch, count)
+
+
+class PairContext(FeatureContext):
+    """A drafter of the kind EAGLE-3. Each row is a token and the state of the one before it, at the
+    position of that one; the state is made of the target's hidden states, or it is what the
+    drafter's row before left. Every row has logits: its graph computes them anyhow."""
+
+    def _allocate(self, rows: int) -> None:
+        super()._allocate(rows)
+        bindings.set_states(self._context)
+        self.width = bindings.layers_and_width(self._model)[1]
+        self._states = np.zeros((rows, self.width), np.float32)
+        self._pairs_batch = bindings.use_features(self._batch, self._states, and_tokens=True)
+        self._outputs[:] = 1
+
+    def append(self, ids: Tokens, positions: Tokens, tokens: Tokens, features: Features) -> None:
+        """Compute rows of tokens, each with the features of the token before it. Those of a
+        sequence ascend; only the last `rows` can be read afterwards. Raises EngineFailed."""
+        first = len(ids) % self.rows or self.rows
+        for start, end in zip(
+            range(first - self.rows, len(ids), self.rows), range(first, len(ids) + 1, self.rows),
+            strict=True,
+        ):  # fmt: skip
+            part = slice(max(start, 0), end)
+            states = self._encoded(ids[part], positions[part], features[part])
+            self.go_on(ids[part], positions[part], tokens[part], states)
+
+    def go_on(self, ids: Tokens, positions: Tokens, tokens: Tokens, states: Features) -> None:
+        """Compute rows of tokens with these states. Raises EngineFailed."""
+        count = len(ids)
+        self._ids[:count], self._positions[:count] = ids, positions
+        self._tokens[:count], self._states[:count] = tokens, states
+        self._decode(self._pairs_batch, count)
+
+    def states(self, count: int) -> Features:
+        """[count, width] what the first rows of the last batch left, a copy."""
+        address = bindings.states_address(self._context)
+        if not address:
+            raise EngineFailed("The drafter left no states")
+        memory = (ctypes.c_float * (count * self.width)).from_address(address)
+        return np.ctypeslib.as_array(memory).reshape(count, self.width).copy()
+
+    def _encoded(self, ids: Tokens, positions: Tokens, features: Features) -> Features:
+        """[rows, width] the states that the drafter makes of features."""
+        count = len(ids)
+        self._ids[:count], self._positions[:count] = ids, positions
+        self._features[:count] = features
+        status = bindings.encode(self._context, self._features_batch, count)
+        if status != bindings.DECODE_DONE:
+            raise EngineFailed(f"The drafter failed ({status}): {bindings.recent_errors()}")
+        return self.states(count)
 
 
 def target_embeddings(target: LlamaBackend) -> Features:

@@ -10,7 +10,8 @@ from roost_inference.batch import Batch, Tokens
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.drafter import Proposal
-from roost_inference.speculation.hidden.drafter import HiddenCosts, HiddenDrafter
+from roost_inference.speculation.hidden.drafter import HiddenDrafter
+from roost_inference.speculation.hidden.feature_drafter import HiddenCosts
 from roost_inference.testing.toy import SIZE, ToyBackend, next_token
 
 MASK = 0

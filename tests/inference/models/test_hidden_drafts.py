@@ -13,7 +13,8 @@ from roost_inference.llama import bindings
 from roost_inference.request import SamplingParams
 from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.speculation.acceptance import Acceptance
-from roost_inference.speculation.hidden.drafter import HiddenCosts, HiddenDrafter
+from roost_inference.speculation.hidden.drafter import HiddenDrafter
+from roost_inference.speculation.hidden.feature_drafter import HiddenCosts
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.testing.harness import Collector, request
 from roost_inference.testing.tiny_drafts import TinyDraft, write_tiny_draft
