@@ -18,7 +18,7 @@ from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.memory import missing_memory
 from roost_inference.llama.vocabulary import LlamaVocabulary
-from roost_inference.models.drafts import TargetFacts, check_draft
+from roost_inference.models.drafts import TargetFacts, architecture_of, check_draft
 
 
 class LlamaTaps:
@@ -161,6 +161,7 @@ class PairContext(FeatureContext):
     drafter's row before left. Every row has logits: its graph computes them anyhow."""
 
     def _allocate(self, rows: int) -> None:
+        self.rows = rows = min(rows, self.outputs)
         super()._allocate(rows)
         bindings.set_states(self._context)
         self.width = bindings.layers_and_width(self._model)[1]
@@ -204,6 +205,31 @@ class PairContext(FeatureContext):
         if status != bindings.DECODE_DONE:
             raise EngineFailed(f"The drafter failed ({status}): {bindings.recent_errors()}")
         return self.states(count)
+
+
+def open_drafter(
+    path: Path,
+    target: LlamaBackend,
+    *,
+    cells: int,
+    sequences: int,
+    rows: int,
+    outputs: int,
+    threads: int,
+    kv_type: str,
+) -> DraftContext | PairContext:
+    """The context of a drafter's file, by its kind; see FeatureContext."""
+    kind = PairContext if architecture_of(path) == "eagle3" else DraftContext
+    return kind(
+        path,
+        target,
+        cells=cells,
+        sequences=sequences,
+        rows=rows,
+        outputs=outputs,
+        threads=threads,
+        kv_type=kv_type,
+    )
 
 
 def target_embeddings(target: LlamaBackend) -> Features:

@@ -207,6 +207,7 @@ def summed(scores: Numbers, values: Numbers, sees: NDArray[np.bool_]) -> Numbers
 
 
 def normed(states: Numbers, weight: Numbers) -> Numbers:
+    """RMS norm of each row."""
     size = np.sqrt(np.mean(states.astype(np.float64) ** 2, -1, keepdims=True) + EPSILON)
     return np.asarray(states / size * weight, np.float32)
 

@@ -15,9 +15,9 @@ from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.drafting import (
     DraftContext,
-    FeatureContext,
     LlamaTaps,
     PairContext,
+    open_drafter,
     target_facts,
 )
 from roost_inference.llama.vocabulary import check_vocabulary
@@ -54,8 +54,7 @@ def build_hidden_drafter(
                     "llama.cpp (%s)", path.name, bindings.build_id())  # fmt: skip
         return None
     ids = min(IDS_PER_RUNNING * config.max_running, 255)
-    kind = PairContext if architecture_of(path) == "eagle3" else DraftContext
-    network = kind(
+    network = open_drafter(
         path,
         target,
         cells=config.context_length + ROWS,
@@ -71,7 +70,6 @@ def build_hidden_drafter(
         costs = measured_costs(network, taps, target, clock)
         if isinstance(network, PairContext):
             return TokenwiseDrafter(network, taps, costs, depth_max=DEPTH_MAX, clock=clock)
-        assert isinstance(network, DraftContext)
         return HiddenDrafter(network, taps, costs, depth_max=network.facts.block - 1, clock=clock)
     except BaseException:
         network.close()
@@ -79,7 +77,7 @@ def build_hidden_drafter(
 
 
 def measured_costs(
-    network: FeatureContext, taps: LlamaTaps, target: LlamaBackend, clock: Clock
+    network: DraftContext | PairContext, taps: LlamaTaps, target: LlamaBackend, clock: Clock
 ) -> HiddenCosts:
     """What the drafter costs here, by some runs with dummy tokens. Target and network are empty
     before and afterwards."""
@@ -98,7 +96,7 @@ def _least(run: Callable[[], None], after: Callable[[], object], clock: Clock) -
     return min(times)
 
 
-def _block_cost(network: FeatureContext, clock: Clock) -> StepCost:
+def _block_cost(network: DraftContext | PairContext, clock: Clock) -> StepCost:
     """What a block costs by its rows; the logits of each are a part of that."""
     measured: list[Measurement] = []
     for rows in BLOCK_ROWS:
@@ -108,7 +106,9 @@ def _block_cost(network: FeatureContext, clock: Clock) -> StepCost:
     return StepCost(measured)
 
 
-def _injection(network: FeatureContext, width: int, clock: Clock) -> tuple[float, float]:
+def _injection(
+    network: DraftContext | PairContext, width: int, clock: Clock
+) -> tuple[float, float]:
     """Milliseconds of giving features to the network: each time, and each row."""
     costs: list[float] = []
     for rows in INJECTED_ROWS:
@@ -118,21 +118,21 @@ def _injection(network: FeatureContext, width: int, clock: Clock) -> tuple[float
     return max(costs[0] - row_ms, 0.0), row_ms
 
 
-def _compute(network: FeatureContext, rows: int) -> None:
+def _compute(network: DraftContext | PairContext, rows: int) -> None:
     """One batch of guesses with dummy tokens."""
     ids, positions = np.zeros(rows, np.int32), np.arange(rows, dtype=np.int32)
     if isinstance(network, PairContext):
         network.go_on(ids, positions, ids, np.ones((rows, network.width), np.float32))
-    elif isinstance(network, DraftContext):
+    else:
         network.compute(ids, positions, np.full(rows, network.mask, np.int32))
 
 
-def _inject(network: FeatureContext, features: Features) -> None:
+def _inject(network: DraftContext | PairContext, features: Features) -> None:
     """Give features of dummy tokens to the network."""
     ids, positions = np.zeros(len(features), np.int32), np.arange(len(features), dtype=np.int32)
     if isinstance(network, PairContext):
         network.append(ids, positions, ids, features)
-    elif isinstance(network, DraftContext):
+    else:
         network.inject(ids, positions, features)
 
 
