@@ -10,8 +10,8 @@ from roost_inference.backend import DecodeStatus
 from roost_inference.batch import Batch
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.drafting import LlamaTaps, PairContext
-from roost_inference.testing.tiny_eagle import EagleReference, TinyEagle, write_tiny_eagle
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
+from roost_inference.testing.tokenwise.tiny_eagle import EagleReference, TinyEagle, write_tiny_eagle
 
 SHAPE = TinyShape(layers=3)
 # The largest difference of logits, which are up to 5.

@@ -20,8 +20,8 @@ from roost_inference.speculation.hidden.tokenwise import TokenwiseDrafter
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.testing.harness import Collector, request
 from roost_inference.testing.tiny_drafts import TinyDraft, write_tiny_draft
-from roost_inference.testing.tiny_eagle import TinyEagle, write_tiny_eagle
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
+from roost_inference.testing.tokenwise.tiny_eagle import TinyEagle, write_tiny_eagle
 
 SHAPE = TinyShape(layers=3)
 WIDE = TinyShape(layers=1, kv_heads=2, seed=3)

@@ -21,9 +21,9 @@ from roost_inference.testing.harness import (
     toy_engine,
     toy_speculator,
 )
+from roost_inference.testing.tokenwise.toy_pairs import CheckedPairs, ToyPairs, toy_pairs
 from roost_inference.testing.toy import END
 from roost_inference.testing.toy_hidden import TappedToy
-from roost_inference.testing.toy_pairs import CheckedPairs, ToyPairs, toy_pairs
 
 
 def build(network: ToyPairs | None = None, **sizes: int) -> tuple[Engine, CheckedPairs]:

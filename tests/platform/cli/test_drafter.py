@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from roost_inference.testing.tiny_drafts import TinyDraft, write_tiny_draft
-from roost_inference.testing.tiny_eagle import write_tiny_eagle
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
+from roost_inference.testing.tokenwise.tiny_eagle import write_tiny_eagle
 from roost_platform.testing.command_line import roost
 
 
