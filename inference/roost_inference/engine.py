@@ -80,9 +80,10 @@ class Engine:
             clear_interrupt=backend.clear_interrupt,
         )
         pacer = Pacer(inter_token_target_ms, cost)
+        parts = (clock, handover, speculation.companion)
         self._cache = KvCache(
             backend,
-            paging_of(backend, store, lambda: pacer.prefill_ms_per_token, clock, handover),
+            paging_of(backend, store, lambda: pacer.prefill_ms_per_token, *parts),
             sequences=max_sequences,
             resident_cells=resident_cells,
             clock=clock,
@@ -101,8 +102,11 @@ class Engine:
             side_by_side_from=backend.side_by_side_from,
         )
         scheduler, cache, step_clock = self._scheduler, self._cache, step_clock or clock
-        parts = (scheduler, self._background, self._mailbox, cost)
-        self._runner = Runner(backend, *parts, clock=clock, step_clock=step_clock)
+        self._runner = Runner(
+            *(backend, scheduler, self._background, self._mailbox, cost),
+            clock=clock,
+            step_clock=step_clock,
+        )
         self._outputs = OutputProcessor(
             backend, scheduler, cache, self._mailbox, self._stats, speculation, clock=clock
         )
@@ -195,9 +199,9 @@ class Engine:
                 return
         else:
             self._end_all(EngineUnavailable(STOPPING))
-        self._speculation.close()
         if self._failure is None:
             self._cache.evict_all()  # paging stores it, so that a restart finds it
+        self._speculation.close()
         self._cache.paging.close()
         self._backend.close()
 

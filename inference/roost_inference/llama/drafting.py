@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from roost_inference.backend import Features, Logits, Rows
+from roost_inference.backend import Features, Logits, Payload, Rows
 from roost_inference.batch import Tokens
 from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.llama import bindings
@@ -75,8 +75,8 @@ class FeatureContext:
                 self._model,
                 cells=cells,
                 batch=rows,
-                sequences=sequences,
-                outputs=max(outputs, sequences),
+                sequences=sequences + 1,
+                outputs=max(outputs, sequences + 1),
                 threads=threads,
                 kv_type=kv_type,
                 other=main.handle,
@@ -85,7 +85,9 @@ class FeatureContext:
         except BaseException:
             self.close()
             raise
-        self.rows, self.outputs = rows, outputs
+        self.rows, self.outputs, self._scratch = rows, outputs, sequences
+        # Blocks of a sliding window lack what is out of their last token's sight.
+        self.can_export = not bindings.sliding_window(self._model)
         self._memory = bindings.memory(self._context)
         self._allocate(rows)
 
@@ -122,6 +124,36 @@ class FeatureContext:
     def remove(self, sequence: int, start: int) -> None:
         """Remove positions of a sequence from `start` on."""
         bindings.sequence_remove(self._memory, sequence, start)
+
+    def export(self, sequence: int, start: int, end: int) -> Payload:
+        """A copy of the cells of positions [start, end). Raises EngineFailed."""
+        bindings.sequence_copy(self._memory, sequence, self._scratch, start, end)
+        try:
+            size = bindings.sequence_state_bytes(self._context, self._scratch)
+            payload = np.empty(size, np.uint8)
+            address = payload.ctypes.data
+            written = bindings.read_sequence(self._context, self._scratch, address, size)
+        finally:
+            self.remove(self._scratch, 0)
+        if written != size:
+            raise EngineFailed(f"A drafter's cells were not exported: {bindings.recent_errors()}")
+        return payload
+
+    def attach(self, sequence: int, payload: Payload) -> int:
+        """Append exported cells to a sequence that ends where they begin. Returns its new end, 0 if
+        the kernels refuse them; the sequence is unchanged then."""
+        payload = np.ascontiguousarray(payload)
+        address, size = payload.ctypes.data, payload.nbytes
+        try:
+            if bindings.write_sequence(self._context, self._scratch, address, size) == 0:
+                return 0
+            end = bindings.sequence_last(self._memory, sequence) + 1
+            if bindings.sequence_first(self._memory, self._scratch) != end:
+                return 0
+            bindings.sequence_copy(self._memory, self._scratch, sequence, -1, -1)
+            return bindings.sequence_last(self._memory, sequence) + 1
+        finally:
+            self.remove(self._scratch, 0)
 
     def close(self) -> None:
         """Give context and model back; safe to call twice. The target is closed later."""

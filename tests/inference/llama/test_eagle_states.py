@@ -126,3 +126,25 @@ def test_rows_of_several_sequences_do_not_see_each_other(
     for row, expected in zip((8, 9), alone, strict=True):
         assert float(np.abs(network.logits(row) - expected).max()) < TOLERANCE
     network.close()
+
+
+def test_exported_cells_are_the_same_in_another_sequence(
+    target: LlamaBackend, tmp_path: Path
+) -> None:
+    path = write_tiny_eagle(tmp_path / "draft.gguf")
+    network = PairContext(
+        path, target, cells=256, sequences=4, rows=64, outputs=64, threads=1, kv_type="f16"
+    )
+    taps = LlamaTaps(target, network.facts.taps, network.facts.read)
+    taps.switch(on=True)
+    known = features(target, taps, TEXT[:41])[:-1]
+    ids, positions = np.zeros(40, np.int32), np.arange(40, dtype=np.int32)
+    network.append(ids, positions, TEXT[1:41], known)
+    expected = network.logits(39).copy()
+    pieces = [network.export(0, 0, 25), network.export(0, 25, 39)]
+    assert network.attach(1, pieces[1]) == 0, "it does not begin where the sequence ends"
+    assert network.attach(1, pieces[0]) == 25 and network.attach(1, pieces[1]) == 39
+    network.append(ids[:1] + 1, positions[39:], TEXT[40:41], known[39:])
+    assert float(np.abs(network.logits(0) - expected).max()) < 1e-3
+    assert network.attach(2, np.zeros(100, np.uint8)) == 0
+    network.close()

@@ -189,3 +189,25 @@ def test_where_no_values_are_summed_logits_are_those_of_the_reference_to_a_thous
     network.compute(one, one + 19, one + 9)
     assert float(np.abs(network.logits(0) - reference.logits([9], 19)[0]).max()) < 1e-3
     network.close()
+
+
+def test_exported_cells_are_the_same_in_another_sequence(
+    target: LlamaBackend, tmp_path: Path
+) -> None:
+    path = write_tiny_draft(tmp_path / "draft.gguf", TinyDraft(taps=(2, 1)))
+    network = open_draft(path, target)
+    taps = LlamaTaps(target, network.facts.taps, network.facts.read)
+    taps.switch(on=True)
+    decode(target, (0, 0, TEXT[:40], False))
+    ids, positions = np.zeros(40, np.int32), np.arange(40, dtype=np.int32)
+    network.inject(ids, positions, features(target, taps, list(range(40))))
+    block, places = np.array([9, 0, 0], np.int32), np.arange(40, 43, dtype=np.int32)
+    network.compute(ids[:3], places, block)
+    expected = network.logits(1).copy()
+    network.remove(0, 40)
+    pieces = [network.export(0, 0, 25), network.export(0, 25, 40)]
+    assert network.attach(1, pieces[1]) == 0, "it does not begin where the sequence ends"
+    assert network.attach(1, pieces[0]) == 25 and network.attach(1, pieces[1]) == 40
+    network.compute(ids[:3] + 1, places, block)
+    assert float(np.abs(network.logits(1) - expected).max()) < 1e-3
+    network.close()

@@ -17,6 +17,7 @@ from roost_inference.speculation.acceptance import Acceptance
 from roost_inference.speculation.hidden.drafter import HiddenDrafter
 from roost_inference.speculation.hidden.feature_drafter import HiddenCosts
 from roost_inference.speculation.hidden.tokenwise import TokenwiseDrafter
+from roost_inference.speculation.rest import Rest
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.testing.harness import Collector, request
 from roost_inference.testing.tiny_drafts import TinyDraft, write_tiny_draft
@@ -158,6 +159,29 @@ def test_right_guesses_are_used_and_change_no_text(
     assert [one.tokens for one in heard] == expected
     right, drafted = accepted(engine)
     assert right > 50 and right < drafted
+
+
+@pytest.mark.parametrize("kind", ["a block", "token by token"])
+def test_after_a_restart_the_drafter_knows_a_session_from_its_beginning(
+    model: Path, tmp_path: Path, start: StartEngine, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    draft = RANDOM[kind](tmp_path / "draft.gguf")
+    monkeypatch.setattr(Rest, "note", lambda *_, **__: None)
+    told: list[int] = []
+    begins: list[tuple[int, bool]] = []
+    for turn in range(2):
+        engine = start(model, draft_model=draft, speculation="auto", kv_disk=2**26, kv_ram=2**26)
+        drafter, heard = eager(engine, monkeypatch), Collector()
+        told += engine.tokenize(
+            f"turn {turn} of a conversation that is long enough for blocks " * 8
+        )
+        engine.submit(request(told, 40, ignore_eos=True, session_id="s"), heard)
+        heard.wait()
+        told += heard.tokens
+        (text,) = (*drafter._following._running.values(), *drafter._following._ended.values())
+        begins.append((text.held.begin, heard.finish.usage.cached_tokens > 300))
+        engine.close()
+    assert begins == [(0, False), (0, True)], "it knows the text from its beginning"
 
 
 def test_a_drafter_for_another_model_ends_the_start_with_a_reason(

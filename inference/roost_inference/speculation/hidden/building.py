@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from roost_inference.backend import DecodeStatus, Features
 from roost_inference.batch import Batch
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineFailed
+from roost_inference.kv.paging_protocol import NO_COMPANION, Companion
+from roost_inference.kv.store import BlockStore
 from roost_inference.llama import bindings
-from roost_inference.llama.backend import LlamaBackend
+from roost_inference.llama.backend import LlamaBackend, identity_of
 from roost_inference.llama.drafting import (
     DraftContext,
     LlamaTaps,
@@ -24,7 +27,8 @@ from roost_inference.llama.vocabulary import check_vocabulary
 from roost_inference.models.drafts import FEATURE_ARCHITECTURES, architecture_of
 from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.speculation.hidden.drafter import HiddenDrafter
-from roost_inference.speculation.hidden.feature_drafter import HiddenCosts
+from roost_inference.speculation.hidden.feature_drafter import FeatureDrafter, HiddenCosts
+from roost_inference.speculation.hidden.library import DraftCompanion, DraftLibrary
 from roost_inference.speculation.hidden.tokenwise import DEPTH_MAX, TokenwiseDrafter
 
 # Rows of a batch of the drafter. Blocks are never longer than the controller's drafts.
@@ -74,6 +78,20 @@ def build_hidden_drafter(
     except BaseException:
         network.close()
         raise
+
+
+def companion_of(
+    config: EngineConfig, drafter: FeatureDrafter[Any], store: BlockStore
+) -> Companion:
+    """Lets the drafter keep its cells in the store; nothing is kept of one whose cells can't be cut
+    into blocks."""
+    assert config.draft_model is not None
+    if not drafter.can_export:
+        return NO_COMPANION
+    path = config.draft_model.expanduser()
+    library = DraftLibrary(store, identity_of(path, config.kv_type))
+    drafter.library = library
+    return DraftCompanion(library, drafter)
 
 
 def measured_costs(

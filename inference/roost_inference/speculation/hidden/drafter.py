@@ -14,7 +14,8 @@ from roost_inference.backend import Features
 from roost_inference.batch import Tokens
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.drafter import Proposal
-from roost_inference.speculation.hidden.feature_drafter import FeatureDrafter, FeatureNetwork, Part
+from roost_inference.speculation.hidden.feature_drafter import FeatureDrafter, FeatureNetwork
+from roost_inference.speculation.hidden.following import Text
 
 
 class BlockNetwork(FeatureNetwork, Protocol):
@@ -50,13 +51,13 @@ class HiddenDrafter(FeatureDrafter[BlockNetwork]):
         proposals: list[Proposal | None] = [None] * len(sequences)
         if not places or depth < 1:
             return proposals
-        held = [one for at in places if (one := self._following.get(sequences[at])) is not None]
+        texts = [text for at in places if (text := self._following.text(sequences[at]))]
         rows = len(places) * (depth + 1)
-        waiting = sum(one.waiting for one in held)
-        if not self._following.make_room(waiting + rows):
+        self._restore(texts)
+        if not self._following.make_room(sum(text.held.waiting for text in texts) + rows):
             return proposals
-        parts = zip(held, (sequences[at] for at in places), strict=True)
-        self._inject([(one, sequence) for one, sequence in parts if one.pending])
+        self._inject([text for text in texts if text.held.pending])
+        held = [text.held for text in texts]
         started = self._clock()
         tokens: Tokens = np.full((len(places), depth + 1), self._network.mask, np.int32)
         tokens[:, 0] = [sequences[at].tokens.last for at in places]
@@ -77,10 +78,10 @@ class HiddenDrafter(FeatureDrafter[BlockNetwork]):
         self._costs.block.observe(rows, 0.0, elapsed_ms, outputs=rows)
         return proposals
 
-    def _give(self, parts: list[Part]) -> None:
-        taken = [held.take() for held, _ in parts]
+    def _give(self, texts: list[Text]) -> None:
+        taken = [text.held.take() for text in texts]
         ids = np.repeat(
-            np.array([held.sequence_id for held, _ in parts], np.int32),
+            np.array([text.held.sequence_id for text in texts], np.int32),
             [len(positions) for positions, _ in taken],
         )
         self._network.inject(

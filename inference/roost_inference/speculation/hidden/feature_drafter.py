@@ -13,12 +13,14 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from roost_inference.backend import Features, Logits, Rows
+from roost_inference.backend import Features, Logits, Payload, Rows
+from roost_inference.batch import Tokens
+from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.drafts import Verified
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.drafter import Proposal
-from roost_inference.speculation.hidden.following import Followed, Following
+from roost_inference.speculation.hidden.following import Following, Text
 
 # Features wait until there are so many rows of a sequence, or until it is to be guessed: rows cost
 # less together.
@@ -43,6 +45,7 @@ class FeatureNetwork(Protocol):
     cells: int
     sequences: int
     outputs: int
+    can_export: bool
 
     def logits(self, row: int) -> Logits:
         """A view of a row's logits."""
@@ -56,14 +59,30 @@ class FeatureNetwork(Protocol):
         """Remove positions from `start` on."""
         ...
 
+    def export(self, sequence: int, start: int, end: int) -> Payload:
+        """A copy of the cells of positions [start, end)."""
+        ...
+
+    def attach(self, sequence: int, payload: Payload) -> int:
+        """Append exported cells to a sequence that ends where they begin. Returns its new end, 0 if
+        they are refused."""
+        ...
+
     def close(self) -> None:
         """Give everything back."""
         ...
 
 
+class Pieces(Protocol):
+    """Stored cells; see library.DraftLibrary."""
+
+    def pieces(self, salt: str, tokens: Tokens) -> tuple[list[Payload], int]:
+        """Those of the longest prefix of the tokens that is in RAM, and its length; the last one
+        may hold other tokens behind it."""
+        ...
+
+
 Network = TypeVar("Network", bound=FeatureNetwork)
-# What is held of a sequence, and the sequence.
-Part = tuple[Followed, Sequence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +123,8 @@ class FeatureDrafter(ABC, Generic[Network]):
         self._depth_max = depth_max
         self._clock = clock
         self._following = Following(network.sequences, network.cells, ahead=self.ahead)
-        self._is_closed = False
+        self._is_closed, self._is_resting = False, False
+        self.library: Pieces | None = None
         taps.switch(on=True)
 
     @abstractmethod
@@ -116,7 +136,7 @@ class FeatureDrafter(ABC, Generic[Network]):
         """See Drafter. Raises EngineFailed."""
 
     @abstractmethod
-    def _give(self, parts: list[Part]) -> None:
+    def _give(self, texts: list[Text]) -> None:
         """Give the network what waits of these sequences; there is room for it."""
 
     def prior(self, slot: int) -> float:
@@ -132,15 +152,15 @@ class FeatureDrafter(ABC, Generic[Network]):
         features = self._taps.features(np.asarray(rows, np.intp))
         if features is None:
             return
-        at, full = 0, list[Part]()
+        at, full = 0, list[Text]()
         for one in verified:
             count = len(one.rows)
-            held = self._following.follow(one.sequence)
-            if held is not None:
-                removed = held.add(one.start, features[at : at + count])
-                self._following.remove(held, removed)
-                if held.waiting >= WAITING_ROWS_MAX:
-                    full.append((held, one.sequence))
+            text = self._following.follow(one.sequence)
+            if text is not None:
+                removed = text.held.add(one.start, features[at : at + count])
+                self._following.remove(text.held, removed)
+                if text.held.waiting >= WAITING_ROWS_MAX:
+                    full.append(text)
             at += count
         if full:
             self._inject(full)
@@ -150,15 +170,57 @@ class FeatureDrafter(ABC, Generic[Network]):
         held = self._following.get(sequence)
         return held is not None and held.end == len(sequence.tokens) - 1
 
-    def _inject(self, parts: list[Part]) -> None:
+    def _inject(self, texts: list[Text]) -> None:
         """Give the network what waits; where it has no room, the features are dropped."""
-        if not self._following.make_room(sum(held.waiting for held, _ in parts)):
-            for held, _ in parts:
-                held.lose()
-            parts = []
+        self._restore(texts)
+        if not self._following.make_room(sum(text.held.waiting for text in texts)):
+            for text in texts:
+                text.held.lose()
+            texts = []
         self._apply_changes()
-        if parts:
-            self._give(parts)
+        if texts:
+            self._give(texts)
+
+    def _restore(self, texts: list[Text]) -> None:
+        """Bring back the cells of tokens whose KV was loaded, before the first ones behind them
+        are given. What is not in RAM by then stays away."""
+        for text in texts:
+            held = text.held
+            is_due = held.given == held.begin > 0 and held.waiting and not held.is_restored
+            if self.library is None or not is_due:
+                continue
+            held.is_restored = True
+            pieces, known = self.library.pieces(text.cache_salt, text.tokens[: held.begin])
+            room = held.begin + BLOCK_TOKENS
+            if known < held.begin or not self._following.make_room(room):
+                continue
+            self._apply_changes()
+            ends = [self._network.attach(held.sequence_id, piece) for piece in pieces]
+            end = min(ends[-1], known - self.ahead)
+            if 0 in ends or held.begin - end > self.ahead:
+                end = 0
+            self._network.remove(held.sequence_id, end)
+            if end:
+                held.restore(end)
+
+    @property
+    def can_export(self) -> bool:
+        """Whether its cells can be cut into blocks."""
+        return self._network.can_export
+
+    def export(self, salt: str, tokens: Tokens, start: int, end: int) -> Payload | None:
+        """The cells of a text's positions [start, end), as far as they are known; None if they are
+        not. Raises EngineFailed."""
+        text = self._following.holding(salt, tokens, start, end)
+        if text is None:
+            return None
+        if text.held.given < end - self.ahead:
+            self._inject([text])
+        self._apply_changes()
+        stop = min(end, text.held.given)
+        if stop < end - self.ahead or stop <= start:
+            return None
+        return self._network.export(text.held.sequence_id, start, stop)
 
     def _apply_changes(self) -> None:
         """Do to the network's KV what is to be done to it."""
@@ -176,12 +238,19 @@ class FeatureDrafter(ABC, Generic[Network]):
 
     def rest(self) -> None:
         """See ObservingDrafter."""
+        self._is_resting = True
         self._taps.switch(on=False)
         self._following.clear()
 
     def wake(self) -> None:
         """See ObservingDrafter."""
+        self._is_resting = False
         self._taps.switch(on=True)
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether it follows the steps now."""
+        return not self._is_resting and not self._is_closed
 
     def close(self) -> None:
         """Close the network; safe to call twice."""

@@ -15,10 +15,12 @@ from roost_inference.sequence import Sequence
 class Followed:
     """What is held of a sequence: the features of its tokens from `begin` to `end`. Those before
     `given` are in cells of the drafter's KV, the others wait in `pending`. bridges: where those of
-    one token are missing, the next one's take their place."""
+    one token are missing, the next one's take their place. is_restored: what was stored of the
+    tokens before `begin` was looked for."""
 
     sequence_id: int
     bridges: bool = False
+    is_restored: bool = False
     begin: int = 0
     given: int = 0
     end: int = 0
@@ -75,6 +77,12 @@ class Followed:
         self.given = end
         return positions, features[:count]
 
+    def restore(self, end: int) -> None:
+        """Cells before `end` are in the KV now; what waited follows them, if it can."""
+        begin, rows = self.begin, self.rows()
+        self.begin, self.given, self.end, self.pending = 0, end, end, []
+        self.add(begin, rows)
+
     def rows(self) -> Features:
         """[waiting, width] the features that wait, of which there are some."""
         return self.pending[0] if len(self.pending) == 1 else np.concatenate(self.pending)
@@ -95,9 +103,9 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """What is held of a sequence, the salt that may see it, and the sequence, or the tokens of one
-    that has ended."""
+class Text:
+    """A sequence that is followed: what is held of it, the salt that may see it, and the sequence
+    itself, or the tokens of one that has ended."""
 
     held: Followed
     cache_salt: str
@@ -120,8 +128,8 @@ class Following:
         self._ahead = ahead
         self._free = list(range(ids - 1, -1, -1))
         self._cells = cells
-        self._running: dict[str, _Text] = {}
-        self._ended: OrderedDict[str, _Text] = OrderedDict()
+        self._running: dict[str, Text] = {}
+        self._ended: OrderedDict[str, Text] = OrderedDict()
         # To be done in this order, before the KV is used.
         self.changes: list[Change] = []
 
@@ -133,11 +141,25 @@ class Following:
         text = self._running.get(sequence.id)
         return None if text is None else text.held
 
-    def follow(self, sequence: Sequence) -> Followed | None:
-        """What is held of a sequence, from its first call on; None if there is no id for it."""
+    def text(self, sequence: Sequence) -> Text | None:
+        """The sequence as it is followed; None if it is not."""
+        return self._running.get(sequence.id)
+
+    def holding(self, salt: str, tokens: Tokens, start: int, end: int) -> Text | None:
+        """A text that begins with tokens[:end], of which the features from `start` on are held."""
+        for text in (*self._running.values(), *reversed(self._ended.values())):
+            held, is_salts = text.held, text.cache_salt == salt
+            if not is_salts or held.begin > start or end > held.end:
+                continue
+            if np.array_equal(text.tokens[:end], tokens[:end]):
+                return text
+        return None
+
+    def follow(self, sequence: Sequence) -> Text | None:
+        """Follow a sequence from the first call on; None if there is no id for it."""
         text = self._running.get(sequence.id)
         if text is not None:
-            return text.held
+            return text
         if not self._free and not self._ended:
             return None
         salt = sequence.request.session.cache_salt
@@ -158,8 +180,8 @@ class Following:
             held.begin, held.given, held.end = source.begin, source.given, source.end
             held.pending = source.pending.copy()
             held.cut(usable)
-        self._running[sequence.id] = _Text(held, salt, sequence)
-        return held
+        text = self._running[sequence.id] = Text(held, salt, sequence)
+        return text
 
     def _usable(self, held: Followed, common: int) -> int:
         """Up to which position what is held is good for a text with so many tokens in common."""
@@ -190,7 +212,7 @@ class Following:
             return
         held = text.held
         tokens = sequence.tokens.view[: held.end].copy()
-        self._ended[sequence.id] = _Text(held, text.cache_salt, tokens)
+        self._ended[sequence.id] = Text(held, text.cache_salt, tokens)
 
     def make_room(self, cells: int) -> bool:
         """Let go of ended sequences until `cells` are free; False if that is not enough."""

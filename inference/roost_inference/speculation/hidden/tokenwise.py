@@ -12,10 +12,11 @@ import numpy as np
 
 from roost_inference.backend import Features
 from roost_inference.batch import Tokens
+from roost_inference.output.sampler import Sampler
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.drafter import Proposal
-from roost_inference.speculation.hidden.feature_drafter import FeatureDrafter, FeatureNetwork, Part
-from roost_inference.speculation.hidden.following import Followed
+from roost_inference.speculation.hidden.feature_drafter import FeatureDrafter, FeatureNetwork
+from roost_inference.speculation.hidden.following import Text
 
 Pairs = tuple[Tokens, Tokens, Tokens, Features]
 
@@ -63,36 +64,37 @@ class TokenwiseDrafter(FeatureDrafter[PairNetwork]):
         """See Drafter. Raises EngineFailed."""
         depth = min(depth, self._depth_max)
         proposals: list[Proposal | None] = [None] * len(sequences)
-        parts, places = list[Part](), list[int]()
+        texts, places = list[Text](), list[int]()
         for at, sequence in enumerate(sequences):
-            held = self._following.get(sequence)
-            if held is not None and held.waiting and held.end == len(sequence.tokens) - 1:
-                parts.append((held, sequence))
+            text = self._following.text(sequence)
+            if text and text.held.waiting and text.held.end == len(sequence.tokens) - 1:
+                texts.append(text)
                 places.append(at)
         limit = min(self._network.rows, self._network.outputs)
-        parts, places = parts[:limit], places[:limit]
-        if not parts or depth < 1:
+        texts, places = texts[:limit], places[:limit]
+        if not texts or depth < 1:
             return proposals
-        waiting = sum(held.waiting for held, _ in parts)
-        if not self._following.make_room(waiting + len(parts) * (depth - 1)):
+        self._restore(texts)
+        waiting = sum(text.held.waiting for text in texts)
+        if not self._following.make_room(waiting + len(texts) * (depth - 1)):
             return proposals
         self._apply_changes()
         try:
-            guesses = self._guesses(parts, depth)
+            samplers = [sequences[at].sampler for at in places]
+            guesses = self._guesses(texts, samplers, depth)
         finally:
-            for held, _ in parts:
-                self._network.remove(held.sequence_id, held.given)
+            for text in texts:
+                self._network.remove(text.held.sequence_id, text.held.given)
         for at, tokens in zip(places, guesses, strict=True):
             proposals[at] = Proposal(tokens)
         return proposals
 
-    def _guesses(self, parts: list[Part], depth: int) -> list[list[int]]:
+    def _guesses(self, texts: list[Text], samplers: list[Sampler], depth: int) -> list[list[int]]:
         """For each sequence its guesses."""
-        rows = self._seed(parts)
-        samplers = [sequence.sampler for _, sequence in parts]
-        guesses: list[list[int]] = [[] for _ in parts]
-        ids = np.array([held.sequence_id for held, _ in parts], np.int32)
-        ends = np.array([held.end for held, _ in parts], np.int32)
+        rows = self._seed(texts)
+        guesses: list[list[int]] = [[] for _ in texts]
+        ids = np.array([text.held.sequence_id for text in texts], np.int32)
+        ends = np.array([text.held.end for text in texts], np.int32)
         states = self._network.states(rows[-1] + 1)[rows]
         for ahead in range(depth):
             for own, sampler, row in zip(guesses, samplers, rows, strict=True):
@@ -102,18 +104,17 @@ class TokenwiseDrafter(FeatureDrafter[PairNetwork]):
             started = self._clock()
             tokens = np.array([own[-1] for own in guesses], np.int32)
             self._network.go_on(ids, ends + ahead, tokens, states)
-            rows = list(range(len(parts)))
-            states = self._network.states(len(parts))
+            rows = list(range(len(texts)))
+            states = self._network.states(len(texts))
             elapsed_ms = (self._clock() - started) * 1000
-            self._costs.block.observe(len(parts), 0.0, elapsed_ms, outputs=len(parts))
+            self._costs.block.observe(len(texts), 0.0, elapsed_ms, outputs=len(texts))
         return guesses
 
-    def _seed(self, parts: list[Part]) -> list[int]:
+    def _seed(self, texts: list[Text]) -> list[int]:
         """Compute what waits; gives the rows of the newest features, in ascending order."""
-        newest = [(held, sequence, held.rows()[-1:]) for held, sequence in parts]
-        together = sum(held.waiting for held, _ in parts) <= self._network.rows
-        before = [self._taken(held, sequence) for held, sequence in parts if held.waiting > 1]
-        last = [self._pairs(held, sequence, held.given, rows) for held, sequence, rows in newest]
+        together = sum(text.held.waiting for text in texts) <= self._network.rows
+        before = [self._taken(text) for text in texts if text.held.waiting > 1]
+        last = [self._pairs(text, text.held.given, text.held.rows()) for text in texts]
         if before and not together:
             self._append(before)
             before = []
@@ -121,19 +122,19 @@ class TokenwiseDrafter(FeatureDrafter[PairNetwork]):
         first = sum(len(pairs[0]) for pairs in before)
         return list(range(first, first + len(last)))
 
-    def _give(self, parts: list[Part]) -> None:
-        self._append([self._taken(held, sequence) for held, sequence in parts if held.waiting > 1])
+    def _give(self, texts: list[Text]) -> None:
+        self._append([self._taken(text) for text in texts if text.held.waiting > 1])
 
-    def _taken(self, held: Followed, sequence: Sequence) -> Pairs:
+    def _taken(self, text: Text) -> Pairs:
         """The rows that wait but for the newest one, which are in the KV from now on."""
-        start, (_, features) = held.given, held.take(but=1)
-        return self._pairs(held, sequence, start, features)
+        start, (_, features) = text.held.given, text.held.take(but=1)
+        return self._pairs(text, start, features)
 
-    def _pairs(self, held: Followed, sequence: Sequence, start: int, rows: Features) -> Pairs:
+    def _pairs(self, text: Text, start: int, rows: Features) -> Pairs:
         """Rows from a position on: ids, positions, tokens and features."""
         positions = np.arange(start, start + len(rows), dtype=np.int32)
-        tokens = sequence.tokens.view[start + 1 : start + 1 + len(rows)]
-        return np.full(len(rows), held.sequence_id, np.int32), positions, tokens, rows
+        tokens = text.tokens[start + 1 : start + 1 + len(rows)]
+        return np.full(len(rows), text.held.sequence_id, np.int32), positions, tokens, rows
 
     def _append(self, pairs: list[Pairs]) -> None:
         if pairs:

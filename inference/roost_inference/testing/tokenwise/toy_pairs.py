@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
-from roost_inference.backend import Features, Logits
+from roost_inference.backend import Features, Logits, Payload
 from roost_inference.batch import Tokens
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.sequence import Sequence
@@ -39,6 +40,8 @@ class HeldPairs:
 class ToyPairs:
     """Guesses right where it knows all tokens before, and nonsense otherwise or if it `lies`. It
     raises AssertionError where the real one would compute with a wrong cache."""
+
+    can_export = True
 
     def __init__(
         self,
@@ -117,6 +120,21 @@ class ToyPairs:
         """See FeatureNetwork."""
         held = self.held[sequence]
         del held.pairs[max(start - held.begin, 0) :]
+
+    def export(self, sequence: int, start: int, end: int) -> Payload:
+        """See FeatureNetwork."""
+        held = self.held[sequence]
+        assert held.begin <= start < end <= held.end
+        pairs = held.pairs[start - held.begin : end - held.begin]
+        return np.array([start, 0, *chain(*pairs)], np.int32).view(np.uint8)
+
+    def attach(self, sequence: int, payload: Payload) -> int:
+        """See FeatureNetwork."""
+        held, (start, _, *flat) = self.held[sequence], payload.view(np.int32).tolist()
+        if held.end != start:
+            return 0
+        held.pairs += zip(flat[::2], flat[1::2], strict=True)
+        return held.end
 
     def close(self) -> None:
         """See FeatureNetwork."""
