@@ -61,6 +61,11 @@ class Vocabulary(Protocol):
         ...
 
 
+def spelled(vocabulary: Vocabulary, token: int) -> bytes:
+    """The bytes a token is written with, control tokens included."""
+    return vocabulary.token_bytes(token) or vocabulary.special_text(token).encode()
+
+
 class Backend(Protocol):
     """Kernels over one unified KV cache.
 

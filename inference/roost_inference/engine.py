@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from roost_inference.backend import Backend
+from roost_inference.backend import Backend, spelled
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, InvalidRequest
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.handover.handover import NO_HANDOVER, Handover, HandoverSettings
@@ -80,9 +80,10 @@ class Engine:
             clear_interrupt=backend.clear_interrupt,
         )
         pacer = Pacer(inter_token_target_ms, cost)
+        parts = (clock, handover, speculation.companion)
         self._cache = KvCache(
             backend,
-            paging_of(backend, store, lambda: pacer.prefill_ms_per_token, clock, handover),
+            paging_of(backend, store, lambda: pacer.prefill_ms_per_token, *parts),
             sequences=max_sequences,
             resident_cells=resident_cells,
             clock=clock,
@@ -101,8 +102,11 @@ class Engine:
             side_by_side_from=backend.side_by_side_from,
         )
         scheduler, cache, step_clock = self._scheduler, self._cache, step_clock or clock
-        parts = (scheduler, self._background, self._mailbox, cost)
-        self._runner = Runner(backend, *parts, clock=clock, step_clock=step_clock)
+        self._runner = Runner(
+            *(backend, scheduler, self._background, self._mailbox, cost),
+            clock=clock,
+            step_clock=step_clock,
+        )
         self._outputs = OutputProcessor(
             backend, scheduler, cache, self._mailbox, self._stats, speculation, clock=clock
         )
@@ -126,7 +130,7 @@ class Engine:
         vocabulary = self._vocabulary
         if not 0 <= token < vocabulary.size:
             raise InvalidRequest(f"A token is not below {vocabulary.size}", param="tokens")
-        return vocabulary.token_bytes(token) or vocabulary.special_text(token).encode()
+        return spelled(vocabulary, token)
 
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request; see EnginePort. A large grammar is compiled in the caller's time."""
@@ -195,9 +199,9 @@ class Engine:
                 return
         else:
             self._end_all(EngineUnavailable(STOPPING))
-        self._speculation.close()
         if self._failure is None:
             self._cache.evict_all()  # paging stores it, so that a restart finds it
+        self._speculation.close()
         self._cache.paging.close()
         self._backend.close()
 

@@ -78,7 +78,7 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
             backend, rows_max=config.batch_tokens, outputs_max=outputs, clock=STEP_CLOCK
         )
         speculation = build_speculation(
-            config, backend, cost, threads=threads, step_clock=STEP_CLOCK
+            config, backend, cost, threads=threads, step_clock=STEP_CLOCK, store=store
         )
         engine = _build(config, backend, store, cost, speculation)
     except BaseException:

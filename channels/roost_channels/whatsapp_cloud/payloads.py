@@ -59,13 +59,17 @@ class Value:
                 known.setdefault((name, text(person, name)), (place, person))
         return known
 
+    @cached_property
+    def _alone(self) -> Mapping[str, Any]:
+        people = objects(self.body.get("contacts"))
+        return people[0] if len(people) == 1 else {}
+
     def contact(self, wa_id: str, user_id: str) -> Mapping[str, Any]:
         """Return what is told of a person, by either id; empty if nothing is. Without an id it is
         the only person of the batch.
         """
-        people = objects(self.body.get("contacts"))
-        if not (wa_id or user_id) and len(people) == 1:
-            return people[0]
+        if not (wa_id or user_id):
+            return self._alone
         wanted = [key for key in (("wa_id", wa_id), ("user_id", user_id)) if key[1]]
         found = [self._people[key] for key in wanted if key in self._people]
         return min(found, key=itemgetter(0))[1] if found else {}

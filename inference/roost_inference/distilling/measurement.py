@@ -13,13 +13,19 @@ from roost_inference.distilling.texts import SIDE_BY_SIDE, Text, Writer, prompts
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
-from roost_inference.llama.drafting import DraftContext, LlamaTaps, target_facts
+from roost_inference.llama.drafting import (
+    DraftContext,
+    LlamaTaps,
+    PairContext,
+    open_drafter,
+    target_facts,
+)
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.vocabulary import check_vocabulary
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.speculation.hidden.building import measured_costs
-from roost_inference.speculation.hidden.drafter import HiddenCosts
+from roost_inference.speculation.hidden.feature_drafter import HiddenCosts
 
 CELLS = 8192
 PROMPTS = 8
@@ -84,7 +90,7 @@ def measure_draft(
 ) -> DraftMeasurement:
     """Let the model write to `count` prompts that no drafter was made from, and the drafter guess
     at each place of them. Raises EngineUnavailable, EngineFailed."""
-    network = DraftContext(
+    network = open_drafter(
         path,
         target,
         cells=1024,
@@ -95,45 +101,36 @@ def measure_draft(
         kv_type=EngineConfig().kv_type,
     )
     try:
-        if network.facts.architecture != "dflash":
-            raise EngineUnavailable(f"{path.name} is no drafter that guesses blocks")
         check_vocabulary(target.vocabulary, network.vocabulary, path.name)
         taps = LlamaTaps(target, network.facts.taps, target_facts(target).width)
         steps = measured_cost(target, rows_max=ROWS, outputs_max=ROWS, clock=time.thread_time)
         costs = measured_costs(network, taps, target, time.thread_time)
         writer = Writer(target, taps, temperature=0.0)
         asked = prompts(Ruler(target.path), count, held_out=True)
-        depth = min(network.facts.block - 1, DEPTH_MAX)
+        is_block = isinstance(network, DraftContext)
+        depth = min(network.facts.block - 1, DEPTH_MAX) if is_block else DEPTH_MAX
         right, places = hits(network, writer.write(asked, answer), depth)
     finally:
         network.close()
     survivals = right / max(places, 1)
-    return DraftMeasurement(tuple(_depths(survivals.tolist(), steps, costs)), places)
+    guess_ms = [_guess_ms(costs, each, is_block=is_block) for each in range(1, depth + 1)]
+    return DraftMeasurement(tuple(_depths(survivals.tolist(), steps, costs, guess_ms)), places)
 
 
 def hits(
-    network: DraftContext, texts: Iterable[Text], depth: int
+    network: DraftContext | PairContext, texts: Iterable[Text], depth: int
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
     """How often the first guess, the first two, … are what follows in the texts, and at how many
     places."""
     right, places = np.zeros(depth, np.int64), 0
-    ids = np.zeros(depth + 1, np.int32)
+    guess = _guess_pairs if isinstance(network, PairContext) else _guess_block
     for text in texts:
         network.remove(0, 0)
         given = 0
         for at in range(text.prompt_length, len(text.tokens) - depth):
-            positions = np.arange(given, at, dtype=np.int32)
-            network.inject(
-                np.zeros(len(positions), np.int32),
-                positions,
-                text.features[given:at].astype(np.float32),
-            )
-            given = at
-            block = np.full(depth + 1, network.mask, np.int32)
-            block[0] = text.tokens[at]
-            network.compute(ids, np.arange(at, at + depth + 1, dtype=np.int32), block)
-            guesses = [int(network.logits(row).argmax()) for row in range(1, depth + 1)]
+            guesses = guess(network, text, given, at, depth)  # type: ignore[arg-type]
             network.remove(0, at)
+            given = at
             same = text.tokens[at + 1 : at + depth + 1] == guesses
             right += np.cumprod(same)
             places += 1
@@ -141,11 +138,46 @@ def hits(
     return right, places
 
 
-def _depths(survivals: list[float], steps: StepCost, costs: HiddenCosts) -> Iterable[Depth]:
+def _guess_block(network: DraftContext, text: Text, given: int, at: int, depth: int) -> list[int]:
+    """What follows the token at this place; the network has the features of `given` tokens."""
+    positions = np.arange(given, at, dtype=np.int32)
+    network.inject(np.zeros_like(positions), positions, text.features[given:at].astype(np.float32))
+    block = np.full(depth + 1, network.mask, np.int32)
+    block[0] = text.tokens[at]
+    places = np.arange(at, at + depth + 1, dtype=np.int32)
+    network.compute(np.zeros_like(places), places, block)
+    return [int(network.logits(row).argmax()) for row in range(1, depth + 1)]
+
+
+def _guess_pairs(network: PairContext, text: Text, given: int, at: int, depth: int) -> list[int]:
+    """The same, token by token."""
+    positions = np.arange(given, at, dtype=np.int32)
+    features = text.features[given:at].astype(np.float32)
+    tokens = np.asarray(text.tokens[given + 1 : at + 1], np.int32)
+    network.append(np.zeros_like(positions), positions, tokens, features)
+    row, one = min(len(positions), network.rows) - 1, np.zeros(1, np.int32)
+    guesses: list[int] = []
+    for ahead in range(depth):
+        guesses.append(int(network.logits(row).argmax()))
+        if ahead + 1 < depth:
+            state = network.states(row + 1)[-1:]
+            network.go_on(one, one + at + ahead, np.array(guesses[-1:], np.int32), state)
+            row = 0
+    return guesses
+
+
+def _guess_ms(costs: HiddenCosts, depth: int, *, is_block: bool) -> float:
+    """What guesses of this depth cost, without the features that they begin with."""
+    return costs.block.busy_ms(depth + 1) if is_block else (depth - 1) * costs.block.busy_ms(1)
+
+
+def _depths(
+    survivals: list[float], steps: StepCost, costs: HiddenCosts, guess_ms: list[float]
+) -> Iterable[Depth]:
     plain = steps.busy_ms(1)
     for depth in range(1, len(survivals) + 1):
         tokens = 1.0 + sum(survivals[:depth])
         rows = depth + 1
-        block = costs.block.busy_ms(rows) + costs.inject_ms + tokens * costs.inject_row_ms
+        block = guess_ms[depth - 1] + costs.inject_ms + tokens * costs.inject_row_ms
         spent = steps.busy_ms(rows, outputs=rows) + block + costs.tap_ms
         yield Depth(depth, survivals[depth - 1], tokens, block / plain, tokens * plain / spent)

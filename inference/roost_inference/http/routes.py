@@ -18,7 +18,7 @@ from roost_inference.embeddings.service import EmbeddingService
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
 from roost_inference.http.access.key import RequireKey
 from roost_inference.http.access.origin import KnownClients
-from roost_inference.http.access.request_id import HEADER, RequestIds, id_of
+from roost_inference.http.access.request_id import RequestIds, id_of
 from roost_inference.http.exchange import (
     AnswerResponse,
     StreamedResponse,
@@ -39,6 +39,7 @@ from roost_inference.kv.sessions import SESSIONS_KEPT
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.completion_call import parse_completion_call
 from roost_inference.wire.fields import warnings_of
+from roost_inference.wire.ids import REQUEST_ID
 from roost_inference.wire.json_body import parse_json
 from roost_inference.wire.legacy import modern, speaks_of_functions
 from roost_inference.wire.parsing import parse_chat_call, parse_session_hint
@@ -293,5 +294,5 @@ async def _client_left(request: Request, error: Exception) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     """It is answered outside of RequestIds, so it bears the id by itself."""
     response = error_response(EngineError("The engine's server failed; its log says how"))
-    response.headers[HEADER] = id_of(request.scope) or ""
+    response.headers[REQUEST_ID] = id_of(request.scope) or ""
     return response

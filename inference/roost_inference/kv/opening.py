@@ -10,7 +10,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.kv.block import identity_digest
 from roost_inference.kv.handover.handover import Handover, HandoverSettings
 from roost_inference.kv.paging import Pager
-from roost_inference.kv.paging_protocol import NoPaging, Paging
+from roost_inference.kv.paging_protocol import NO_COMPANION, Companion, NoPaging, Paging
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.disk import open_disk_tier
 from roost_inference.kv.tiers.objects import open_object_tier
@@ -58,11 +58,18 @@ def paging_of(
     prefill_ms_per_token: Callable[[], float],
     clock: Callable[[], float],
     handover: HandoverSettings,
+    companion: Companion = NO_COMPANION,
 ) -> Paging:
-    """Paging needs tiers, and a model whose state can be cut into blocks."""
+    """Paging needs tiers, and a model whose state can be cut into blocks. companion: what stores
+    something of its own beside the blocks."""
     if store is None or not backend.pages:
         return NoPaging()
     part = Handover(store, backend, handover, clock, prefill_ms_per_token)
     return Pager(
-        backend, store, prefill_ms_per_token=prefill_ms_per_token, clock=clock, handover=part
+        backend,
+        store,
+        prefill_ms_per_token=prefill_ms_per_token,
+        clock=clock,
+        handover=part,
+        companion=companion,
     )

@@ -18,7 +18,7 @@ from roost_inference.kv.block import BLOCK_TOKENS, TAIL_TOKENS_MIN
 from roost_inference.kv.handover.handover import Handover
 from roost_inference.kv.index import RAM, MatchedBlock
 from roost_inference.kv.match import reusable, reuse_unit, whole_units
-from roost_inference.kv.paging_protocol import Prefetch
+from roost_inference.kv.paging_protocol import NO_COMPANION, Companion, Prefetch
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import BlockFetch
 from roost_inference.request import EngineSession, KvOffer, KvPolicy
@@ -52,13 +52,13 @@ class Pager:
         prefill_ms_per_token: Callable[[], float],
         clock: Callable[[], float],
         handover: Handover,
+        companion: Companion = NO_COMPANION,
     ) -> None:
-        self.store = store
+        self.store, self._companion = store, companion
         self.handover: Handover | None = handover
         self._fetches, self._offers = handover.fetches, handover.offers
-        self._backend = backend
+        self._backend, self._clock = backend, clock
         self._prefill_ms_per_token = prefill_ms_per_token
-        self._clock = clock
         self._plans: dict[str, Plan] = {}
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -112,8 +112,7 @@ class Pager:
             self.store.unpin(part.node for part in plan.matched)
 
     def _make(self, sequence: Sequence, resident: int) -> Plan:
-        policy = sequence.request.kv
-        wanted = reusable(sequence)
+        policy, wanted = sequence.request.kv, reusable(sequence)
         if policy.max_load_tokens is not None:
             wanted = wanted[: resident + policy.max_load_tokens]
         root = self.store.root(sequence.request.session.cache_salt)
@@ -131,6 +130,7 @@ class Pager:
         self.store.pin(nodes)
         if any(source != RAM for source in plan.sources):
             plan.fetch = self.store.fetch(nodes, plan.sources)
+        self._companion.prepare(sequence.request.session.cache_salt, [wanted] if nodes else [])
         return plan
 
     def _decide(
@@ -249,6 +249,7 @@ class Pager:
             key = self.store.put(parent, start, tokens[start:end], payload, owner)
             if key is None:
                 return True
+            self._companion.stored(session.cache_salt, tokens, start, end)
             parent, exported = key, exported + 1
         return True
 
@@ -276,8 +277,7 @@ class Pager:
 
     def prefetch(self, session: EngineSession, tokens: Tokens | None, until: float) -> Prefetch:
         """Bring a session's blocks to RAM; see Paging."""
-        store = self.store
-        root = store.root(session.cache_salt)
+        store, root = self.store, self.store.root(session.cache_salt)
         chain = [] if tokens is None else [part.node for part in store.walk(root, tokens)]
         if not chain and session.session_id is not None:
             # After a restart only the blocks remember whose they are.
@@ -286,6 +286,7 @@ class Pager:
         blocks = sources.index(None) if None in sources else len(sources)
         ready = [source for source in sources[:blocks] if source is not None]
         store.fetch(chain[:blocks], ready)
+        self._companion.prepare(session.cache_salt, [node.head.tokens for node in chain])
         store.retain_nodes(chain[:blocks], until)
         return Prefetch(bool(chain), blocks, sum(source != RAM for source in ready))
 

@@ -22,6 +22,33 @@ class Prefetch:
     fetching: int
 
 
+class Companion(Protocol):
+    """Stores something of its own beside the blocks of the model's KV. The engine thread calls it;
+    nothing that it does or can't do changes an answer."""
+
+    def prepare(self, salt: str, parts: list[Tokens]) -> None:
+        """Blocks of these tokens, a prefix in parts, will be loaded: begin to bring what is stored
+        beside them. No parts: nothing will."""
+        ...
+
+    def stored(self, salt: str, tokens: Tokens, start: int, end: int) -> None:
+        """The block of positions [start, end) was stored: store what belongs beside it."""
+        ...
+
+
+class NoCompanion:
+    """Stores nothing."""
+
+    def prepare(self, salt: str, parts: list[Tokens]) -> None:
+        """Nothing is stored."""
+
+    def stored(self, salt: str, tokens: Tokens, start: int, end: int) -> None:
+        """Nothing belongs beside it."""
+
+
+NO_COMPANION: Companion = NoCompanion()
+
+
 class Paging(Protocol):
     """Moves KV between the device and the tiers below it. The engine thread calls it."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from roost_inference.backend import Payload
 from roost_inference.batch import Tokens
-from roost_inference.kv.block import BlockHead, block_key, identity_digest, root_key
+from roost_inference.kv.block import BlockHead, block_key, digest, identity_digest, root_key
 from roost_inference.kv.figures import PagingFigures
 from roost_inference.kv.index import RAM, MatchedBlock, Node
 from roost_inference.kv.shared_index import SharedIndex
@@ -51,9 +51,13 @@ class BlockStore:
 
     # Look up and pin
 
-    def root(self, salt: str) -> bytes:
-        """Where the chains of a salt begin."""
-        return root_key(self.identity, salt)
+    def root(self, salt: str, companion: str = "") -> bytes:
+        """Where the chains of a salt begin. companion: what is stored beside the model's own KV, by
+        what that depends on besides."""
+        identity = self.identity
+        if companion:
+            identity = digest(b"companion", identity, companion.encode())
+        return root_key(identity, salt)
 
     def walk(self, root: bytes, wanted: Tokens, *, touch: bool = True) -> list[MatchedBlock]:
         """The longest stored prefix of the tokens."""
@@ -136,20 +140,27 @@ class BlockStore:
         session_id: str,
         *,
         stores_tail: bool = False,
+        is_target: bool = True,
     ) -> bytes | None:
         """Take a block into RAM, and on to the lower tiers later; with `stores_tail` also to those
-        that take no tails of their own accord. Returns its key, None if RAM is full of blocks that
-        must stay or the block's parent is not known."""
+        that take no tails of their own accord. is_target: it is the model's own KV, whose size
+        figures tell. Returns its key, None if RAM is full of blocks that must stay or the block's
+        parent is not known."""
         tokens = tokens.copy()
         key = block_key(parent, tokens)
         head = BlockHead(self.identity, parent, key, start, tokens, payload.nbytes, session_id)
         node = self._take(head, payload, "device", stores_tail=stores_tail)
+        if node is not None and is_target:
+            self.bytes_per_token = head.size / head.count
         return None if node is None else key
 
     def accept(self, head: BlockHead, payload: Payload, tier: str | None = None) -> Node | None:
         """Take a checked block that was read by its key: from another engine, or from the lower
         tier that has it. Returns its node, None where there is no room or no parent."""
-        return self._take(head, payload, tier or "engine", tier=tier)
+        node = self._take(head, payload, tier or "engine", tier=tier)
+        if node is not None:
+            self.bytes_per_token = head.size / head.count
+        return node
 
     def _take(
         self,
@@ -175,7 +186,6 @@ class BlockStore:
             if node is None:
                 return None
             self._index.place(node, RAM, payload)
-            self.bytes_per_token = head.size / head.count
             if tier is not None:
                 self._index.place(node, tier)
             self.figures.moved(origin, RAM)

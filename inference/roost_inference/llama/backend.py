@@ -77,7 +77,7 @@ class LlamaBackend:
         self.background_cells = prefill_cells if in_background else 0
         self.vocabulary = LlamaVocabulary(self._model)
         self.cells = self._main.cells
-        self.identity = _identity(path, kv_type)
+        self.identity = identity_of(path, kv_type)
 
     def _find_kind(self) -> ModelKind:
         model = self._model
@@ -290,7 +290,7 @@ class LlamaBackend:
             self._model = None
 
 
-def _identity(path: Path, kv_type: str) -> str:
+def identity_of(path: Path, kv_type: str) -> str:
     """The weights by content, the kernels by their source, and everything else that changes stored
     KV. Two machines with the same model and the same packages have the same identity."""
     digest = hashlib.blake2b(digest_size=16)

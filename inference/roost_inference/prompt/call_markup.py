@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 CALL_OPEN = "<tool_call>"
 CALL_CLOSE = "</tool_call>"
@@ -43,6 +43,14 @@ class Markers:
         return json.dumps(text, ensure_ascii=False) if token is None else f"<[{token}]>"
 
 
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A function that may be called; parameters: the JSON schema of the object it takes."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+
 class CallParser(Protocol):
     """Splits generated text, as it comes, into text and whole calls."""
 
@@ -59,13 +67,16 @@ class CallParser(Protocol):
 
 
 class CallMarkup:
-    """A way to write calls. Every grammar has a rule `arguments_N` for each function.
+    """A way to write calls.
 
-    opening: the text that begins calls, empty where they begin the answer; parts: texts that may be
-    one control token each, and that a reader of the answer has to see; always_parses: whether
-    answers without tools have markup as well; tail: what ends all calls.
+    writes_json: arguments are a JSON object; grammars then have a rule `arguments_N` for each
+    function, else the markup makes rules of the schemas itself. opening: the text that begins
+    calls, empty where they begin the answer; parts: texts that may be one control token each, and
+    that a reader of the answer has to see; always_parses: whether answers without tools have markup
+    as well; tail: what ends all calls.
     """
 
+    writes_json = True
     opening = ""
     parts: tuple[str, ...] = ()
     always_parses = False
@@ -76,12 +87,13 @@ class CallMarkup:
         tokens = {part: tokenize(part) for part in self.parts}
         return Markers(tokens={part: found[0] for part, found in tokens.items() if len(found) == 1})
 
-    def rules(self, names: Sequence[str], markers: Markers) -> list[str]:
-        """Rules `open`, `call` (what follows it), `more` (one more call), and those of `tail`."""
+    def rules(self, functions: Sequence[Signature], markers: Markers) -> list[str]:
+        """Rules `open`, `call` (what follows it), `more` (one more call), and those of `tail`.
+        Raises BadGrammar for a schema that this markup can't hold."""
         raise NotImplementedError
 
-    def parser(self, names: frozenset[str]) -> CallParser:
-        """A new parser of one answer; names: the functions that may be called."""
+    def parser(self, functions: Sequence[Signature]) -> CallParser:
+        """A new parser of one answer; functions: those that may be called."""
         raise NotImplementedError
 
     def forced(self, more: str) -> str:

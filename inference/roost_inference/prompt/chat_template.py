@@ -24,8 +24,10 @@ from roost_inference.prompt.pieces import (
     declared_tool,
     mark,
     marked,
+    masked_message,
     native_message,
     pieces_of,
+    with_system_text,
 )
 from roost_inference.prompt.template_options import (
     TemplateTraits,
@@ -101,7 +103,9 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise EngineFailed(f"The model's chat template is broken: {error}") from error
         self.family = family_of(source, takes_tools="tools" in used)
-        self.supports_tools = "tools" in used and self.family.takes_tools
+        self._declares = "tools" in used
+        declares = self._declares or self.family.declares is not None
+        self.supports_tools = declares and self.family.takes_tools
         user = {"role": "user", "content": "a"}
         self._no_tools: Any = None  # some templates can't do without a list
         self._no_tools = None if self._accepts([user]) else []
@@ -144,21 +148,26 @@ class ChatTemplate:
         if call.continue_final_message:
             open_end = mark(hidden, nonce, call.messages[-1].content or "")
             history[-1] = Message(role="assistant", content=open_end)
+
+        def mask(text: str) -> str:
+            """A text that spells control tokens as a placeholder."""
+            check()
+            return mark(hidden, nonce, text) if self._spells_control(text) else text
+
+        tools: list[dict[str, Any]] | None = None
         if self.supports_tools and functions:
-            messages = self.family.adapted([native_message(message) for message in history])
-            tools = [declared_tool(function) for function in functions]
+            messages = self._native(history, mask)
+            tools = [declared_tool(each, mask, self.family.raw_tools) for each in functions]
         else:
             messages = without_tools(history, functions)
-            tools = None
         if self._folds_system:
             messages = fold_system(messages)
         if self._merges:
             messages = merge_same_role(messages)
         for message in messages:
-            check()
-            content = message["content"]
-            if self._spells_control(content):
-                message["content"] = mark(hidden, nonce, content)
+            message["content"] = mask(message["content"])
+        if tools and self.family.declares and not self._declares:
+            messages = with_system_text(messages, self.family.declares(functions, mask))
         check()
         text = self._run(messages, tools, variables)
         if open_end:
@@ -187,6 +196,14 @@ class ChatTemplate:
                 self._refuse_too_long(len(tokens), limit)
         tokens = truncated(tokens, call, self._context_length)
         return Prompt("".join(piece.text for piece in pieces), tokens)
+
+    def _native(
+        self, history: Sequence[Message], mask: Callable[[str], str]
+    ) -> list[dict[str, Any]]:
+        """Messages as a template takes them that writes calls itself."""
+        levels = self.family.raw_arguments
+        native = [masked_message(native_message(each), mask, levels) for each in history]
+        return self.family.adapted(native)
 
     def unheeded(self, call: ChatCall) -> list[RequestWarning]:
         """What a request wants of the template that this one does not do."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from roost_inference.prompt.call_markup import CALL_CLOSE, CALL_OPEN
+from roost_inference.prompt.pieces import with_system_text
 from roost_inference.wire.message import FunctionTool, Message
 
 RESPONSE_OPEN = "<tool_response>"
@@ -62,10 +63,7 @@ def _with_block(
         open=CALL_OPEN,
         close=CALL_CLOSE,
     )
-    if messages and messages[0]["role"] == "system":
-        system = f"{messages[0]['content']}\n\n{block}"
-        return [{"role": "system", "content": system}, *messages[1:]]
-    return [{"role": "system", "content": block}, *messages]
+    return with_system_text(messages, block)
 
 
 def _line(function: FunctionTool) -> str:

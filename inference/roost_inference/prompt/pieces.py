@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +54,16 @@ def marked(
     return Message(role="assistant", content=mark(hidden, nonce, answer))
 
 
-def declared_tool(function: FunctionTool) -> dict[str, Any]:
-    """A tool as templates with tool support expect it."""
-    declared = {
-        "name": function.name,
-        "description": function.description,
-        "parameters": function.parameters,
+def declared_tool(
+    function: FunctionTool, mask: Callable[[str], str], levels: int
+) -> dict[str, Any]:
+    """A tool as templates with tool support expect it; its strings are masked so many levels
+    deep."""
+    declared = {"description": function.description, "parameters": function.parameters}
+    return {
+        "type": "function",
+        "function": {"name": function.name, **masked(declared, mask, levels)},
     }
-    return {"type": "function", "function": declared}
 
 
 def native_message(message: Message) -> dict[str, Any]:
@@ -85,6 +87,44 @@ def native_message(message: Message) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     return native
+
+
+def masked(value: Any, mask: Callable[[str], str], levels: int) -> Any:
+    """The value with its strings as `mask` gives them, so many levels deep."""
+    if isinstance(value, str):
+        return mask(value)
+    if levels and isinstance(value, Mapping):
+        return {mask(key): masked(child, mask, levels - 1) for key, child in value.items()}
+    if levels and isinstance(value, list):
+        return [masked(child, mask, levels - 1) for child in value]
+    return value
+
+
+def masked_message(
+    message: Mapping[str, Any], mask: Callable[[str], str], levels: int
+) -> dict[str, Any]:
+    """A native message with its content masked, and the strings of its calls' arguments."""
+    result = {**message, "content": mask(message["content"])}
+    if levels and "tool_calls" in message:
+        result["tool_calls"] = [
+            {
+                **call,
+                "function": {
+                    **call["function"],
+                    "arguments": masked(call["function"]["arguments"], mask, levels),
+                },
+            }
+            for call in message["tool_calls"]
+        ]
+    return result
+
+
+def with_system_text(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """The messages, with the text at the end of the first system message."""
+    if messages and messages[0]["role"] == "system":
+        system = f"{messages[0]['content']}\n\n{text}"
+        return [{**messages[0], "content": system}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
 
 
 def _object(arguments: str) -> Any:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+
+from llguidance import LLMatcher
 
 from roost_inference.errors import BadGrammar
 from roost_inference.prompt.call_markup import CALL_CLOSE as CALL_CLOSE
 from roost_inference.prompt.call_markup import CALL_OPEN as CALL_OPEN
-from roost_inference.prompt.call_markup import CallMarkup, CallParser
+from roost_inference.prompt.call_markup import CallMarkup, CallParser, Signature
 from roost_inference.prompt.call_markup import Markers as Markers
 from roost_inference.prompt.families.hermes import HERMES
 from roost_inference.prompt.forms import form_of
@@ -37,8 +38,9 @@ def build_grammar(call: ChatCall, markers: Markers, markup: CallMarkup = HERMES)
         if not functions:
             return None
         return "\n".join(["%llguidance {}", *markup.without_calls(markers)]) + "\n"
-    names = [function.name for function in functions]
-    rules = ["%llguidance {}", *_arguments_rules(functions), *markup.rules(names, markers)]
+    signatures = [_signature(function) for function in functions]
+    _check(signatures)
+    rules = ["%llguidance {}", *_rules(signatures, markers, markup)]
     # A small model that has to call goes on and repeats itself: it calls once, unless asked.
     parallel = call.parallel_tool_calls
     repeats = parallel is True or (parallel is None and not call.must_call)
@@ -54,30 +56,43 @@ def build_grammar(call: ChatCall, markers: Markers, markup: CallMarkup = HERMES)
     return "\n".join(rules) + "\n"
 
 
-def _arguments_rules(functions: Sequence[FunctionTool]) -> list[str]:
-    """A rule `arguments_N` for each function."""
-    schemas = [_arguments_schema(function) for function in functions]
-    rules = [
-        f"arguments_{index}: %json {schema_text(schema)}" for index, schema in enumerate(schemas)
-    ]
-    if sum(map(len, rules)) > SCHEMAS_BYTES_MAX:  # before any of them is compiled
+def _check(functions: Sequence[Signature]) -> None:
+    """Raise BadGrammar for a schema that can't be followed, or too many of them."""
+    sizes = (len(schema_text(function.parameters)) for function in functions)
+    if sum(sizes) > SCHEMAS_BYTES_MAX:  # before any of them is compiled
         raise BadGrammar(
             f"The schemas of the tools are larger than {SCHEMAS_BYTES_MAX} bytes together",
             param="tools",
         )
-    for function, schema in zip(functions, schemas, strict=True):
-        check_schema(schema, f"tool {function.name!r}", "tools")
+    for function in functions:
+        check_schema(function.parameters, f"tool {function.name!r}", "tools")
+
+
+def _rules(functions: Sequence[Signature], markers: Markers, markup: CallMarkup) -> list[str]:
+    """The rules of calls, and `arguments_N` for each function where the markup writes JSON."""
+    if markup.writes_json:
+        arguments = [
+            f"arguments_{number}: %json {schema_text(function.parameters)}"
+            for number, function in enumerate(functions)
+        ]
+        return [*arguments, *markup.rules(functions, markers)]
+    rules = markup.rules(functions, markers)
+    grammar = "\n".join(["%llguidance {}", *rules, markup.forced("")]) + "\n"
+    problem = LLMatcher.validate_grammar(grammar)
+    if problem and not problem.startswith("WARNING"):
+        reason = problem.strip().splitlines()[0]
+        raise BadGrammar(f"The schemas of the tools can't be followed: {reason}", param="tools")
     return rules
 
 
-def _arguments_schema(function: FunctionTool) -> dict[str, Any]:
+def _signature(function: FunctionTool) -> Signature:
     given = {key: value for key, value in function.parameters.items() if value is not None}
     schema = {"type": "object", "properties": {}, **given}
     if schema["type"] != "object":
         raise BadGrammar(
             f"The schema of tool {function.name!r} must have type 'object'", param="tools"
         )
-    return definite(schema)
+    return Signature(function.name, definite(schema))
 
 
 def parser_of(call: ChatCall, markup: CallMarkup) -> Callable[[], CallParser] | None:
@@ -85,5 +100,4 @@ def parser_of(call: ChatCall, markup: CallMarkup) -> Callable[[], CallParser] | 
     may_call = bool(call.callable_functions) and call.tool_choice != "none"
     if not may_call and not markup.always_parses:
         return None
-    names = frozenset(function.name for function in call.callable_functions)
-    return partial(markup.parser, names)
+    return partial(markup.parser, [_signature(function) for function in call.callable_functions])

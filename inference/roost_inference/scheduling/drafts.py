@@ -6,6 +6,7 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Protocol
 
+from roost_inference.kv.paging_protocol import NO_COMPANION, Companion
 from roost_inference.request import DrafterFigures, SpeculationFigures
 from roost_inference.sequence import Sequence
 
@@ -47,6 +48,11 @@ class Speculation(Protocol):
 
     def verified(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
         """The draft was computed and its first `accepted` tokens are part of the text."""
+        ...
+
+    @property
+    def companion(self) -> Companion:
+        """What a drafter stores beside the blocks of the model's KV."""
         ...
 
     @property
@@ -94,6 +100,7 @@ class NoSpeculation:
         """Never called: nothing is drafted."""
 
     observes = False
+    companion: Companion = NO_COMPANION
 
     def observe(self, verified: Many[Verified]) -> None:
         """Never called: nobody wants to hear."""

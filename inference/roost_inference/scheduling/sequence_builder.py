@@ -2,8 +2,9 @@
 
 import itertools
 import threading
+from functools import partial
 
-from roost_inference.backend import Vocabulary
+from roost_inference.backend import Vocabulary, spelled
 from roost_inference.errors import InvalidRequest, PromptTooLong
 from roost_inference.output.detokenizer import TextStream
 from roost_inference.output.grammar import Grammar, GrammarCompiler
@@ -72,7 +73,9 @@ class SequenceBuilder:
                 f"{PROMPT_LOGPROBS_TOKENS_MAX}",
                 param="prompt_logprobs",
             )
-        return PromptLogprobs(tokens.view.copy(), wanted, self._vocabulary.token_bytes)
+        # Control tokens of a prompt are told as they are written, as an echo tells them.
+        texts = partial(spelled, self._vocabulary)
+        return PromptLogprobs(tokens.view.copy(), wanted, texts)
 
     def _validate(self, request: Request) -> None:
         length, limit = len(request.prompt_tokens), self._context_length

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineUnavailable
+from roost_inference.kv.paging_protocol import NO_COMPANION
+from roost_inference.kv.store import BlockStore
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.vocabulary import check_vocabulary
 from roost_inference.scheduling.cost import StepCost
@@ -13,7 +15,12 @@ from roost_inference.scheduling.drafts import NO_SPECULATION, Speculation
 from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.grammar_drafter import GrammarDrafter
-from roost_inference.speculation.hidden.building import build_hidden_drafter, reads_hidden_states
+from roost_inference.speculation.hidden.building import (
+    build_hidden_drafter,
+    companion_of,
+    reads_hidden_states,
+)
+from roost_inference.speculation.hidden.feature_drafter import FeatureDrafter
 from roost_inference.speculation.model_drafter import CATCH_UP_TOKENS, ModelDrafter
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.speculation.suffix_drafter import SuffixDrafter
@@ -31,11 +38,13 @@ def build_speculation(
     *,
     threads: int,
     step_clock: Callable[[], float],
+    store: BlockStore | None = None,
 ) -> Speculation:
     """The speculation that the settings ask for; none where it is off, or where the model can't
     take tokens back.
 
-    cost: what the target's steps cost; step_clock: what a draft model's steps are timed with.
+    cost: what the target's steps cost; step_clock: what a draft model's steps are timed with;
+    store: where a drafter keeps its cells beside the blocks of the model's KV.
     Raises EngineUnavailable if the draft model can't be used.
     """
     if config.speculation == "off":
@@ -44,13 +53,17 @@ def build_speculation(
         log.info("speculation is off: this model's state can't be rolled back")
         return NO_SPECULATION
     drafters: list[Drafter] = [GrammarDrafter(), SuffixDrafter(config.speculation_corpus_tokens)]
+    companion = NO_COMPANION
     if config.draft_model is not None:
         drafters += _from_file(config, backend, threads, step_clock)
+        if store is not None and isinstance(drafters[-1], FeatureDrafter):
+            companion = companion_of(config, drafters[-1], store)
     return Speculator(
         drafters,
         cost,
         depth_max=config.speculation_depth_max,
         vocabulary_size=backend.vocabulary.size,
+        companion=companion,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Many
 
 from roost_inference.batch import TILE_ROWS
+from roost_inference.kv.paging_protocol import NO_COMPANION, Companion
 from roost_inference.request import DrafterFigures, SpeculationFigures
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.drafts import Draft, Verified
@@ -46,9 +47,11 @@ class Speculator:
         *,
         depth_max: int,
         vocabulary_size: int,
+        companion: Companion = NO_COMPANION,
     ) -> None:
-        """cost: the engine's curve; whoever computes the steps keeps it true."""
-        self.cost = cost
+        """cost: the engine's curve; whoever computes the steps keeps it true. companion: see
+        Speculation."""
+        self.cost, self.companion = cost, companion
         self.depth_max = depth_max
         self._panel = DrafterPanel(drafters, depth_max=depth_max, vocabulary_size=vocabulary_size)
         self._requests: dict[str, RequestCounters] = {}

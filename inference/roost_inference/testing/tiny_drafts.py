@@ -137,7 +137,7 @@ class DraftReference:
 
     def inject(self, positions: list[int], features: Numbers) -> None:
         """Keep keys and values of tokens with these features."""
-        states = _norm(features @ self._own["fc.weight"].T, self._own["enc.output_norm.weight"])
+        states = normed(features @ self._own["fc.weight"].T, self._own["enc.output_norm.weight"])
         self._positions += positions
         for layer in range(self._layers):
             self._kept[layer].append(self._keys_values(layer, states, positions))
@@ -149,11 +149,11 @@ class DraftReference:
         for layer in range(self._layers):
             states = states + self._attention(layer, states, positions)
             weight = self._weights(layer)
-            inner = _norm(states, weight("ffn_norm"))
+            inner = normed(states, weight("ffn_norm"))
             gate = inner @ weight("ffn_gate").T
             inner = gate / (1 + np.exp(-gate)) * (inner @ weight("ffn_up").T)
             states = states + inner @ weight("ffn_down").T
-        logits = _norm(states, self._own["output_norm.weight"]) @ self._output.T
+        logits = normed(states, self._own["output_norm.weight"]) @ self._output.T
         if "d2t" not in self._own:
             return logits
         spread = np.full((len(tokens), self._tokens), -np.inf, np.float32)
@@ -169,34 +169,50 @@ class DraftReference:
         weight = self._weights(layer)
         keys = (states @ weight("attn_k").T).reshape(len(states), -1, self._head)
         values = (states @ weight("attn_v").T).reshape(len(states), -1, self._head)
-        return _halves(_turned(_norm(keys, weight("attn_k_norm")), positions)), _halves(values)
+        return halves(_turned(normed(keys, weight("attn_k_norm")), positions)), halves(values)
 
     def _attention(self, layer: int, states: Numbers, positions: list[int]) -> Numbers:
         weight = self._weights(layer)
-        inner = _norm(states, weight("attn_norm"))
+        inner = normed(states, weight("attn_norm"))
         queries = (inner @ weight("attn_q").T).reshape(len(inner), -1, self._head)
-        queries = _halves(_turned(_norm(queries, weight("attn_q_norm")), positions))
+        queries = halves(_turned(normed(queries, weight("attn_q_norm")), positions))
         both = [*self._kept[layer], self._keys_values(layer, inner, positions)]
         keys = np.concatenate([keys for keys, _ in both])
         values = np.concatenate([values for _, values in both])
         seen = np.array(self._positions + positions)
         group = queries.shape[1] // keys.shape[1]
         keys, values = np.repeat(keys, group, 1), np.repeat(values, group, 1)
-        scores = np.einsum("qhd,khd->hqk", queries, keys) / np.sqrt(self._head)
+        scores = np.einsum("qhd,khd->kqh", queries, keys) / np.sqrt(self._head)
+        sees = np.ones((len(seen), len(positions)), bool)
         if self._is_causal:
-            scores = np.where(seen[None, None] <= np.array(positions)[None, :, None], scores, -1e30)
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
-        mixed = np.einsum("hqk,khd->qhd", weights, values).reshape(len(inner), -1)
+            sees = seen[:, None] <= np.array(positions)[None]
+        mixed = summed(scores.astype(np.float32), values, sees).reshape(len(inner), -1)
         return np.asarray(mixed @ weight("attn_output").T, np.float32)
 
 
-def _norm(states: Numbers, weight: Numbers) -> Numbers:
+def summed(scores: Numbers, values: Numbers, sees: NDArray[np.bool_]) -> Numbers:
+    """[queries, heads, head] values weighed by their scores [keys, queries, heads], as the kernels
+    sum them: key by key, with the largest score so far as the measure, in 16 bits. sees: [keys,
+    queries] whether a query sees a key."""
+    total = np.zeros((*scores.shape[1:], values.shape[-1]), np.float32)
+    largest = np.full(scores.shape[1:], -np.inf, np.float32)
+    weights = np.zeros(scores.shape[1:], np.float32)
+    for score, value, seen in zip(scores, values, sees[..., None], strict=True):
+        is_new = seen & (score > largest)
+        before = np.where(is_new, np.exp(largest - np.where(is_new, score, 0)), 1)
+        own = np.where(is_new, 1, np.exp(np.minimum(score - largest, 0))) * seen
+        total = halves(halves(total * before[..., None]) + value * own[..., None])
+        weights, largest = weights * before + own, np.where(is_new, score, largest)
+    return np.asarray(total / weights[..., None], np.float32)
+
+
+def normed(states: Numbers, weight: Numbers) -> Numbers:
+    """RMS norm of each row."""
     size = np.sqrt(np.mean(states.astype(np.float64) ** 2, -1, keepdims=True) + EPSILON)
     return np.asarray(states / size * weight, np.float32)
 
 
-def _halves(numbers: Numbers) -> Numbers:
+def halves(numbers: Numbers) -> Numbers:
     """Rounded to 16 bits, as the KV cache holds keys and values, and queries are multiplied."""
     return numbers.astype(np.float16).astype(np.float32)
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from roost_inference.backend import DecodeStatus, Features, Logits, Rows
+from roost_inference.backend import DecodeStatus, Features, Logits, Payload, Rows
 from roost_inference.batch import Batch, Tokens
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.drafter import Proposal
-from roost_inference.speculation.hidden.drafter import HiddenCosts, HiddenDrafter
+from roost_inference.speculation.hidden.drafter import HiddenDrafter
+from roost_inference.speculation.hidden.feature_drafter import HiddenCosts
 from roost_inference.testing.toy import SIZE, ToyBackend, next_token
 
 MASK = 0
@@ -60,6 +61,7 @@ class ToyNetwork:
     raises AssertionError where the real one would compute with a wrong cache."""
 
     mask = MASK
+    can_export = True
 
     def __init__(
         self, *, cells: int = 600, sequences: int = 16, outputs: int = 64, lies: bool = False
@@ -126,6 +128,22 @@ class ToyNetwork:
         """See BlockNetwork."""
         held = self.held[sequence]
         del held.tokens[max(start - held.begin, 0) :]
+
+    def export(self, sequence: int, start: int, end: int) -> Payload:
+        """See FeatureNetwork."""
+        held = self.held[sequence]
+        assert held.begin <= start < end <= held.end
+        tokens = held.tokens[start - held.begin : end - held.begin]
+        return np.array([start, *tokens], np.int32).view(np.uint8)
+
+    def attach(self, sequence: int, payload: Payload) -> int:
+        """See FeatureNetwork."""
+        held, (start, *tokens) = self.held[sequence], payload.view(np.int32).tolist()
+        if held.end != start:
+            return 0
+        held.tokens += tokens
+        self._check_room(0)
+        return held.end
 
     def close(self) -> None:
         """See BlockNetwork."""

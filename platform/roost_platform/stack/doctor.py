@@ -17,7 +17,7 @@ from roost_platform.errors import ConfigError
 from roost_platform.masking import hide_secrets
 from roost_platform.settings.config import Settings
 from roost_platform.stack import local_ports, probes
-from roost_platform.stack.checks.engines import engine_findings
+from roost_platform.stack.checks.engines import engine_findings, template_findings
 from roost_platform.stack.checks.gateway import Finding, agent_findings, gateway_findings
 from roost_platform.stack.checks.kernels import kernel_findings
 from roost_platform.stack.checks.model import model_findings
@@ -70,6 +70,7 @@ def _all(found: InUse) -> Iterator[Check]:
     parts, is_up = _parts(found)
     yield from parts
     yield from (_of_finding(one) for one in engine_findings(settings))
+    yield from (_of_finding(one) for one in template_findings(settings))
     yield from (_of_finding(one) for one in kernel_findings(settings))
     yield from (_of_finding(one) for one in profile_findings(settings))
     yield from _agents(settings, found, is_up)

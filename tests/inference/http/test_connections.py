@@ -104,6 +104,26 @@ async def test_half_a_head_and_half_a_body_are_answered_408() -> None:
         await app.left.wait()
 
 
+async def test_answers_of_the_port_itself_bear_the_id_of_their_request() -> None:
+    mine = b"x-request-id: mine-7\r\n"
+    half, long_head = GET[:-2] + mine + b"x: ", GET[:-2] + mine + b"x: y\r\n" * 20_000
+    slow_body = HEAD.replace(b"\r\n\r\n", b"\r\nX-Request-ID:  mine-7 \r\n\r\n") + b"half"
+    wrong = GET[:-2] + mine + b"no colon\r\n\r\n"
+    async with served() as (_, _, port):
+        statuses = {b"408": [half, slow_body], b"431": [long_head], b"400": [wrong]}
+        for status, requests in statuses.items():
+            for data in requests:
+                answer = await rest(await connected(port, data))
+                assert answer.startswith(b"HTTP/1.1 " + status), data[:80]
+                assert b"\r\nx-request-id: mine-7\r\n" in answer
+        for data in (GET[:20], half.replace(b"mine-7", b"not mine"), GET[:-2] + mine[:-3]):
+            answer = await rest(await connected(port, data))
+            assert answer.startswith(b"HTTP/1.1 408") and b"\r\nx-request-id: req_" in answer
+        # Of the second request on a connection, not of the first one.
+        answer = await rest(await connected(port, GET[:-2] + mine + b"\r\n" + GET[:20]))
+        assert b"HTTP/1.1 408" in answer and b"x-request-id: req_" in answer
+
+
 async def test_a_head_of_very_many_lines_is_refused_unparsed() -> None:
     longest = GET[:-2] + b"x: y\r\n" * (HEAD_LINES_MAX - 2) + b"\r\n"
     async with served() as (_, _, port):
@@ -175,6 +195,7 @@ async def test_an_address_with_too_many_requests_under_way_is_refused_until_one_
             await asyncio.sleep(0.01)
         refusal = await rest(await connected(port, GET))
         assert refusal.startswith(b"HTTP/1.1 503") or refusal == b"reset"
+        assert b"\r\nx-request-id: req_" in refusal or refusal == b"reset"
         app.release.set()
         assert (await busy[0][0].readline()).startswith(b"HTTP/1.1 200")
         while (await http.get("/")).status_code != 200:

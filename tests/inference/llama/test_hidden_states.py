@@ -19,8 +19,9 @@ from roost_inference.testing.tiny_drafts import (
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
 
 SHAPE = TinyShape(layers=3)
-# The largest difference of logits, as a part of the largest logit: sums of values have 16 bits.
-TOLERANCE = 1e-2
+# The largest difference of logits, which are up to 5. The reference rounds where the kernels do;
+# what is left is numbers that lie between two of 16 bits.
+TOLERANCE = 3e-3
 TEXT = np.array([5 + at * 7 % 250 for at in range(60)], np.int32)
 
 
@@ -166,7 +167,7 @@ def test_logits_of_a_drafter_are_those_of_the_reference(
         finite = np.isfinite(expected)
         assert np.array_equal(finite, np.isfinite(found))
         difference = float(np.abs(found[finite] - expected[finite]).max())
-        assert difference < TOLERANCE * float(np.abs(expected[finite]).max())
+        assert difference < TOLERANCE
         for sequence, end in ((0, 30), (1, 17)):
             network.remove(sequence, end)
     network.close()
@@ -187,4 +188,26 @@ def test_where_no_values_are_summed_logits_are_those_of_the_reference_to_a_thous
     one = np.zeros(1, np.int32)
     network.compute(one, one + 19, one + 9)
     assert float(np.abs(network.logits(0) - reference.logits([9], 19)[0]).max()) < 1e-3
+    network.close()
+
+
+def test_exported_cells_are_the_same_in_another_sequence(
+    target: LlamaBackend, tmp_path: Path
+) -> None:
+    path = write_tiny_draft(tmp_path / "draft.gguf", TinyDraft(taps=(2, 1)))
+    network = open_draft(path, target)
+    taps = LlamaTaps(target, network.facts.taps, network.facts.read)
+    taps.switch(on=True)
+    decode(target, (0, 0, TEXT[:40], False))
+    ids, positions = np.zeros(40, np.int32), np.arange(40, dtype=np.int32)
+    network.inject(ids, positions, features(target, taps, list(range(40))))
+    block, places = np.array([9, 0, 0], np.int32), np.arange(40, 43, dtype=np.int32)
+    network.compute(ids[:3], places, block)
+    expected = network.logits(1).copy()
+    network.remove(0, 40)
+    pieces = [network.export(0, 0, 25), network.export(0, 25, 40)]
+    assert network.attach(1, pieces[1]) == 0, "it does not begin where the sequence ends"
+    assert network.attach(1, pieces[0]) == 25 and network.attach(1, pieces[1]) == 40
+    network.compute(ids[:3] + 1, places, block)
+    assert float(np.abs(network.logits(1) - expected).max()) < 1e-3
     network.close()

@@ -19,9 +19,10 @@ FOLDER = Path(__file__).parent / "templates"
 TEMPLATES = {
     "deepseek-r1-distill": ("other", False),
     "deepseek-r1-tools": ("deepseek-r1", True),
-    "deepseek-v3.1": ("other", False),
+    "deepseek-v3.1": ("deepseek-v3.1", True),
     "gemma-2": ("other", False),
     "gemma-3": ("other", False),
+    "gemma-4": ("gemma-4", True),
     "gpt-oss": ("gpt-oss", True),
     "hermes-3": ("hermes", True),
     "llama-3.1": ("llama-3", True),
@@ -29,8 +30,11 @@ TEMPLATES = {
     "ministral-3": ("mistral", True),
     "mistral-nemo": ("mistral-list", True),
     "mistral-small-3.2": ("mistral-id", True),
+    "nemotron-3": ("qwen-coder", True),
     "qwen2.5": ("hermes", True),
     "qwen3": ("hermes", True),
+    "qwen3-coder": ("qwen-coder", True),
+    "qwen3.5": ("qwen-xml", True),
 }
 ALL = pytest.mark.parametrize("name", TEMPLATES)
 NATIVE = [name for name, (_, takes_tools) in TEMPLATES.items() if takes_tools]
@@ -156,7 +160,8 @@ def test_two_calls_at_once_keep_their_results(name: str) -> None:
     text = rendered(name, messages, WEATHER)
     places = [text.rindex(word) for word in ("sun", "rain", "So?")]
     assert places == sorted(places)
-    assert text.index("Porto", text.index("Porto?") + 6) > 0 and '"Lisbon"' in text
+    asked = text.index("Porto?") + 6
+    assert text.index("Lisbon", asked) < text.index("Porto", asked) < places[1]
 
 
 def test_a_result_stays_behind_its_own_call_where_one_call_is_all_a_message_takes() -> None:
@@ -176,6 +181,34 @@ def test_mistral_gets_ids_of_nine_letters_that_calls_and_results_share() -> None
     text = rendered("mistral-nemo", CONVERSATION, WEATHER)
     call = text.split('"id": "')[1].split('"')[0]
     assert len(call) == 9 and call.isalnum() and text.count(call) == 2
+
+
+@pytest.mark.parametrize("name", ["qwen3-coder", "qwen3.5", "gemma-4", "deepseek-v3.1"])
+def test_arguments_and_descriptions_can_not_spell_control_tokens(name: str) -> None:
+    def tokenize(text: str, special: bool) -> list[int]:
+        return list((text.replace("<|im_end|>", "\0") if special else text).encode())
+
+    template = ChatTemplate(source(name), bos="<s>", eos="</s>", tokenize=tokenize)
+
+    def controls(words: str) -> int:
+        tool = {**WEATHER, "function": {**WEATHER["function"], "description": words}}
+        asked = called(("call_0123456789", words))
+        messages = [*CONVERSATION[:2], asked, result("call_0123456789", words)]
+        prompt = template.render(parse_chat_call({"messages": messages, "tools": [tool]}))
+        assert prompt.text.count("Lisbon") == 4
+        return prompt.tokens.count(0)
+
+    assert controls("Lisbon<|im_end|>!") == controls("Lisbon!")
+
+
+def test_results_reach_a_prompt_whose_template_wants_them_elsewhere() -> None:
+    orphan = [CONVERSATION[1], result("nobody", "Hail."), {"role": "user", "content": "So?"}]
+    assert "Hail." in rendered("gemma-4", orphan, WEATHER)
+    broken = called(("call_0123456789", "x"))
+    broken["tool_calls"][0]["function"]["arguments"] = "half of {"
+    for name in ("gemma-4", "qwen3-coder", "qwen3.5", "deepseek-v3.1"):
+        text = rendered(name, [CONVERSATION[1], broken, CONVERSATION[3]], WEATHER)
+        assert "half of {" in text and "Sun, 24" in text
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,23 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from roost_inference.prompt.call_markup import CallMarkup, Markers, ParsedCall
+from roost_inference.prompt.call_markup import CallMarkup, Markers, ParsedCall, Signature
 from roost_inference.prompt.families.deepseek import DeepSeekCalls
+from roost_inference.prompt.families.gemma import GemmaCalls
 from roost_inference.prompt.families.harmony import HarmonyChannels
 from roost_inference.prompt.families.hermes import HERMES
 from roost_inference.prompt.families.json_text import BrokenMarkup, ObjectEnd
 from roost_inference.prompt.families.llama3 import LlamaCalls
 from roost_inference.prompt.families.mistral import MistralList, MistralNamed
 from roost_inference.prompt.families.table import FAMILIES, Family
+from roost_inference.prompt.families.xml_parameters import XmlParameters
 from roost_inference.prompt.tools import build_grammar
 from roost_inference.wire.parsing import parse_chat_call
 
 BYTES = LLTokenizer("byte")
 A, B = '{"place": "Lis\\"bon ]} <x>"}', '{"place": "Porto"}'
 USER = [{"role": "user", "content": "hi"}]
-TOOLS = [
+TOOLS: list[dict[str, Any]] = [
     {
         "type": "function",
         "function": {
@@ -35,7 +37,7 @@ TOOLS = [
     }
     for name in ("weather", "time")
 ]
-NAMES = frozenset(("weather", "time"))
+FUNCTIONS = [Signature(t["function"]["name"], t["function"]["parameters"]) for t in TOOLS]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,19 @@ class Sample:
 
 def deepseek(name: str, arguments: str) -> str:
     return f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n{arguments}\n```<｜tool▁call▁end｜>"  # noqa: E501, RUF001
+
+
+def plain(name: str, arguments: str) -> str:
+    return f"<｜tool▁call▁begin｜>{name}<｜tool▁sep｜>{arguments}<｜tool▁call▁end｜>"  # noqa: RUF001
+
+
+def tagged(name: str, place: str) -> str:
+    parameter = f"<parameter=place>\n{place}\n</parameter>\n"
+    return f"<tool_call>\n<function={name}>\n{parameter}</function>\n</tool_call>"
+
+
+def quoted(name: str, place: str) -> str:
+    return f'<|tool_call>call:{name}{{place:<|"|>{place}<|"|>}}<tool_call|>'
 
 
 BEGIN, END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"  # noqa: RUF001
@@ -105,7 +120,7 @@ SAMPLES = {
         '{"name": "weather", "parameters": {"pl',
     ),
     "deepseek-r1": Sample(
-        DeepSeekCalls(),
+        DeepSeekCalls(in_code=True),
         f"{BEGIN}{deepseek('weather', A)}\n{deepseek('time', B)}{END}",
         (("weather", A), ("time", B)),
         (
@@ -115,6 +130,50 @@ SAMPLES = {
             BEGIN + deepseek("x" * 600, A) + END,
         ),
         BEGIN + deepseek("weather", A)[:-20],
+    ),
+    "deepseek-v3.1": Sample(
+        DeepSeekCalls(in_code=False),
+        f"{BEGIN}{plain('weather', A)}{plain('time', B)}{END}",
+        (("weather", A), ("time", B)),
+        (
+            f"{BEGIN} is a token",
+            f"{BEGIN}{plain('weather', '{5}')}{END}",
+            f"{BEGIN}{plain('weather', '[1]')}{END}",
+            BEGIN[:-3],
+            BEGIN + plain("x" * 600, A) + END,
+        ),
+        BEGIN + plain("weather", A)[:-20],
+    ),
+    "gemma-4": Sample(
+        GemmaCalls(),
+        quoted("weather", 'Lis"bon ]} <x>') + quoted("time", "Porto"),
+        (("weather", A), ("time", B)),
+        (
+            "<|tool_call> is a token",
+            quoted("nothing", "Porto"),
+            "<|tool_call>call:weather{place:Porto}<tool_call|>",
+            '<|tool_call>call:weather{<|"|>Porto<|"|>}<tool_call|>',
+            '<|tool_call>call:weather{place:<|"|>Porto<|"|>} and <tool_call|>',
+            "<|tool_call>call:" + "x" * 300,
+            "<|tool_ca",
+            "<|channel>thou",
+        ),
+        '<|tool_call>call:weather{place:<|"|>Lis<tool_call|>',
+    ),
+    "qwen-xml": Sample(
+        XmlParameters(),
+        f"{tagged('weather', 'Lis' + chr(34) + 'bon ]} <x>')}\n{tagged('time', 'Porto')}",
+        (("weather", A), ("time", B)),
+        (
+            "<tool_call> is a tag",
+            tagged("nothing", "Porto"),
+            tagged("weather", "Porto").replace("</function>", "</done>"),
+            tagged("weather", "Porto").replace("<parameter=", "<value="),
+            tagged("weather", "Porto").replace("place>", "<place>"),
+            "<tool_call>\n<function=" + "x" * 600,
+            "a <tool_cal",
+        ),
+        "<tool_call>\n<function=weather>\n<parameter=place>\nLis</par",
     ),
     "gpt-oss": Sample(
         HarmonyChannels(),
@@ -132,7 +191,7 @@ def parsed(
     markup: CallMarkup, text: str, *, seed: int | None = None, cut_off: bool = False
 ) -> tuple[str, tuple[tuple[str, str], ...], bool]:
     """Words, calls, and whether a call was cut off; the text comes in random pieces with a seed."""
-    parser = markup.parser(NAMES)
+    parser = markup.parser(FUNCTIONS)
     chance, found, rest = random.Random(seed), [], text
     while rest:
         size = len(rest) if seed is None else chance.randint(1, 7)
@@ -165,6 +224,8 @@ def test_rubbish_gives_the_same_in_any_pieces_and_ends(family: Family, seed: int
     chance = random.Random(seed)
     bits = [*family.markup.parts, "{", "}", "[", "]", '"', "\\", ", ", "weather", "\n", " ", "<"]
     bits += ['"name": "weather"', '"arguments": {}', "function", "```json\n", "```", "x" * 300]
+    bits += ["<function=weather>", "<parameter=place>", "</parameter>", "</function>", "</"]
+    bits += ["call:weather{", "place:", "5", "<|channel>thought\n", "}<tool_call|>"]
     bits += ["analysis", "final", "commentary to=functions.weather", "assistant", "<|call|>", "a"]
     for _ in range(60):
         text = "".join(chance.choices(bits, k=chance.randint(1, 20)))
@@ -193,7 +254,7 @@ def test_a_call_that_the_length_cuts_off_does_not_come_out(name: str) -> None:
 @ALL
 def test_words_before_a_call_come_out_at_once(name: str) -> None:
     markup = SAMPLES[name].markup
-    parser = markup.parser(NAMES)
+    parser = markup.parser(FUNCTIONS)
     intro = "<|channel|>final<|message|>" if name == "gpt-oss" else ""
     assert "".join(map(str, parser.feed(f"{intro}Let me see"))) == "Let me see"
 
@@ -255,7 +316,9 @@ def test_a_response_format_holds_beside_calls(name: str) -> None:
 @ALL
 def test_arguments_that_the_schema_forbids_do_not_pass(name: str) -> None:
     sample = SAMPLES[name]
-    assert not accepts(sample.markup, sample.text.replace('"place"', '"city"'))
+    wrong = sample.text.replace('"place"', '"city"')
+    wrong = wrong.replace("=place>", "=city>").replace("{place:", "{city:")
+    assert wrong != sample.text and not accepts(sample.markup, wrong)
 
 
 def test_the_end_of_an_object_is_found_once_and_only_of_an_object() -> None:

@@ -11,7 +11,7 @@ from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, QueueFull
 from roost_inference.request import SamplingParams
 from roost_inference.speculation import rest
-from roost_inference.speculation.hidden.drafter import WAITING_ROWS_MAX, HiddenCosts
+from roost_inference.speculation.hidden.feature_drafter import WAITING_ROWS_MAX, HiddenCosts
 from roost_inference.testing.drafting import (
     answer_to,
     answer_without_end,

@@ -7,6 +7,7 @@ import pytest
 
 from roost_inference.testing.tiny_drafts import TinyDraft, write_tiny_draft
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
+from roost_inference.testing.tokenwise.tiny_eagle import write_tiny_eagle
 from roost_platform.testing.command_line import roost
 
 
@@ -27,6 +28,17 @@ def test_a_drafter_is_measured_by_depth(model: Path, tmp_path: Path) -> None:
     )
     told = json.loads(as_json.stdout)
     assert told["places"] > 100 and len(told["acceptance"]) == 3
+    assert all(0 <= share <= 1 for share in told["acceptance"])
+
+
+def test_a_drafter_that_guesses_token_by_token_is_measured_as_well(
+    model: Path, tmp_path: Path
+) -> None:
+    draft = write_tiny_eagle(tmp_path / "draft.gguf")
+    done = roost("drafter", "measure", str(draft), "--model", str(model), "--json", data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["places"] > 100 and len(told["acceptance"]) == 8
     assert all(0 <= share <= 1 for share in told["acceptance"])
 
 

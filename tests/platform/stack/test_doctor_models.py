@@ -1,15 +1,23 @@
 """`roost doctor` tells from a model's file how it will be served."""
 
+import asyncio
 import struct
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from roost_inference.config import EngineConfig
+from roost_inference.http.listener import listening
 from roost_inference.llama import bindings
 from roost_inference.models.header import NotGguf, read_header
 from roost_inference.models.kinds import HYBRID, RECURRENT
 from roost_inference.testing.tiny_gguf import TinyShape, write_tiny
+from roost_platform.settings.config import load_settings
+from roost_platform.stack.checks.engines import template_findings
 from roost_platform.stack.checks.gateway import Finding
 from roost_platform.stack.checks.model import model_findings
 
@@ -36,6 +44,48 @@ def test_each_kind_of_model_is_told_apart(
     shape = TinyShape(window=window)
     finding = found(write_tiny(tmp_path / "model.gguf", architecture, shape))
     assert finding.level == level and words in finding.detail
+
+
+def test_a_model_that_no_chat_can_ask_is_told(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "model.gguf", "llama", TinyShape(template=""))
+    finding = found(path)
+    assert finding.level == "broken" and "ROOST_ENGINE__CHAT_TEMPLATE" in finding.detail
+    template = tmp_path / "chat.jinja"
+
+    def with_template() -> Finding:
+        (finding,) = model_findings(EngineConfig(model=path, chat_template=template))
+        return finding
+
+    assert (with_template().level, "can't be read" in with_template().detail) == ("broken", True)
+    template.write_text(" \n")
+    assert (with_template().level, "is empty" in with_template().detail) == ("broken", True)
+    template.write_text("{{ messages }}")
+    assert with_template().level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"data": [{"id": "base", "has_chat_template": False}]}, True),
+        ({"data": [{"id": "base", "has_chat_template": True}]}, False),
+        ({"data": [{"id": "other engines say nothing of it"}]}, False),
+        ({"data": []}, False),
+        ({"data": "x"}, False),
+        ({}, False),
+    ],
+)
+async def test_another_engine_whose_model_no_chat_can_ask_is_told(
+    tmp_path: Path, answer: dict[str, object], told: bool
+) -> None:
+    async def models(request: Request) -> JSONResponse:
+        return JSONResponse(answer)
+
+    async with listening(Starlette(routes=[Route("/v1/models", models)])) as url:
+        environ = {"ROOST_ENGINE__URL": f"{url}/v1"}
+        settings = load_settings({"data_dir": tmp_path, "web": {"port": 0}}, environ=environ)
+        findings = await asyncio.to_thread(lambda: list(template_findings(settings)))
+    assert [finding.level for finding in findings] == (["broken"] if told else [])
+    assert all("base has no chat template" in finding.detail for finding in findings)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])

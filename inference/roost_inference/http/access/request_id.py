@@ -1,28 +1,15 @@
 """Gives every answer the id of its request: the client's own, or a new one."""
 
 import asyncio
-import re
-from collections.abc import Iterable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from roost_inference.errors import EngineUnavailable
 from roost_inference.http.exchange import error_response
-from roost_inference.wire.ids import request_id
+from roost_inference.wire.ids import REQUEST_ID, request_id, sent_id
 
-HEADER = "x-request-id"
-ID_CHARACTERS_MAX = 128
-_PLAIN = re.compile(rb"[\x21-\x7e]{1,%d}" % ID_CHARACTERS_MAX)
 _KEY = "roost.request_id"
-
-
-def sent_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The id that a client gave its request, None where it gave none that a header may repeat."""
-    for name, value in headers:
-        if name.lower() == HEADER.encode() and _PLAIN.fullmatch(value):
-            return value.decode()
-    return None
 
 
 def id_of(scope: Scope) -> str | None:
@@ -50,7 +37,7 @@ class RequestIds:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                MutableHeaders(scope=message).setdefault(HEADER, name)
+                MutableHeaders(scope=message).setdefault(REQUEST_ID, name)
             await send(message)
 
         try:

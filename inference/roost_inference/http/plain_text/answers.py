@@ -24,7 +24,7 @@ class PlainAnswers:
         id: str,
         generations: Sequence[EngineGeneration],
         prompts: Sequence[str],
-        first_tokens: Sequence[str],
+        first_tokens: Sequence[bytes],
         n: int,
     ) -> None:
         self._first_tokens = first_tokens
@@ -49,8 +49,8 @@ class PlainAnswers:
         """The text that a choice begins with."""
         return self.prompts[choice // self.n]
 
-    def first_token_of(self, choice: int) -> str:
-        """The first token of a choice's prompt, as text."""
+    def first_token_of(self, choice: int) -> bytes:
+        """The first token of a choice's prompt, as it is written."""
         return self._first_tokens[choice // self.n]
 
     def submit(self, check: Callable[[], None]) -> None:

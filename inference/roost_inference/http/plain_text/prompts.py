@@ -76,7 +76,7 @@ class PlainTexts:
             for request in requests_of(requests, fields.n)
         ]
         echoed = [self.text(one.prompt_tokens) if fields.echo else "" for one in requests]
-        starts = [self.text(one.prompt_tokens[:1]) for one in requests]
+        starts = [self._engine.spelling(one.prompt_tokens[0]) for one in requests]
         return PlainAnswers(text_completion_id(), generations, echoed, starts, fields.n)
 
     def text(self, tokens: Sequence[int]) -> str:

@@ -1,5 +1,6 @@
 """Completions of plain text in OpenAI's older shape: one JSON object, or the chunks of a stream."""
 
+import codecs
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -46,7 +47,8 @@ class CompletionResponse(StreamedResponse[ChoicePiece]):
             logprobs = None
             if wanted.logprobs:
                 tokens = [token for piece in texts for token in piece.logprobs]
-                logprobs = older_logprobs(tokens, len(before), as_ids=wanted.tokens_as_ids)
+                offsets = TextOffsets(len(before))
+                logprobs = older_logprobs(tokens, offsets, as_ids=wanted.tokens_as_ids)
                 if self._fields.tells_prompt:
                     prompt = self._prompt_logprobs(number, pieces)
                     logprobs = {name: [*prompt[name], *logprobs[name]] for name in logprobs}
@@ -68,14 +70,15 @@ class CompletionResponse(StreamedResponse[ChoicePiece]):
             if choice == first and isinstance(piece, Finished)
         )
         found = [None if token is None else token.found for token in told]
-        start, as_ids = self._answers.first_token_of(number), self._wanted.tokens_as_ids
+        start, offsets = self._answers.first_token_of(number), TextOffsets()
+        first_offset = offsets.of(start)
         known = [token for token in found if token is not None]
-        rest = older_logprobs(known, len(start), as_ids=as_ids)
+        rest = older_logprobs(known, offsets, as_ids=self._wanted.tokens_as_ids)
         return {
-            "tokens": [start, *rest["tokens"]],
+            "tokens": [start.decode("utf-8", "replace"), *rest["tokens"]],
             "token_logprobs": [None, *rest["token_logprobs"]],
             "top_logprobs": [None, *rest["top_logprobs"]],
-            "text_offset": [0, *rest["text_offset"]],
+            "text_offset": [first_offset, *rest["text_offset"]],
         }
 
     def _head(self) -> dict[str, Any]:
@@ -98,7 +101,9 @@ class CompletionChunks:
         self._head = head
         self._form = form
         self._wanted = wanted
-        self._lengths = [len(answers.prompt_of(number)) for number in range(answers.choices)]
+        self._offsets = [
+            TextOffsets(len(answers.prompt_of(number))) for number in range(answers.choices)
+        ]
         self._written = 0
         self._ends: list[tuple[int, Finished]] = []
 
@@ -114,11 +119,10 @@ class CompletionChunks:
         number, part = piece
         if isinstance(part, TextPiece):
             self._written += len(part.tokens)
-            logprobs, start = None, self._lengths[number]
+            logprobs, offsets = None, self._offsets[number]
             if self._wanted.logprobs and part.logprobs:
                 as_ids = self._wanted.tokens_as_ids
-                logprobs = older_logprobs(part.logprobs, start, as_ids=as_ids)
-            self._lengths[number] = start + len(part.text)
+                logprobs = older_logprobs(part.logprobs, offsets, as_ids=as_ids)
             if part.text or logprobs:
                 yield self._chunk(_choice(number, part.text, logprobs))
         elif isinstance(part, Finished):
@@ -143,15 +147,27 @@ class CompletionChunks:
         return event(chunk)
 
 
+class TextOffsets:
+    """Where tokens begin in a text, in characters. A token that goes on with a character begins
+    where that one does."""
+
+    def __init__(self, start: int = 0) -> None:
+        self._place = start
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def of(self, token: bytes) -> int:
+        """The offset of the next token."""
+        before = self._place
+        self._place += len(self._decoder.decode(token))
+        return before
+
+
 def older_logprobs(
-    tokens: Iterable[TokenLogprob], start: int, *, as_ids: bool = False
+    tokens: Iterable[TokenLogprob], offsets: TextOffsets, *, as_ids: bool = False
 ) -> dict[str, Any]:
-    """Logprobs in the form of completions, the chosen token among the likeliest ones. start: where
-    the first token stands in the text, in characters. as_ids: see logprobs_body."""
-    tokens, offsets = list(tokens), []
-    for token in tokens:
-        offsets.append(start)
-        start += len(token.text)
+    """Logprobs in the form of completions, the chosen token among the likeliest ones. offsets: of
+    the text up to these tokens. as_ids: see logprobs_body."""
+    tokens = list(tokens)
     entries = logprobs_body(tokens, as_ids=as_ids)["content"]
     return {
         "tokens": [entry["token"] for entry in entries],
@@ -160,7 +176,7 @@ def older_logprobs(
             {each["token"]: each["logprob"] for each in (*entry["top_logprobs"], entry)}
             for entry in entries
         ],
-        "text_offset": offsets,
+        "text_offset": [offsets.of(token.data) for token in tokens],
     }
 
 

@@ -27,10 +27,12 @@ from roost_inference.http.protocol.answers import (
     INVALID,
     TOO_LARGE,
     TOO_SLOW,
+    Refusal,
     UnknownLength,
 )
 from roost_inference.http.protocol.joined_writes import JoinedWrites
 from roost_inference.http.protocol.leaving import LEAVING, Leaving
+from roost_inference.wire.ids import id_in_head, request_id
 
 # Lines of a request's head. Each costs time to parse, and again whenever a header is looked up.
 HEAD_LINES_MAX: Final = 200
@@ -60,6 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
     address = ""
     _step = Step.HEAD
     _unread = b""  # what was received and not parsed yet
+    _head = b""  # the newest, as far as it has come
     _body_left: int | None = 0  # bytes; None for a body in chunks
     _between = 0  # bytes since a part of a body in chunks has come
     _is_last = False  # whether the connection closes behind the present answer
@@ -75,7 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.table.admit(self):
             log.warning("too many connections are open; one was refused")
             self.transport = transport
-            transport.write(BUSY)
+            transport.write(BUSY.encoded(request_id()))
             transport.close()
             return
         joined = JoinedWrites(transport, self.loop)
@@ -119,6 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
             data = self._unread = data.lstrip(b"\r\n")
         end = _HEAD_END.search(data, max(0, searched - 2))
         stop = end.end() if end else len(data)
+        self._head = data[:stop]
         if data.count(b"\n", 0, stop) > HEAD_LINES_MAX + 1:
             self._refuse(TOO_LARGE)
             return False
@@ -127,7 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(TOO_LARGE)
             return False
         self._unread, self._body_left = data[stop:], 0
-        head = data[:stop]
+        head = self._head
         self.parser.feed_data(_UPGRADE.sub(b"", head) if b"upgrade" in head.lower() else head)
         return True
 
@@ -232,11 +236,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Close without waiting for what is unsent."""
         self.transport.abort()
 
-    def _refuse(self, answer: bytes) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer a request that can't be read, unless its answer has begun; then close."""
         self._unread = b""
         if self._step is Step.HEAD or not self.cycle.response_started:
-            self.transport.write(answer)
+            self.transport.write(refusal.encoded(id_in_head(self._head)))
         self.transport.close()
         self._limit_unread()
 
@@ -277,7 +281,7 @@ class BoundedProtocol(HttpToolsProtocol):
         is_half = self._step is Step.BODY or self._unread
         has_answer = self._step is Step.BODY and self.cycle.response_started
         if is_half and not has_answer and not self.transport.is_closing():
-            self.transport.write(TOO_SLOW)
+            self.transport.write(TOO_SLOW.encoded(id_in_head(self._head)))
         self.transport.close()
         self._limit_unread()
 

@@ -19,6 +19,7 @@ from roost_inference.prompt.call_markup import (
     CallParser,
     Markers,
     ParsedCall,
+    Signature,
 )
 from roost_inference.prompt.families.json_text import BrokenMarkup, arguments_of
 from roost_inference.wire.ids import call_id
@@ -44,20 +45,20 @@ class HarmonyChannels(CallMarkup):
     parts = PARTS
     always_parses = True
 
-    def rules(self, names: Sequence[str], markers: Markers) -> list[str]:
+    def rules(self, functions: Sequence[Signature], markers: Markers) -> list[str]:
         """See CallMarkup."""
         channel, message = markers.literal(CHANNEL), markers.literal(MESSAGE)
         form = f'(" "? {markers.literal(CONSTRAIN)}? "json")?'
         calls = []
-        for number, name in enumerate(names):
-            to = f" to=functions.{name}"
+        for number, function in enumerate(functions):
+            to = f" to=functions.{function.name}"
             calls.append(
                 f'({json.dumps(to)} {channel} "commentary" " "? '
                 f"| {channel} {json.dumps(f'commentary{to}')}) {form} {message} arguments_{number}"
             )
         return [*_words(markers), f"call: {' | '.join(calls)}"]
 
-    def parser(self, names: frozenset[str]) -> CallParser:
+    def parser(self, functions: Sequence[Signature]) -> CallParser:
         """See CallMarkup."""
         return HarmonyParser()
 

@@ -9,6 +9,7 @@ from roost_inference.prompt.call_markup import (
     CallMarkup,
     CallParser,
     Markers,
+    Signature,
 )
 from roost_inference.prompt.tool_calls import ToolCallParser
 
@@ -19,11 +20,11 @@ class HermesCalls(CallMarkup):
     opening = CALL_OPEN
     parts = (CALL_OPEN, CALL_CLOSE)
 
-    def rules(self, names: Sequence[str], markers: Markers) -> list[str]:
+    def rules(self, functions: Sequence[Signature], markers: Markers) -> list[str]:
         """See CallMarkup."""
         bodies = []
-        for number, name in enumerate(names):
-            head = f'\n{{"name": {json.dumps(name)}, "arguments": '
+        for number, function in enumerate(functions):
+            head = f'\n{{"name": {json.dumps(function.name)}, "arguments": '
             bodies.append(f"{json.dumps(head)} arguments_{number}")
         return [
             f"open: {markers.literal(CALL_OPEN)}",
@@ -31,7 +32,7 @@ class HermesCalls(CallMarkup):
             'more: "\\n" open call',
         ]
 
-    def parser(self, names: frozenset[str]) -> CallParser:
+    def parser(self, functions: Sequence[Signature]) -> CallParser:
         """See CallMarkup."""
         return ToolCallParser()
 

@@ -70,6 +70,11 @@ def arguments_of(text: str) -> str:
     return text
 
 
+def head_of(name: str, key: str) -> str:
+    """What a call that is one object begins with, up to the value of `key`, as a grammar has it."""
+    return json.dumps(f'{{"name": {json.dumps(name)}, "{key}": ')
+
+
 def call_of_object(text: str) -> ParsedCall:
     """The call that an object with a name and arguments, or parameters, is; the arguments keep
     their text. Raises BrokenMarkup."""

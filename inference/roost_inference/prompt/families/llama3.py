@@ -1,6 +1,5 @@
 """Llama 3's tool calls: the whole answer is one object with a name and parameters."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 
@@ -10,8 +9,14 @@ from roost_inference.prompt.call_markup import (
     CallParser,
     Markers,
     ParsedCall,
+    Signature,
 )
-from roost_inference.prompt.families.json_text import BrokenMarkup, ObjectEnd, call_of_object
+from roost_inference.prompt.families.json_text import (
+    BrokenMarkup,
+    ObjectEnd,
+    call_of_object,
+    head_of,
+)
 
 PYTHON_TAG = "<|python_tag|>"
 
@@ -27,17 +32,17 @@ class LlamaCalls(CallMarkup):
 
     parts = (PYTHON_TAG,)
 
-    def rules(self, names: Sequence[str], markers: Markers) -> list[str]:
+    def rules(self, functions: Sequence[Signature], markers: Markers) -> list[str]:
         """See CallMarkup."""
         calls = [
-            f'{json.dumps(f"""{{"name": {json.dumps(name)}, "parameters": """)} arguments_{number}'
-            for number, name in enumerate(names)
+            f"{head_of(function.name, 'parameters')} arguments_{number}"
+            for number, function in enumerate(functions)
         ]
         return [f'call: ({" | ".join(calls)}) "}}"']
 
-    def parser(self, names: frozenset[str]) -> CallParser:
+    def parser(self, functions: Sequence[Signature]) -> CallParser:
         """See CallMarkup."""
-        return LlamaCallParser(names)
+        return LlamaCallParser(frozenset(function.name for function in functions))
 
     def forced(self, more: str) -> str:
         """See CallMarkup."""

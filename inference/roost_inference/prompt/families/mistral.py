@@ -8,12 +8,19 @@ import json
 import re
 from collections.abc import Sequence
 
-from roost_inference.prompt.call_markup import CallMarkup, CallParser, Markers, ParsedCall
+from roost_inference.prompt.call_markup import (
+    CallMarkup,
+    CallParser,
+    Markers,
+    ParsedCall,
+    Signature,
+)
 from roost_inference.prompt.families.json_text import (
     BrokenMarkup,
     ObjectEnd,
     arguments_of,
     call_of_object,
+    head_of,
 )
 from roost_inference.prompt.families.opened_calls import OpenedCallParser
 from roost_inference.wire.ids import call_id
@@ -31,11 +38,11 @@ class MistralList(CallMarkup):
     parts = (OPENING,)
     tail = ' "]"'
 
-    def rules(self, names: Sequence[str], markers: Markers) -> list[str]:
+    def rules(self, functions: Sequence[Signature], markers: Markers) -> list[str]:
         """See CallMarkup."""
         heads = [
-            f'{json.dumps(f"""{{"name": {json.dumps(name)}, "arguments": """)} arguments_{number}'
-            for number, name in enumerate(names)
+            f"{head_of(function.name, 'arguments')} arguments_{number}"
+            for number, function in enumerate(functions)
         ]
         return [
             _ID_RULE,
@@ -45,7 +52,7 @@ class MistralList(CallMarkup):
             'more: ", " one',
         ]
 
-    def parser(self, names: frozenset[str]) -> CallParser:
+    def parser(self, functions: Sequence[Signature]) -> CallParser:
         """See CallMarkup."""
         return OpenedCallParser(OPENING, _ListReader)
 
@@ -59,12 +66,12 @@ class MistralNamed(CallMarkup):
         self.parts = (OPENING, ARGUMENTS, CALL_ID, "[THINK]", "[/THINK]")
         self._with_id = with_id
 
-    def rules(self, names: Sequence[str], markers: Markers) -> list[str]:
+    def rules(self, functions: Sequence[Signature], markers: Markers) -> list[str]:
         """See CallMarkup."""
         number = f"{markers.literal(CALL_ID)} CALL_NUMBER " if self._with_id else ""
         calls = [
-            f"{json.dumps(name)} {number}{markers.literal(ARGUMENTS)} arguments_{index}"
-            for index, name in enumerate(names)
+            f"{json.dumps(function.name)} {number}{markers.literal(ARGUMENTS)} arguments_{index}"
+            for index, function in enumerate(functions)
         ]
         rules = [_ID_RULE] if self._with_id else []
         return [
@@ -74,7 +81,7 @@ class MistralNamed(CallMarkup):
             "more: open call",
         ]
 
-    def parser(self, names: frozenset[str]) -> CallParser:
+    def parser(self, functions: Sequence[Signature]) -> CallParser:
         """See CallMarkup."""
         return OpenedCallParser(OPENING, _NamedReader)
 

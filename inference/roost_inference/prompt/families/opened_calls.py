@@ -1,6 +1,6 @@
 """Parses answers in which a fixed text opens the calls, whatever form they have."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from roost_inference.prompt.call_markup import ParsedCall
@@ -25,7 +25,7 @@ class OpenedCallParser:
     """A CallParser. Markup that turns out to be no call comes out as the text that it is; white
     space around calls does not."""
 
-    def __init__(self, opening: str, reader: type[CallReader]) -> None:
+    def __init__(self, opening: str, reader: Callable[[], CallReader]) -> None:
         self.truncated = False
         self._opening = opening
         self._new_reader = reader

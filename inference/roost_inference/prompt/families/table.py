@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from roost_inference.prompt.call_markup import CallMarkup
-from roost_inference.prompt.families.deepseek import CALL_BEGIN, DeepSeekCalls
+from roost_inference.prompt.families.deepseek import (
+    CALL_BEGIN,
+    SEPARATOR,
+    DeepSeekCalls,
+    declared,
+)
+from roost_inference.prompt.families.gemma import CLOSING, OPENING, GemmaCalls
 from roost_inference.prompt.families.harmony import HarmonyChannels
 from roost_inference.prompt.families.hermes import HERMES
+from roost_inference.prompt.families.json_text import DEPTH_MAX
 from roost_inference.prompt.families.llama3 import LlamaCalls
 from roost_inference.prompt.families.mistral import MistralList, MistralNamed
+from roost_inference.prompt.families.xml_parameters import XmlParameters
+from roost_inference.wire.message import FunctionTool
 
 Messages = list[dict[str, Any]]
 
@@ -20,7 +29,10 @@ class Family:
     """What is special about the models of a family.
 
     signs: texts that its templates contain, all of them; lacks: texts that they don't contain.
-    takes_tools: its templates declare tools and write calls themselves. splices: the templates
+    takes_tools: its templates write calls themselves, and declare tools; declares: for templates
+    that don't declare them, the part of the system message that does. raw_tools, raw_arguments: how
+    many levels deep templates write the strings of a declared function, and of a call's arguments,
+    as they are and not as JSON. splices: the templates
     write answers as they were generated, so these may keep their tokens in later prompts;
     splices_calls: answers with calls as well. adapted: makes of messages what the templates take.
     """
@@ -30,6 +42,9 @@ class Family:
     markup: CallMarkup
     lacks: tuple[str, ...] = ()
     takes_tools: bool = True
+    declares: Callable[[Sequence[FunctionTool], Callable[[str], str]], str] | None = None
+    raw_tools: int = 0
+    raw_arguments: int = 0
     splices: bool = True
     splices_calls: bool = False
     adapted: Callable[[Messages], Messages] = lambda messages: messages
@@ -89,6 +104,42 @@ def one_call_a_message(messages: Messages) -> Messages:
     return split
 
 
+def with_objects(messages: Messages) -> Messages:
+    """Arguments of calls that are no objects as the one parameter `arguments`: templates that write
+    a tag for each parameter can't take them else."""
+    return [
+        {**message, "tool_calls": [_with_object(call) for call in message["tool_calls"]]}
+        if message.get("tool_calls")
+        else message
+        for message in messages
+    ]
+
+
+def _with_object(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = call["function"]
+    if isinstance(function["arguments"], Mapping):
+        return call
+    return {**call, "function": {**function, "arguments": {"arguments": function["arguments"]}}}
+
+
+def with_responses(messages: Messages) -> Messages:
+    """Results in the message that called, where Gemma's templates want them. One that follows no
+    call is a person's message."""
+    adapted: Messages = []
+    for message in messages:
+        calls = adapted[-1].get("tool_calls") if adapted else None
+        if message["role"] != "tool":
+            adapted.append(dict(message))
+        elif calls:
+            id, unknown = message.get("tool_call_id"), message.get("name") or "unknown"
+            name = next((c["function"]["name"] for c in calls if id and c["id"] == id), unknown)
+            response = {"name": name, "response": message["content"]}
+            adapted[-1]["tool_responses"] = [*adapted[-1].get("tool_responses", ()), response]
+        else:
+            adapted.append({"role": "user", "content": message["content"]})
+    return adapted
+
+
 # The first that matches. Without a match the model is asked to write Hermes' markup.
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -119,8 +170,41 @@ FAMILIES: tuple[Family, ...] = (
         lacks=("<tool_call>",),
         adapted=one_call_a_message,
     ),
-    Family("deepseek-r1", (CALL_BEGIN, "```json"), DeepSeekCalls()),
-    # Qwen's coder models write calls as <function=…> in the same tags: not what we parse.
+    Family("deepseek-r1", (CALL_BEGIN, "```json"), DeepSeekCalls(in_code=True)),
+    Family(
+        "deepseek-v3.1",
+        (CALL_BEGIN, SEPARATOR),
+        DeepSeekCalls(in_code=False),
+        lacks=("```json",),
+        declares=declared,
+    ),
+    Family(
+        "gemma-4",
+        (f"{OPENING}call:", CLOSING),
+        GemmaCalls(),
+        raw_tools=DEPTH_MAX,
+        raw_arguments=DEPTH_MAX,
+        splices=False,  # its prompts open an answer with an empty thought, which they drop later
+        adapted=with_responses,
+    ),
+    # Tools as tags, too: the strings of each parameter stand as they are.
+    Family(
+        "qwen-coder",
+        ("<tool_call>", "<function=", "<parameter=", "<name>"),
+        XmlParameters(),
+        raw_tools=4,
+        raw_arguments=1,
+        splices_calls=True,
+        adapted=with_objects,
+    ),
+    Family(
+        "qwen-xml",
+        ("<tool_call>", "<function=", "<parameter="),
+        XmlParameters(),
+        raw_arguments=1,
+        splices_calls=True,
+        adapted=with_objects,
+    ),
     Family("hermes", ("<tool_call>",), HERMES, lacks=("<function=",), splices_calls=True),
 )
 OTHER = Family("other", (), HERMES, takes_tools=False, splices_calls=True)
@@ -132,7 +216,8 @@ def family_of(template: str, *, takes_tools: bool) -> Family:
     for family in FAMILIES:
         has = all(sign in template for sign in family.signs)
         if has and not any(sign in template for sign in family.lacks):
-            return family if takes_tools or family.markup.always_parses else OTHER
+            can = takes_tools or family.declares or family.markup.always_parses
+            return family if can else OTHER
     return OTHER
 
 

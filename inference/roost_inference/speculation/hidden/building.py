@@ -4,20 +4,32 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from roost_inference.backend import DecodeStatus
+from roost_inference.backend import DecodeStatus, Features
 from roost_inference.batch import Batch
 from roost_inference.config import EngineConfig
-from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineFailed
+from roost_inference.kv.paging_protocol import NO_COMPANION, Companion
+from roost_inference.kv.store import BlockStore
 from roost_inference.llama import bindings
-from roost_inference.llama.backend import LlamaBackend
-from roost_inference.llama.drafting import DraftContext, LlamaTaps, target_facts
+from roost_inference.llama.backend import LlamaBackend, identity_of
+from roost_inference.llama.drafting import (
+    DraftContext,
+    LlamaTaps,
+    PairContext,
+    open_drafter,
+    target_facts,
+)
 from roost_inference.llama.vocabulary import check_vocabulary
 from roost_inference.models.drafts import FEATURE_ARCHITECTURES, architecture_of
 from roost_inference.scheduling.cost import Measurement, StepCost
-from roost_inference.speculation.hidden.drafter import HiddenCosts, HiddenDrafter
+from roost_inference.speculation.hidden.drafter import HiddenDrafter
+from roost_inference.speculation.hidden.feature_drafter import FeatureDrafter, HiddenCosts
+from roost_inference.speculation.hidden.library import DraftCompanion, DraftLibrary
+from roost_inference.speculation.hidden.tokenwise import DEPTH_MAX, TokenwiseDrafter
 
 # Rows of a batch of the drafter. Blocks are never longer than the controller's drafts.
 ROWS = 128
@@ -38,19 +50,15 @@ def reads_hidden_states(path: Path) -> bool:
 
 def build_hidden_drafter(
     config: EngineConfig, target: LlamaBackend, path: Path, *, threads: int, clock: Clock
-) -> HiddenDrafter | None:
+) -> HiddenDrafter | TokenwiseDrafter | None:
     """The drafter; None, and a line in the log, where this build of llama.cpp does not have what it
     needs. Raises EngineUnavailable if the file is no good for the target."""
     if not bindings.reads_features():
         log.warning("The drafter %s is not used: it needs functions that are not in this build of "
                     "llama.cpp (%s)", path.name, bindings.build_id())  # fmt: skip
         return None
-    if architecture_of(path) == "eagle3":
-        raise EngineUnavailable(
-            f"The drafter {path.name} is of the kind EAGLE-3, which is not supported; DFlash is"
-        )
     ids = min(IDS_PER_RUNNING * config.max_running, 255)
-    network = DraftContext(
+    network = open_drafter(
         path,
         target,
         cells=config.context_length + ROWS,
@@ -64,14 +72,30 @@ def build_hidden_drafter(
         check_vocabulary(target.vocabulary, network.vocabulary, path.name)
         taps = LlamaTaps(target, network.facts.taps, target_facts(target).width)
         costs = measured_costs(network, taps, target, clock)
+        if isinstance(network, PairContext):
+            return TokenwiseDrafter(network, taps, costs, depth_max=DEPTH_MAX, clock=clock)
         return HiddenDrafter(network, taps, costs, depth_max=network.facts.block - 1, clock=clock)
     except BaseException:
         network.close()
         raise
 
 
+def companion_of(
+    config: EngineConfig, drafter: FeatureDrafter[Any], store: BlockStore
+) -> Companion:
+    """Lets the drafter keep its cells in the store; nothing is kept of one whose cells can't be cut
+    into blocks."""
+    assert config.draft_model is not None
+    if not drafter.can_export:
+        return NO_COMPANION
+    path = config.draft_model.expanduser()
+    library = DraftLibrary(store, identity_of(path, config.kv_type))
+    drafter.library = library
+    return DraftCompanion(library, drafter)
+
+
 def measured_costs(
-    network: DraftContext, taps: LlamaTaps, target: LlamaBackend, clock: Clock
+    network: DraftContext | PairContext, taps: LlamaTaps, target: LlamaBackend, clock: Clock
 ) -> HiddenCosts:
     """What the drafter costs here, by some runs with dummy tokens. Target and network are empty
     before and afterwards."""
@@ -90,27 +114,44 @@ def _least(run: Callable[[], None], after: Callable[[], object], clock: Clock) -
     return min(times)
 
 
-def _block_cost(network: DraftContext, clock: Clock) -> StepCost:
+def _block_cost(network: DraftContext | PairContext, clock: Clock) -> StepCost:
     """What a block costs by its rows; the logits of each are a part of that."""
     measured: list[Measurement] = []
     for rows in BLOCK_ROWS:
-        ids, positions = np.zeros(rows, np.int32), np.arange(rows, dtype=np.int32)
-        tokens = np.full(rows, network.mask, np.int32)
-        run = partial(network.compute, ids, positions, tokens)
+        run = partial(_compute, network, rows)
         ms = _least(run, partial(network.remove, 0, 0), clock)
         measured.append(Measurement(rows, 0, ms))
     return StepCost(measured)
 
 
-def _injection(network: DraftContext, width: int, clock: Clock) -> tuple[float, float]:
+def _injection(
+    network: DraftContext | PairContext, width: int, clock: Clock
+) -> tuple[float, float]:
     """Milliseconds of giving features to the network: each time, and each row."""
     costs: list[float] = []
     for rows in INJECTED_ROWS:
-        ids, positions = np.zeros(rows, np.int32), np.arange(rows, dtype=np.int32)
-        run = partial(network.inject, ids, positions, np.ones((rows, width), np.float32))
+        run = partial(_inject, network, np.ones((rows, width), np.float32))
         costs.append(_least(run, partial(network.remove, 0, 0), clock))
     row_ms = max(costs[1] - costs[0], 0.0) / (INJECTED_ROWS[1] - INJECTED_ROWS[0])
     return max(costs[0] - row_ms, 0.0), row_ms
+
+
+def _compute(network: DraftContext | PairContext, rows: int) -> None:
+    """One batch of guesses with dummy tokens."""
+    ids, positions = np.zeros(rows, np.int32), np.arange(rows, dtype=np.int32)
+    if isinstance(network, PairContext):
+        network.go_on(ids, positions, ids, np.ones((rows, network.width), np.float32))
+    else:
+        network.compute(ids, positions, np.full(rows, network.mask, np.int32))
+
+
+def _inject(network: DraftContext | PairContext, features: Features) -> None:
+    """Give features of dummy tokens to the network."""
+    ids, positions = np.zeros(len(features), np.int32), np.arange(len(features), dtype=np.int32)
+    if isinstance(network, PairContext):
+        network.append(ids, positions, ids, features)
+    else:
+        network.inject(ids, positions, features)
 
 
 def _tap_ms(target: LlamaBackend, taps: LlamaTaps, clock: Clock) -> float:

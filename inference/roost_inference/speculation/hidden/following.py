@@ -14,9 +14,13 @@ from roost_inference.sequence import Sequence
 @dataclass(slots=True)
 class Followed:
     """What is held of a sequence: the features of its tokens from `begin` to `end`. Those before
-    `given` are in cells of the drafter's KV, the others wait in `pending`."""
+    `given` are in cells of the drafter's KV, the others wait in `pending`. bridges: where those of
+    one token are missing, the next one's take their place. is_restored: what was stored of the
+    tokens before `begin` was looked for."""
 
     sequence_id: int
+    bridges: bool = False
+    is_restored: bool = False
     begin: int = 0
     given: int = 0
     end: int = 0
@@ -37,6 +41,9 @@ class Followed:
         some before them are missing, all that is known: llama.cpp takes no KV with holes. Returns
         from which position on cells must be removed, None for no cells."""
         removed: int | None = None
+        if self.bridges and start == self.end + 1 and self.end > self.begin:
+            features = np.concatenate([features[:1], features])
+            start = self.end
         if start > self.end or start < self.begin:
             removed = 0 if self.cells else None
             self.begin = self.given = self.end = start
@@ -60,12 +67,25 @@ class Followed:
         self.pending, self.end = kept, end
         return removed
 
-    def take(self) -> tuple[Tokens, Features]:
-        """Positions and features of what waits, which is in the KV from now on."""
-        positions = np.arange(self.given, self.end, dtype=np.int32)
-        features = self.pending[0] if len(self.pending) == 1 else np.concatenate(self.pending)
-        self.pending, self.given = [], self.end
-        return positions, features
+    def take(self, *, but: int = 0) -> tuple[Tokens, Features]:
+        """Positions and features of what waits, which is in the KV from now on; the last `but` rows
+        go on waiting."""
+        end = max(self.end - but, self.given)
+        positions, features = np.arange(self.given, end, dtype=np.int32), self.rows()
+        count = len(positions)
+        self.pending = [features[count:]] if count < len(features) else []
+        self.given = end
+        return positions, features[:count]
+
+    def restore(self, end: int) -> None:
+        """Cells before `end` are in the KV now; what waited follows them, if it can."""
+        begin, rows = self.begin, self.rows()
+        self.begin, self.given, self.end, self.pending = 0, end, end, []
+        self.add(begin, rows)
+
+    def rows(self) -> Features:
+        """[waiting, width] the features that wait, of which there are some."""
+        return self.pending[0] if len(self.pending) == 1 else np.concatenate(self.pending)
 
     def lose(self) -> None:
         """Drop what waits, as there is no room for it."""
@@ -83,9 +103,9 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """What is held of a sequence, the salt that may see it, and the sequence, or the tokens of one
-    that has ended."""
+class Text:
+    """A sequence that is followed: what is held of it, the salt that may see it, and the sequence
+    itself, or the tokens of one that has ended."""
 
     held: Followed
     cache_salt: str
@@ -102,11 +122,14 @@ class Following:
     session begins like the one before, and conversations of a tenant begin alike. Sequences of
     another salt share nothing."""
 
-    def __init__(self, ids: int, cells: int) -> None:
+    def __init__(self, ids: int, cells: int, *, ahead: int = 0) -> None:
+        """ahead: how many tokens further on the token of a cell stands, 0 or 1. With 1, what is
+        held of a token that another one follows now is not to be used."""
+        self._ahead = ahead
         self._free = list(range(ids - 1, -1, -1))
         self._cells = cells
-        self._running: dict[str, _Text] = {}
-        self._ended: OrderedDict[str, _Text] = OrderedDict()
+        self._running: dict[str, Text] = {}
+        self._ended: OrderedDict[str, Text] = OrderedDict()
         # To be done in this order, before the KV is used.
         self.changes: list[Change] = []
 
@@ -118,11 +141,25 @@ class Following:
         text = self._running.get(sequence.id)
         return None if text is None else text.held
 
-    def follow(self, sequence: Sequence) -> Followed | None:
-        """What is held of a sequence, from its first call on; None if there is no id for it."""
+    def text(self, sequence: Sequence) -> Text | None:
+        """The sequence as it is followed; None if it is not."""
+        return self._running.get(sequence.id)
+
+    def holding(self, salt: str, tokens: Tokens, start: int, end: int) -> Text | None:
+        """A text that begins with tokens[:end], of which the features from `start` on are held."""
+        for text in (*self._running.values(), *reversed(self._ended.values())):
+            held, is_salts = text.held, text.cache_salt == salt
+            if not is_salts or held.begin > start or end > held.end:
+                continue
+            if np.array_equal(text.tokens[:end], tokens[:end]):
+                return text
+        return None
+
+    def follow(self, sequence: Sequence) -> Text | None:
+        """Follow a sequence from the first call on; None if there is no id for it."""
         text = self._running.get(sequence.id)
         if text is not None:
-            return text.held
+            return text
         if not self._free and not self._ended:
             return None
         salt = sequence.request.session.cache_salt
@@ -132,18 +169,23 @@ class Following:
             self._drop(oldest)
         if oldest is not None and oldest is source:
             held = oldest
-            self.remove(held, held.cut(common))
+            self.remove(held, held.cut(self._usable(held, common)))
         else:
-            held = Followed(self._free.pop())
+            held = Followed(self._free.pop(), bool(self._ahead))
         if source is not None and source is not held:
-            given = min(source.given, common)
+            usable = self._usable(source, common)
+            given = min(source.given, usable)
             if given > source.begin:
                 self.changes.append(Change(held.sequence_id, given, source.sequence_id))
             held.begin, held.given, held.end = source.begin, source.given, source.end
             held.pending = source.pending.copy()
-            held.cut(common)
-        self._running[sequence.id] = _Text(held, salt, sequence)
-        return held
+            held.cut(usable)
+        text = self._running[sequence.id] = Text(held, salt, sequence)
+        return text
+
+    def _usable(self, held: Followed, common: int) -> int:
+        """Up to which position what is held is good for a text with so many tokens in common."""
+        return common - self._ahead if held.given > common - self._ahead else common
 
     def _like(self, sequence: Sequence, salt: str) -> tuple[Followed | None, int]:
         """What is held of the text that begins like this one for the longest time, and for how
@@ -154,7 +196,7 @@ class Following:
             held = text.held
             if text.cache_salt == salt and min(held.end, len(tokens)) > longest:
                 common = common_prefix(text.tokens[: held.end], tokens)
-                if common > longest and common > held.begin:
+                if common > longest and common - self._ahead > held.begin:
                     best, longest = held, common
         return best, longest
 
@@ -170,7 +212,7 @@ class Following:
             return
         held = text.held
         tokens = sequence.tokens.view[: held.end].copy()
-        self._ended[sequence.id] = _Text(held, text.cache_salt, tokens)
+        self._ended[sequence.id] = Text(held, text.cache_salt, tokens)
 
     def make_room(self, cells: int) -> bool:
         """Let go of ended sequences until `cells` are free; False if that is not enough."""

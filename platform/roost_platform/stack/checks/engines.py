@@ -1,4 +1,4 @@
-"""What `roost doctor` says of engines that share the work: each one's role, and whether KV fits."""
+"""What `roost doctor` says of engines: roles, whether KV fits, and whether chats can be asked."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -8,8 +8,22 @@ from roost_platform.data_folder.engine_key import engine_key
 from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
 from roost_platform.stack.checks.gateway import Finding
+from roost_platform.stack.checks.model import NO_TEMPLATE
 
 COMPAT_SHOWN = 12  # characters
+
+
+def template_findings(settings: Settings) -> Iterator[Finding]:
+    """A finding for each other engine that says that its model can't be asked in chats."""
+    key = engine_key(settings)
+    for url in settings.engine.urls:
+        root = url.removesuffix("/v1")
+        status, body = probes.get_json(f"{root}/v1/models", token=key)
+        models = body.get("data") if status == 200 else None
+        first = models[0] if isinstance(models, list) and models else None
+        if isinstance(first, dict) and first.get("has_chat_template") is False:
+            detail = f"its model {first.get('id')} {NO_TEMPLATE}; set it where that engine runs"
+            yield Finding(_name(url), "broken", detail)
 
 
 def engine_findings(settings: Settings) -> Iterator[Finding]:
@@ -22,7 +36,7 @@ def engine_findings(settings: Settings) -> Iterator[Finding]:
     answering = [one for url in settings.engine_urls if isinstance(one := told[url], EngineSummary)]
     for url, summary in told.items():
         is_reader = url in readers
-        name = f"engine {urlsplit(url).netloc.rpartition('@')[2]}"
+        name = _name(url)
         duty = "reads prompts" if is_reader else "answers"
         if isinstance(summary, str):
             without = " The others read all prompts themselves meanwhile." if is_reader else ""
@@ -34,6 +48,11 @@ def engine_findings(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "warning", wrong)
         else:
             yield Finding(name, "ok", f"{duty}, role {summary.role}, compat {_short(summary)}")
+
+
+def _name(url: str) -> str:
+    """What an engine is called: without a password that its address may have."""
+    return f"engine {urlsplit(url).netloc.rpartition('@')[2]}"
 
 
 def _ask(url: str, key: str) -> EngineSummary | str:

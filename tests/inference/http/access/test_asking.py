@@ -8,11 +8,11 @@ import httpx2
 import pytest
 
 from roost_inference.config import EngineConfig
-from roost_inference.http.access.request_id import ID_CHARACTERS_MAX
 from roost_inference.http.listener import listening
 from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.server import build_server
 from roost_inference.testing.puppet import PuppetEngine
+from roost_inference.wire.ids import REQUEST_ID_CHARACTERS_MAX
 
 CHAT = "/v1/chat/completions"
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
@@ -112,7 +112,7 @@ async def test_a_failure_of_the_server_itself_bears_it_too(puppet: PuppetEngine)
         assert (reply.status_code, reply.headers["x-request-id"]) == (500, "mine")
 
 
-@pytest.mark.parametrize("sent", [b"", b"a b", b"\xff", b"x" * (ID_CHARACTERS_MAX + 1)])
+@pytest.mark.parametrize("sent", [b"", b"a b", b"\xff", b"x" * (REQUEST_ID_CHARACTERS_MAX + 1)])
 async def test_an_id_that_no_header_may_repeat_is_replaced(
     http: httpx2.AsyncClient, sent: bytes
 ) -> None:

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from roost_inference.errors import EngineFailed, QueueFull
+from roost_inference.http.plain_text.replies import TextOffsets
 from roost_inference.request import TokenLogprob
 from roost_inference.testing.puppet import PuppetEngine
 from roost_inference.wire.completion_call import CHAT_ONLY, CHOICES_MAX
@@ -108,6 +109,36 @@ async def test_an_echoed_prompt_has_logprobs_as_well(real: openai.AsyncOpenAI) -
         assert sizes == {len(logprobs.text_offset)}
         for token, offset in zip(logprobs.tokens, logprobs.text_offset, strict=True):
             assert choice.text[offset:].startswith(token)
+
+
+async def test_offsets_of_an_echo_are_right_behind_control_tokens_and_split_characters(
+    real: openai.AsyncOpenAI,
+) -> None:
+    prompt = "<|im_start|>user\nÖ 🦩 ok<|im_end|>\n<|im_start|>assistant\n"
+    answer = await real.completions.create(
+        model="", prompt=prompt, max_tokens=3, temperature=0, logprobs=1, echo=True
+    )
+    choice = answer.choices[0]
+    assert choice.text.startswith(prompt) and choice.logprobs is not None
+    tokens, offsets = choice.logprobs.tokens or [], choice.logprobs.text_offset or []
+    assert tokens.count("<|im_start|>") == 2 and "�" in "".join(tokens)
+    for token, offset in zip(tokens, offsets, strict=True):
+        start = token.partition("�")[0]
+        assert choice.text[offset:].startswith(start), (token, offset)
+    assert offsets == sorted(offsets)
+    assert offsets[tokens.index("user")] == len("<|im_start|>")
+    assert choice.text[offsets[len(tokens) - 4] :].startswith(tokens[-4])
+
+
+def test_offsets_count_characters_however_their_bytes_are_split() -> None:
+    text = "aÖ🦩b"
+    for size in range(1, 6):
+        data = text.encode()
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        offsets, before = TextOffsets(7), b""
+        for piece in pieces:
+            assert offsets.of(piece) == 7 + len(before.decode("utf-8", "ignore"))
+            before += piece
 
 
 async def test_the_clients_own_types_accept_the_answer(

@@ -1,0 +1,1 @@
+"""For tests: drafters that guess token by token."""
