@@ -14,22 +14,32 @@ A piece may also be computed in the background: between `begin` and `finish` not
 used. Each has a thread of its own that ends with it. libgomp keeps a team of compute threads for
 every thread that has ever computed, and with more of them than cores it lets all of them sleep
 where they should spin: the steps of the answers would be slower for ever after.
+
+The piece pauses for steps that are computed meanwhile, at the next operation of its graph, which
+takes up to some ten milliseconds. Until then it has less of the cores than the step.
 """
 
-import ctypes
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from roost_inference.backend import DecodeStatus, Payload
 from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
+from roost_inference.llama import bindings
 from roost_inference.llama.context import LlamaContext
 
 # Fewer rows are computed where the sequence is: moving it costs more than is saved.
 ROWS_MIN = 16
 # KV moves between the contexts in pieces of this many tokens, which bounds the memory for it.
 MOVE_TOKENS = 1024
+
+# How much nicer the threads of a piece are than others: a step gets three quarters of the cores
+# while both compute. Much more would starve the piece where another program takes the cores.
+NICER = 5
 
 _ONLY = 0
 
@@ -38,9 +48,9 @@ class PrefillContext:
     """Holds at most one sequence of the main context, under an id of its own."""
 
     def __init__(self, context: LlamaContext, main: LlamaContext, flag: Any) -> None:
-        """flag: the abort flag of steps. A piece in the background has one of its own."""
+        """flag: the abort flag of steps. A piece in the background passes a gate instead."""
         self.context = context
-        self._flag, self._piece_flag = flag, ctypes.create_string_buffer(2)
+        self._flag, self._gate = flag, bindings.Gate()
         self._main = main
         self.held: int | None = None
         self._end = 0
@@ -85,16 +95,22 @@ class PrefillContext:
         the thread of the piece when it has ended."""
         self._hold(int(batch.sequence_ids[0]), int(batch.positions[0]))
         self.context.threads_max = threads
-        self._piece_flag[0] = b"\x00"
-        self.context.set_abort_flag(self._piece_flag)
-        thread = ThreadPoolExecutor(1, thread_name_prefix="prefill")
+        self._gate.open()
+        self.context.pass_gate(self._gate)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="prefill", initializer=_give_way)
         self._piece = thread.submit(self.context.decode, batch, sequence=_ONLY)
         self._piece.add_done_callback(lambda _: on_end())
         thread.shutdown(wait=False)
 
     def stop(self) -> None:
         """Let the piece end within milliseconds; `finish` is to follow."""
-        self._piece_flag[0] = b"\x01"
+        self._gate.end()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Meanwhile the piece makes no progress, from the end of its current operation on."""
+        with self._gate.held():
+            yield
 
     def finish(self, *, wait: bool) -> DecodeStatus | None:
         """How the piece ended, None if it is still being computed. Raises what decoding raised."""
@@ -195,3 +211,12 @@ class PrefillContext:
         if self._piece is not None:
             self.stop()
             self._piece.exception()
+            self._piece = None
+            self.context.set_abort_flag(self._flag)
+        self._gate.close()
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread and of those that it starts."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICER)

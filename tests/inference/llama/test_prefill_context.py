@@ -1,8 +1,11 @@
 """Prompts are read in a context of their own, and nobody can tell but by the clock."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 
 from roost_inference.backend import DecodeStatus
 from roost_inference.batch import Batch
-from roost_inference.llama import memory, prefill
+from roost_inference.llama import bindings, memory, prefill
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.quantize import bundled_model, requantised
 
@@ -259,3 +262,86 @@ def test_a_piece_that_is_stopped_leaves_nothing_and_its_thread_ends(
     assert np.array_equal(read_exactly(two_cores, text), read_exactly(two_cores, text))
     while any(thread.name.startswith("prefill") for thread in threading.enumerate()):
         time.sleep(0.01)
+
+
+def test_a_piece_makes_no_progress_while_a_step_is_computed_and_then_goes_on(
+    two_cores: LlamaBackend,
+) -> None:
+    text, ended = tokens(two_cores, 400), threading.Event()
+    expected, context = read_exactly(two_cores, text), two_cores._prefill
+    assert context is not None
+    with context.paused():
+        assert two_cores.begin_prefill(piece_of(text), ended.set)
+        assert not ended.wait(2)
+    assert ended.wait(120) and two_cores.finish_prefill(wait=False) is DecodeStatus.DONE
+    assert np.array_equal(two_cores.logits(len(text) - 1), expected)
+    two_cores.sequence_remove(0, 0)
+
+
+def test_the_piece_pauses_for_a_step_on_all_cores(
+    two_cores: LlamaBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, seen = two_cores._prefill._gate, []  # type: ignore[union-attr]
+    held, compute = type(gate).held, bindings.decode
+
+    def note(context: object, batch: object, rows: int) -> int:
+        if rows == 1:
+            seen.append((two_cores._main._threads, is_held[0]))
+        return compute(context, batch, rows)
+
+    is_held = [False]
+
+    @contextmanager
+    def noted(self: bindings.Gate) -> Iterator[None]:
+        with held(self):
+            is_held[0] = True
+            yield
+            is_held[0] = False
+
+    monkeypatch.setattr(type(gate), "held", noted)
+    monkeypatch.setattr(bindings, "decode", note)
+    for pauses in (True, False):
+        monkeypatch.setattr(two_cores, "_pauses", pauses)
+        assert two_cores.begin_prefill(piece_of(tokens(two_cores, 400)), lambda: None)
+        read(two_cores, 1, [5])
+        assert two_cores.finish_prefill(wait=True) is DecodeStatus.DONE
+        for sequence in (0, 1):
+            two_cores.sequence_remove(sequence, 0)
+    (_, was_held), without = seen
+    assert was_held and without == (1, False)
+
+
+def test_a_piece_gives_way_to_everybody_else_and_nobody_else_does(two_cores: LlamaBackend) -> None:
+    if sys.platform != "linux":
+        return
+
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    before, seen, ended = priority(), [], threading.Event()
+
+    def note() -> None:
+        seen.append(priority())
+        ended.set()
+
+    assert two_cores.begin_prefill(piece_of(tokens(two_cores, 40)), note)
+    assert ended.wait(120) and two_cores.finish_prefill(wait=True) is DecodeStatus.DONE
+    assert seen == [min(before + prefill.NICER, 19)] and priority() == before
+    two_cores.sequence_remove(0, 0)
+
+
+def test_steps_beside_a_piece_teach_the_choice_of_threads_nothing(two_cores: LlamaBackend) -> None:
+    main = two_cores._main
+    assert two_cores.begin_prefill(piece_of(tokens(two_cores, 40)), lambda: None)
+    assert not main.tunes
+    two_cores.stop_prefill()
+    two_cores.finish_prefill(wait=True)
+    assert main.tunes and main.threads_max is None
+    two_cores.sequence_remove(0, 0)
+
+
+def test_a_backend_that_closes_while_a_piece_pauses_and_twice_ends_it(model: Path) -> None:
+    loaded = load(model, PREFILL_CELLS, threads=2)
+    assert loaded.begin_prefill(piece_of(tokens(loaded, 400)), lambda: None)
+    loaded.close()
+    loaded.close()
