@@ -162,7 +162,7 @@ class LlamaBackend:
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute a batch in the contexts that suit it; see Backend."""
         if self._prefill is not None and self._prefill.is_busy and self._pauses:
-            with self._prefill.paused():
+            with self._prefill.piece.paused():
                 return self._decode(batch)
         return self._decode(batch)
 
@@ -196,7 +196,7 @@ class LlamaBackend:
     def stop_prefill(self) -> None:
         """Let that piece end; see Backend."""
         if self._prefill is not None:
-            self._prefill.stop()
+            self._prefill.piece.stop()
 
     def _share_cores(self, shared: bool) -> None:
         """Steps beside a piece of a prompt: it pauses for them. If its threads would not sleep

@@ -13,9 +13,12 @@ def gate() -> bindings.Gate:
     return bindings.Gate()
 
 
-def passes(gate: bindings.Gate) -> bool:
+def passes(gate: bindings.Gate, passed: threading.Event | None = None) -> bool:
     """What the kernels do after each operation. The interpreter's lock is given up, as by them."""
-    return not gates._FEOF(gate._stream)
+    goes_on = not gates._FEOF(gate._stream)
+    if goes_on and passed is not None:
+        passed.set()
+    return goes_on
 
 
 def test_who_passes_goes_on_until_the_gate_ends_them_and_again_when_it_opens(
@@ -34,7 +37,7 @@ def test_a_gate_that_is_held_holds_other_threads_until_it_is_let_go(gate: bindin
     passed = threading.Event()
     with gate.held():
         with gate.held():  # one thread may hold it twice
-            thread = threading.Thread(target=lambda: passes(gate) and passed.set())
+            thread = threading.Thread(target=passes, args=(gate, passed))
             thread.start()
         assert not passed.wait(0.5)
     assert passed.wait(60)
@@ -46,7 +49,7 @@ def test_a_gate_is_let_go_when_the_step_fails(gate: bindings.Gate) -> None:
     with pytest.raises(ValueError), gate.held():
         raise ValueError
     passed = threading.Event()
-    thread = threading.Thread(target=lambda: passes(gate) and passed.set())
+    thread = threading.Thread(target=passes, args=(gate, passed))
     thread.start()
     assert passed.wait(60)
     thread.join()
