@@ -116,9 +116,9 @@ class Backend(Protocol):
 
     def begin_prefill(self, batch: Batch, on_end: Callable[[], None]) -> bool:
         """Start to compute a piece of one prompt in the background. Until `finish_prefill` says
-        how it ended, the caller leaves the batch and its sequence alone. Other decodes go on and
-        share the cores with it. on_end: called by another thread when the piece has ended. False
-        if the backend does not compute this batch in the background."""
+        how it ended, the caller leaves the batch and its sequence alone. Other decodes go on: it
+        pauses for them or shares the cores. on_end: called by another thread when the piece has
+        ended. False if the backend does not compute this batch in the background."""
         ...
 
     def stop_prefill(self) -> None:

@@ -12,7 +12,7 @@ from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.llama import bindings
 from roost_inference.llama.context import LlamaContext
-from roost_inference.llama.memory import missing_memory, stream_sizes
+from roost_inference.llama.memory import check_memory, has_memory_to_spare, stream_sizes
 from roost_inference.llama.prefill import PrefillContext
 from roost_inference.llama.streaming.decoder import LlamaMover, StreamDecoder, trial
 from roost_inference.llama.streaming.pool import StreamPool
@@ -55,8 +55,9 @@ class LlamaBackend:
         self.streams: StreamDecoder | None = None
         self._flag = ctypes.create_string_buffer(2)
         self._kv_type, self._threads = kv_type, threads
+        self._pauses = bindings.sleeps_at_barriers()
         try:
-            self._check_memory(cells)
+            check_memory(self._model, cells, kv_type)
             self._main = self._context(cells, sequences, batch_tokens, outputs)
             self.kind = self._find_kind()
             self.truncates = self.kind.truncates
@@ -135,18 +136,8 @@ class LlamaBackend:
         pool = StreamPool(mover, streams=count, cells=context.cells)
         self.streams = StreamDecoder(context, pool, sequences=self.sequences, capacity=outputs)
 
-    def _check_memory(self, cells: int) -> None:
-        """Raise EngineUnavailable for a cache that does not fit: the operating system would kill
-        the process."""
-        if missing := missing_memory(self._model, cells, self._kv_type):
-            raise EngineUnavailable(f"{missing} Set a smaller engine context_length.")
-
     def _fits(self, cells: int, who_gets: str) -> bool:
-        """Whether there is memory for a context that is not necessary: half of the free memory
-        stays free."""
-        if missing := missing_memory(self._model, cells, self._kv_type, share=0.5):
-            log.warning("%s no context of their own: %s", who_gets, missing)
-        return not missing
+        return has_memory_to_spare(self._model, cells, self._kv_type, who_gets)
 
     @property
     def side_by_side_from(self) -> int:
@@ -170,6 +161,12 @@ class LlamaBackend:
 
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute a batch in the contexts that suit it; see Backend."""
+        if self._prefill is not None and self._prefill.is_busy and self._pauses:
+            with self._prefill.piece.paused():
+                return self._decode(batch)
+        return self._decode(batch)
+
+    def _decode(self, batch: Batch) -> DecodeStatus:
         streams = self.streams
         if streams is None or not streams.arrange(batch):
             status, self.computed = self._decode_in_library(batch)
@@ -187,27 +184,26 @@ class LlamaBackend:
         return self._main.decode(batch), self._main
 
     def begin_prefill(self, batch: Batch, on_end: Callable[[], None]) -> bool:
-        """Start a piece of a prompt in the background, on all cores; see Backend. Steps beside it
-        take one thread: several would wait for each other at every turn, as the piece has a share
-        of every core."""
+        """Start a piece of a prompt in the background, on all cores; see Backend."""
         prefill = self._prefill
         if prefill is None or not self.background_cells or not prefill.wants(batch):
             return False
         self._leave_stream(int(batch.sequence_ids[0]))
         prefill.begin(batch, self._threads, on_end)
-        self._limit_threads(1)
+        self._share_cores(True)
         return True
 
     def stop_prefill(self) -> None:
         """Let that piece end; see Backend."""
         if self._prefill is not None:
-            self._prefill.stop()
+            self._prefill.piece.stop()
 
-    def _limit_threads(self, most: int | None) -> None:
-        """Let steps have so many threads at most while a prompt is computed beside them."""
-        self._main.threads_max = most
-        if self.streams is not None:
-            self.streams.context.threads_max = most
+    def _share_cores(self, shared: bool) -> None:
+        """Steps beside a piece of a prompt: it pauses for them. If its threads would not sleep
+        then, steps take one thread: several would wait for each other at every turn."""
+        for context in (self._main, *((self.streams.context,) if self.streams is not None else ())):
+            context.tunes = not shared
+            context.threads_max = 1 if shared and not self._pauses else None
 
     def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
         """How that piece ended; see Backend."""
@@ -216,7 +212,7 @@ class LlamaBackend:
             status = self._prefill.finish(wait=wait)
         finally:
             if not self._prefill.is_busy:
-                self._limit_threads(None)
+                self._share_cores(False)
         if status is not None:
             self.computed = self._prefill.context
         return status

@@ -96,6 +96,8 @@ class LlamaContext:
         self._width = self.layers_and_width[1]
         # Fewer threads than the tuner would take, while others compute as well.
         self.threads_max: int | None = None
+        # Whether the tuner learns from decodes: not from those that others may slow down.
+        self.tunes = True
         self._capacity = batch_tokens
         # Views by address: making one costs more than a greedy choice from it.
         self._logits: dict[int, Logits] = {}
@@ -159,7 +161,7 @@ class LlamaContext:
             self._set_taps()
         started = time.perf_counter()
         status = bindings.decode(self._context, self._batch, rows)
-        if status == bindings.DECODE_DONE and limit is None:
+        if status == bindings.DECODE_DONE and limit is None and self.tunes:
             self._tuner.observe(rows, (time.perf_counter() - started) * 1000)
         return status
 
@@ -281,6 +283,10 @@ class LlamaContext:
     def set_abort_flag(self, flag: Any) -> None:
         """Let decodes watch this flag from now on; see bindings.set_abort_flag."""
         bindings.set_abort_flag(self._context, flag)
+
+    def pass_gate(self, gate: bindings.Gate) -> None:
+        """Let decodes pass this gate from now on, and watch no flag."""
+        gate.watch(self._context)
 
     def close(self) -> None:
         """Give the context back; safe to call twice."""

@@ -1,7 +1,9 @@
 """Whether KV caches fit into memory: llama.cpp zeroes them, so all of it is taken at once."""
 
+import logging
 from typing import Any
 
+from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import bindings
 from roost_inference.llama.machine import available_memory_bytes
 
@@ -16,6 +18,8 @@ STREAM_CELLS_MIN = 512
 STREAMS_DEFAULT, STREAM_CELLS_DEFAULT = 16, 2048
 STREAMS_SHARE = 0.125
 
+log = logging.getLogger(__name__)
+
 
 def missing_memory(model: Any, cells: int, kv_type: str, share: float = 1.0) -> str:
     """What is missing for a context of this many cells, in words; empty if this share of the free
@@ -28,6 +32,21 @@ def missing_memory(model: Any, cells: int, kv_type: str, share: float = 1.0) -> 
         f"A context of {cells} tokens needs {needed / 2**30:.1f} GiB, only "
         f"{free * share / 2**30:.1f} GiB are free."
     )
+
+
+def check_memory(model: Any, cells: int, kv_type: str) -> None:
+    """Raise EngineUnavailable for a cache that does not fit: the operating system would kill the
+    process."""
+    if missing := missing_memory(model, cells, kv_type):
+        raise EngineUnavailable(f"{missing} Set a smaller engine context_length.")
+
+
+def has_memory_to_spare(model: Any, cells: int, kv_type: str, who_gets: str) -> bool:
+    """Whether there is memory for a context that is not necessary: half of the free memory stays
+    free. If not, the log says who gets none."""
+    if missing := missing_memory(model, cells, kv_type, share=0.5):
+        log.warning("%s no context of their own: %s", who_gets, missing)
+    return not missing
 
 
 def stream_sizes(

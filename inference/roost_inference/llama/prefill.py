@@ -11,20 +11,17 @@ sequences, to the last bit. The context is a write-back cache in front of the ma
 LlamaBackend flushes a sequence before the main context needs it.
 
 A piece may also be computed in the background: between `begin` and `finish` nothing here may be
-used. Each has a thread of its own that ends with it. libgomp keeps a team of compute threads for
-every thread that has ever computed, and with more of them than cores it lets all of them sleep
-where they should spin: the steps of the answers would be slower for ever after.
+used.
 """
 
-import ctypes
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from roost_inference.backend import DecodeStatus, Payload
 from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.llama.context import LlamaContext
+from roost_inference.llama.piece import BackgroundPiece
 
 # Fewer rows are computed where the sequence is: moving it costs more than is saved.
 ROWS_MIN = 16
@@ -38,15 +35,14 @@ class PrefillContext:
     """Holds at most one sequence of the main context, under an id of its own."""
 
     def __init__(self, context: LlamaContext, main: LlamaContext, flag: Any) -> None:
-        """flag: the abort flag of steps. A piece in the background has one of its own."""
+        """flag: the abort flag of steps. A piece in the background does not watch it."""
         self.context = context
-        self._flag, self._piece_flag = flag, ctypes.create_string_buffer(2)
+        self.piece = BackgroundPiece(context, _ONLY, flag)
         self._main = main
         self.held: int | None = None
         self._end = 0
         self._stored = 0
         self._move_tokens = min(MOVE_TOKENS, main.export_tokens_max)
-        self._piece: Future[DecodeStatus] | None = None
 
     def end(self, sequence: int) -> int:
         """One past the last position held of a sequence, 0 for any other than the one here."""
@@ -78,35 +74,21 @@ class PrefillContext:
     @property
     def is_busy(self) -> bool:
         """Whether a piece is being computed."""
-        return self._piece is not None
+        return self.piece.is_busy
 
     def begin(self, batch: Batch, threads: int, on_end: Callable[[], None]) -> None:
-        """Start to compute a batch that `wants` accepted, with so many threads. on_end: called by
-        the thread of the piece when it has ended."""
+        """Start to compute a batch that `wants` accepted; see BackgroundPiece."""
         self._hold(int(batch.sequence_ids[0]), int(batch.positions[0]))
-        self.context.threads_max = threads
-        self._piece_flag[0] = b"\x00"
-        self.context.set_abort_flag(self._piece_flag)
-        thread = ThreadPoolExecutor(1, thread_name_prefix="prefill")
-        self._piece = thread.submit(self.context.decode, batch, sequence=_ONLY)
-        self._piece.add_done_callback(lambda _: on_end())
-        thread.shutdown(wait=False)
-
-    def stop(self) -> None:
-        """Let the piece end within milliseconds; `finish` is to follow."""
-        self._piece_flag[0] = b"\x01"
+        self.piece.begin(batch, threads, on_end)
 
     def finish(self, *, wait: bool) -> DecodeStatus | None:
         """How the piece ended, None if it is still being computed. Raises what decoding raised."""
-        piece = self._piece
-        if piece is None or not (wait or piece.done()):
-            return None
+        was_busy = self.is_busy
         try:
-            return piece.result()
+            return self.piece.finish(wait=wait)
         finally:
-            self._piece = self.context.threads_max = None
-            self.context.set_abort_flag(self._flag)
-            self._end = self.context.end(_ONLY)
+            if was_busy and not self.is_busy:
+                self._end = self.context.end(_ONLY)
 
     def _hold(self, sequence: int, length: int) -> None:
         """Hold the first `length` tokens of the sequence and nothing else."""
@@ -192,6 +174,4 @@ class PrefillContext:
 
     def close(self) -> None:
         """End the piece being computed."""
-        if self._piece is not None:
-            self.stop()
-            self._piece.exception()
+        self.piece.close()

@@ -14,7 +14,9 @@ from statistics import median
 
 # How long a thread spins for the others before it sleeps, in turns of libgomp's loop. Its own
 # default, 3 ms, burns cores that other programs wait for; sleeping at once costs a third of a
-# free machine's speed.
+# free machine's speed. While there are more threads than cores, as beside a piece of a prompt in
+# the background, it spins for 1,000 turns with the policy "active" and for 100 with none: too short
+# for a step's threads to find each other awake.
 SPIN_TURNS = 5000
 # Steps of one trial, and between trials: a lost trial doubles the pause.
 TRIAL_STEPS = 3
@@ -37,6 +39,7 @@ def limit_spinning() -> None:
     stays."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_TURNS))
+        os.environ["OMP_WAIT_POLICY"] = "active"
 
 
 class ThreadTuner:

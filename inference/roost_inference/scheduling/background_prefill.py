@@ -2,8 +2,8 @@
 
 Small pieces of a prompt cost much more a token than large ones, and a large one takes seconds on
 two cores. So where the backend can, a large piece is computed on all cores while the answers get a
-step now and then, which shares the cores with it. At most one piece is under way. Its sequence and
-its cells are reserved until it ends.
+step now and then, for which it pauses or shares the cores. At most one piece is under way. Its
+sequence and its cells are reserved until it ends.
 """
 
 from roost_inference.backend import Backend, DecodeStatus

@@ -28,9 +28,9 @@ SHAPE_OUTLIER = 1.5
 # Attention to one token, of the products of a row: as was seen with a small model on a CPU.
 ATTENTION_SHARE = 0.0025
 TILE_SHARE = 0.0009
-# How many times slower a step is beside a piece in the background, until it is measured: it has one
-# thread, where it had two, and shares its core.
-BESIDE = 3.0
+# How many times slower a step is beside a piece in the background, until it is measured: it shares
+# the cores with the piece until that pauses.
+BESIDE = 2.0
 # A further row costs at least this part of the first, and this long: a stall in the first
 # measurement or a coarse clock makes all steps look alike.
 ROW_SHARE_MIN, ROW_MS_MIN = 0.001, 1e-6

@@ -36,7 +36,7 @@ CATCH_UP_SHARE = 0.8
 # From one token of an answer to the next while a piece of a long prompt is computed in the
 # background, in targets: what is left of PACE_TARGETS is for steps that take longer than expected.
 # Where nobody waits for any of the answers, it is the other number.
-BESIDE_TARGETS = 1.0
+BESIDE_TARGETS = 1.5
 BESIDE_TARGETS_UNWATCHED = 8.0
 # How long a piece in the background may take, in targets: long prompts wait for its end.
 PIECE_TARGETS_MAX = 30.0

@@ -1,8 +1,11 @@
 """Prompts are read in a context of their own, and nobody can tell but by the clock."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,9 @@ from numpy.typing import NDArray
 
 from roost_inference.backend import DecodeStatus
 from roost_inference.batch import Batch
-from roost_inference.llama import memory, prefill
+from roost_inference.llama import bindings, memory, prefill
 from roost_inference.llama.backend import LlamaBackend
+from roost_inference.llama.piece import NICER, BackgroundPiece
 from roost_inference.llama.quantize import bundled_model, requantised
 
 TEXT = (
@@ -259,3 +263,102 @@ def test_a_piece_that_is_stopped_leaves_nothing_and_its_thread_ends(
     assert np.array_equal(read_exactly(two_cores, text), read_exactly(two_cores, text))
     while any(thread.name.startswith("prefill") for thread in threading.enumerate()):
         time.sleep(0.01)
+
+
+def piece_beside(kernels: LlamaBackend) -> BackgroundPiece:
+    assert kernels._prefill is not None
+    return kernels._prefill.piece
+
+
+def test_a_piece_makes_no_progress_while_it_is_held_and_goes_on_as_if_it_had_not_been(
+    two_cores: LlamaBackend,
+) -> None:
+    text, ended = tokens(two_cores, 400), threading.Event()
+    expected = read_exactly(two_cores, text)
+    with piece_beside(two_cores)._gate.held():
+        assert two_cores.begin_prefill(piece_of(text), ended.set)
+        assert not ended.wait(2)
+    assert ended.wait(120) and two_cores.finish_prefill(wait=False) is DecodeStatus.DONE
+    assert np.array_equal(two_cores.logits(len(text) - 1), expected)
+    two_cores.sequence_remove(0, 0)
+
+
+@pytest.mark.parametrize("pauses", [True, False])
+def test_the_piece_pauses_for_a_step_or_leaves_it_a_core_where_it_would_wait_busily(
+    two_cores: LlamaBackend, monkeypatch: pytest.MonkeyPatch, pauses: bool
+) -> None:
+    piece, compute, seen = piece_beside(two_cores), bindings.decode, []
+    held: list[bool] = []
+
+    @contextmanager
+    def paused() -> Iterator[None]:
+        held.append(True)
+        with BackgroundPiece.paused(piece):
+            yield
+        held.clear()
+
+    def decode(context: object, batch: object, rows: int) -> int:
+        if rows == 1:
+            seen.append((bool(held), two_cores._main.threads_max))
+        return compute(context, batch, rows)
+
+    monkeypatch.setattr(piece, "paused", paused)
+    monkeypatch.setattr(bindings, "decode", decode)
+    monkeypatch.setattr(two_cores, "_pauses", pauses)
+    assert two_cores.begin_prefill(piece_of(tokens(two_cores, 400)), lambda: None)
+    read(two_cores, 1, [5])
+    assert two_cores.finish_prefill(wait=True) is DecodeStatus.DONE
+    assert seen == [(True, None) if pauses else (False, 1)]
+    for sequence in (0, 1):
+        two_cores.sequence_remove(sequence, 0)
+
+
+def test_the_choice_of_threads_learns_nothing_from_steps_beside_a_piece(
+    two_cores: LlamaBackend,
+) -> None:
+    main = two_cores._main
+    assert two_cores.begin_prefill(piece_of(tokens(two_cores, 40)), lambda: None)
+    assert not main.tunes
+    two_cores.stop_prefill()
+    two_cores.finish_prefill(wait=True)
+    assert main.tunes and main.threads_max is None
+    two_cores.sequence_remove(0, 0)
+
+
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_a_piece_has_a_low_priority_unless_it_starved_and_steps_keep_theirs(
+    two_cores: LlamaBackend, gives_way: bool
+) -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    before, seen, ended = priority(), [], threading.Event()
+    nicer = NICER if gives_way and sys.platform == "linux" else 0
+
+    def note() -> None:
+        seen.append(priority())
+        ended.set()
+
+    piece_beside(two_cores).gives_way = gives_way
+    assert two_cores.begin_prefill(piece_of(tokens(two_cores, 40)), note)
+    assert ended.wait(120) and two_cores.finish_prefill(wait=True) is DecodeStatus.DONE
+    assert seen == [min(before + nicer, 19)] and priority() == before
+    two_cores.sequence_remove(0, 0)
+
+
+def test_a_piece_that_starves_gives_way_no_more_until_one_is_served(
+    two_cores: LlamaBackend,
+) -> None:
+    piece = piece_beside(two_cores)
+    piece.gives_way = True
+    for share, gives_way in ((0.5, True), (0.1, False), (0.5, False), (0.95, True), (0.5, True)):
+        piece._judge(share)
+        assert piece.gives_way is gives_way
+
+
+def test_a_backend_that_closes_ends_the_piece_and_may_close_twice(model: Path) -> None:
+    loaded, ended = load(model, PREFILL_CELLS, threads=2), threading.Event()
+    assert loaded.begin_prefill(piece_of(tokens(loaded, 400)), ended.set)
+    loaded.close()
+    loaded.close()
+    assert ended.wait(120)

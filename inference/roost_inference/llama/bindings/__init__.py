@@ -26,12 +26,14 @@ from roost_inference.llama.bindings.features import (
     tap_address,
     use_features,
 )
+from roost_inference.llama.bindings.gate import Gate
 from roost_inference.llama.bindings.library import (
     build_id,
     check_layout,
     kernels,
     kv_id,
     recent_errors,
+    sleeps_at_barriers,
 )
 from roost_inference.llama.bindings.models import (
     architecture,
@@ -87,6 +89,7 @@ __all__ = [
     "DECODE_NO_CELLS",
     "FILE_TYPE_Q4_0",
     "FILE_TYPE_Q4_K_M",
+    "Gate",
     "adds_bos",
     "architecture",
     "bos_eos",
@@ -136,6 +139,7 @@ __all__ = [
     "set_states",
     "set_tap",
     "set_threads",
+    "sleeps_at_barriers",
     "sliding_window",
     "states_address",
     "strips_space",

@@ -142,6 +142,12 @@ def kv_id() -> str:
     return chosen.build.kv_id
 
 
+def sleeps_at_barriers() -> bool:
+    """Whether threads of a decode that wait long for another of them give up their cores: with
+    libgomp they do, with other thread pools they may wait busily for ever."""
+    return hasattr(_without_release, "GOMP_parallel")
+
+
 def kernels() -> tuple[str, str]:
     """Which kernels run, "native" or "portable", and why not the native ones, else empty."""
     return chosen.build.name, chosen.reason
