@@ -17,6 +17,8 @@ from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 
 WHOLE_CHARACTERS_MAX: Final = 8 * 2**20  # of an answer that is not streamed
 PAGE_CHARACTERS_MAX: Final = 4096
+# With them comes the first token: they go on before what has come with them is read.
+FIRST_EVENTS: Final = 2
 READ_OUT_S: Final = 0.1  # for servers that keep a connection open behind the last event
 BYTE_ORDER_MARK: Final = "\ufeff"
 _decoder = codecs.getincrementaldecoder("utf-8")  # events are, whatever the header says
@@ -94,13 +96,19 @@ async def event_batches(
         raise web_page(await body.whole(PAGE_CHARACTERS_MAX))
     parser = EventParser()
     text: str | None = body.begun
+    count = 0
     while text is not None:
         batch: list[Event] = []
         try:
             for name, data in parser.feed(text):
                 batch.append(_event(name, data, read))
+                count += 1
                 if batch[-1].is_end:
                     break
+                if count == FIRST_EVENTS:
+                    yield batch
+                    await asyncio.sleep(0)  # the way of these to the client comes first
+                    batch = []
         except EngineError:
             if batch:
                 yield batch
