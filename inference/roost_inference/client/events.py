@@ -18,6 +18,8 @@ from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 
 WHOLE_CHARACTERS_MAX: Final = 8 * 2**20  # of an answer that is not streamed
 PAGE_CHARACTERS_MAX: Final = 4096
+# With them comes the first token: they go on before what has come with them is read.
+FIRST_EVENTS: Final = 2
 READ_OUT_S: Final = 0.1  # for servers that keep a connection open behind the last event
 BYTE_ORDER_MARK: Final = "\ufeff"
 # What engines and proxies send between two events to keep a connection open.
@@ -97,6 +99,7 @@ async def event_batches(
         raise web_page(await body.whole(PAGE_CHARACTERS_MAX))
     parser = EventParser()
     text: str | None = body.begun
+    count = 0
     while text is not None:
         batch: list[Event] = []
         try:
@@ -104,8 +107,13 @@ async def event_batches(
                 if _ALIVE.fullmatch(data):
                     continue
                 batch.append(_event(name, data, read))
+                count += 1
                 if batch[-1].is_end:
                     break
+                if count == FIRST_EVENTS:
+                    yield batch
+                    await asyncio.sleep(0)  # the way of these to the client comes first
+                    batch = []
         except EngineError:
             if batch:
                 yield batch
