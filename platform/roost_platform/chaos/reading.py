@@ -57,7 +57,8 @@ _UNDELIVERED = select(models.Outbox.text).where(models.Outbox.state == "pending"
 _UNANSWERED = select(models.Inbox.text).where(models.Inbox.state.in_(("pending", "taken")))
 _ACCEPTED = select(models.Inbox.text)
 _RUNNING = select(models.Turn.id).where(models.Turn.state == "running")
-_SHOWN = select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open")
+# Also of those whose send had an unknown outcome: they are looked for after the end of the turn.
+_SHOWN = select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state != "closed")
 
 
 async def unfinished(database: Database, written: Sequence[tuple[str, str]]) -> list[str]:
@@ -73,7 +74,7 @@ async def unfinished(database: Database, written: Sequence[tuple[str, str]]) -> 
         running = await session.scalars(_RUNNING, {})
         left += [f"turn {turn_id} runs" for turn_id in running]
         shown = await session.scalars(_SHOWN, {})
-        left += [f"status of turn {turn_id} is open" for turn_id in shown]
+        left += [f"status of turn {turn_id} is not closed" for turn_id in shown]
     return left
 
 
