@@ -44,6 +44,7 @@ _MARKS: Final = re.compile(
 )
 # What may be a tag, and what says that one is code. A row of backticks is taken whole.
 _SPOT: Final = re.compile(r"\n|`+|~{3,}|[<\[◁]")
+_FIRSTS: Final = "<[◁"
 _FENCE_MIN: Final = 3
 _QUOTES: Final = frozenset("'\"`“”‘’«»")  # noqa: RUF001
 
@@ -134,6 +135,9 @@ class ReasoningFilter:
 
     def _at_start(self, out: list[str], is_last: bool) -> None:
         stripped = self._held.lstrip()
+        if stripped and stripped[0] not in _FIRSTS:  # no tag begins like this
+            self._begin_answer(stripped)
+            return
         if stripped.startswith(_START) and len(stripped) < len(_START) + 9 and not is_last:
             return  # `assistant` may follow
         if mark := _MARKS.match(stripped):
@@ -150,6 +154,12 @@ class ReasoningFilter:
         is_blank = not stripped and len(self._held) < BLANKS_MAX
         if not is_last and (is_blank or (stripped and _may_be_tag(stripped))):
             return
+        self._begin_answer(stripped)
+
+    def _begin_answer(self, stripped: str) -> None:
+        """No tag stands at the beginning. stripped: what is held, without blanks before it."""
+        if self._was_opened:
+            self._held = stripped
         if self._is_open:
             self._is_open, self._was_opened, self._state = False, True, "reasoning"
             return

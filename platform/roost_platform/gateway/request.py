@@ -39,6 +39,7 @@ class ModelRequest:
     further prompts in the same call; each prompt gets its share of `n`, in their order.
     truncates: drop the oldest turns of a prompt that is too long, rather than refuse it.
     native_only: a field that only a provider with the wire of `native` can obey, empty for none.
+    unread: fields of the client's request that do nothing at any provider.
     """
 
     family: Family
@@ -54,6 +55,7 @@ class ModelRequest:
     truncates: bool = False
     more_bodies: Sequence[Mapping[str, Any]] = ()
     native_only: str = ""
+    unread: Sequence[str] = ()
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:

@@ -44,18 +44,20 @@ def check_wire(request: ModelRequest, wire: Wire, name: str) -> None:
 
 def ignored_fields(request: ModelRequest, wire: Wire) -> Mapping[str, str]:
     """The header that names the fields which do nothing at a provider with this wire."""
-    if _is_native(request, wire) or (wire == "openai" and request.native is None):
+    names = list(request.unread)
+    if not _is_native(request, wire) and (wire != "openai" or request.native is not None):
+        given, known = (
+            (request.body, TRANSLATED)
+            if wire == "anthropic" or request.native is None
+            else (request.native.body, READ)
+        )
+        names += [
+            name
+            for name, value in given.items()
+            if name not in known and value not in (None, 0, [], {})
+        ]
+    if not names:
         return {}
-    given, known = (
-        (request.body, TRANSLATED)
-        if wire == "anthropic" or request.native is None
-        else (request.native.body, READ)
-    )
-    names = [
-        name
-        for name, value in given.items()
-        if name not in known and value not in (None, 0, [], {})
-    ]
     shown = sorted(name for name in names if _NAME.fullmatch(name))[:NAMES_MAX]
     return {IGNORED: ", ".join(shown)} if shown else {}
 

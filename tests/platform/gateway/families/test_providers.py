@@ -1,5 +1,6 @@
 """What providers with OpenAI's wire are asked, and what becomes of answers that are none."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -138,6 +139,9 @@ async def test_one_choice_that_fails_ends_all_of_them(
     provider.chat(lambda body: replies[len(provider.bodies) - 1])
     _, answer = await ask(gateway, n=2)
     assert answer["error"]["code"] == "stream_broken"
+    async with asyncio.timeout(20):  # the provider sees the end of a connection a moment later
+        while provider.closed < 1:
+            await asyncio.sleep(0.005)
     assert provider.closed == 1
 
 

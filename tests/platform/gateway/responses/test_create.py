@@ -190,3 +190,15 @@ async def test_a_provider_that_breaks_off_leaves_a_response_that_failed(
         assert answer.status_code == 502 and answer.json()["error"]["code"] == "stream_broken"
     (row,) = await calls(gateway)
     assert (row.outcome, row.error_code) == ("failed", "stream_broken")
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+async def test_fields_that_do_nothing_are_named(gateway: GatewayServer, stream: bool) -> None:
+    path, asked = "/v1/responses", {"model": "fast", "input": "say Hello", "stream": stream}
+    heeded = {"user": "ada", "temperature": 0.5, "include": [], "metadata": {"a": "b"}}
+    response = await gateway.post(path, {**asked, **heeded, "store": False})
+    assert response.status_code == 200 and "x-roost-ignored" not in response.headers
+    ignored = {"max_tool_calls": 3, "wonder": {"a": 1}, "odd\r\nname": 1, "nothing": None}
+    response = await gateway.post(path, {**asked, **heeded, **ignored})
+    assert response.status_code == 200
+    assert response.headers["x-roost-ignored"] == "max_tool_calls, wonder"

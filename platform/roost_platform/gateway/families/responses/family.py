@@ -82,6 +82,7 @@ class ResponseCall:
             session=session_of(body, headers),
             person=asked.person,
             truncates=asked.truncates,
+            unread=asked.unread,
         )
 
     def writer(

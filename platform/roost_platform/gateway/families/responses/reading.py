@@ -15,6 +15,7 @@ from roost_platform.gateway.families.fields import (
     whole_number,
 )
 from roost_platform.gateway.families.responses.tools import Tools, read_tools
+from roost_platform.gateway.request import HINTS
 
 LOGPROBS_MAX: Final = 20
 METADATA_MAX: Final = 16
@@ -24,6 +25,13 @@ LOGPROBS: Final = "message.output_text.logprobs"
 SUMMARIES: Final = ("auto", "concise", "detailed")
 # What only OpenAI's own servers hold; to go on without it would answer another question.
 NOT_HERE: Final = ("conversation", "prompt")
+# What is read of a request here or where the history is; `max_tool_calls` is told back alone.
+READ: Final = HINTS | {
+    *("model", "input", "instructions", "previous_response_id", "store", "background", "stream"),
+    *("tools", "tool_choice", "parallel_tool_calls", "max_output_tokens", "temperature", "top_p"),
+    *("presence_penalty", "frequency_penalty", "top_logprobs", "reasoning", "text", "service_tier"),
+    *("truncation", "include", "metadata", "user", "safety_identifier", "prompt_cache_key"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,8 @@ class ResponseRequest:
     """A request, checked. input: a text, or the client's items.
 
     echo: the fields of the response that repeat the request. chat: those of a chat request, without
-    messages. max_tokens: the bound of the output, which is in `chat` as well.
+    messages. max_tokens: the bound of the output, which is in `chat` as well. unread: fields that
+    do nothing.
     """
 
     model: str
@@ -49,6 +58,7 @@ class ResponseRequest:
     has_logprobs: bool
     summarises: bool
     person: str
+    unread: tuple[str, ...]
 
 
 def read_response(body: Mapping[str, Any], default_model: str) -> ResponseRequest:
@@ -138,6 +148,7 @@ def read_response(body: Mapping[str, Any], default_model: str) -> ResponseReques
         has_logprobs=has_logprobs,
         summarises=reasoning["summary"] is not None,
         person=text_field(body, "user") or text_field(body, "safety_identifier"),
+        unread=tuple(name for name, value in body.items() if value and name not in READ),
     )
 
 

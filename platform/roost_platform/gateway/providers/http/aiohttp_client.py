@@ -9,8 +9,9 @@ from typing import Final
 import aiohttp
 
 from roost_inference.errors import EngineUnavailable
+from roost_platform.gateway.providers.http.losses import lost, reason_of
 from roost_platform.gateway.providers.http.plain import CONNECTIONS_MAX, IDLE_S
-from roost_platform.gateway.providers.http.plain_connection import PART_BYTES, reason_of
+from roost_platform.gateway.providers.http.plain_connection import PART_BYTES
 
 HEAD_LINE_BYTES_MAX: Final = 64 * 1024
 
@@ -122,9 +123,7 @@ def translated() -> Iterator[None]:
     except aiohttp.ClientConnectorError as error:
         raise EngineUnavailable(f"The provider can't be reached: {reason_of(error)}") from error
     except (aiohttp.ClientError, aiohttp.http.HttpProcessingError) as error:
-        raise EngineUnavailable(
-            f"The connection to the provider was lost: {reason_of(error)}"
-        ) from error
+        raise lost(error) from error
 
 
 async def _parts(content: bytes) -> AsyncIterator[bytes]:

@@ -11,11 +11,8 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from roost_inference.errors import EngineUnavailable
-from roost_platform.gateway.providers.http.plain_connection import (
-    PlainConnection,
-    PlainResponse,
-    reason_of,
-)
+from roost_platform.gateway.providers.http.losses import reason_of
+from roost_platform.gateway.providers.http.plain_connection import PlainConnection, PlainResponse
 
 CONNECTIONS_MAX: Final = 512
 IDLE_S: Final = 2.0  # below the 5 s after which servers close idle connections

@@ -4,7 +4,6 @@ The parser of httptools has no bound of its own. So it is fed a head when all of
 """
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final, cast
@@ -12,6 +11,7 @@ from typing import Final, cast
 import httptools
 
 from roost_inference.errors import EngineUnavailable
+from roost_platform.gateway.providers.http.losses import lost
 
 HEAD_BYTES_MAX: Final = 128 * 1024
 HEAD_LINES_MAX: Final = 256
@@ -20,6 +20,8 @@ BETWEEN_BYTES_MAX: Final = 16 * 1024  # between two parts of a body in chunks, a
 UNREAD_BYTES_MAX: Final = 128 * 1024  # of a body; the provider waits then
 PART_BYTES: Final = 256 * 1024  # of a request that is sent in parts
 NO_BODY: Final = (204, 304)
+# What other clients read as well.
+LENIENT: Final = ("headers", "optional_cr_before_lf", "spaces_after_chunk_size")
 _HEAD_END = re.compile(rb"\n\r?\n")
 _BROKEN = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
@@ -70,7 +72,7 @@ class PlainResponse:
 class PlainConnection(asyncio.Protocol):
     """Sends one request after another. silence_s: the longest wait for the head of an answer, or
     for more of its body; sending_s: for a large request to be sent. released: is called when an
-    answer is closed; lost: when the connection is.
+    answer is closed; ended: when the connection is.
     """
 
     def __init__(
@@ -78,24 +80,19 @@ class PlainConnection(asyncio.Protocol):
         silence_s: float,
         sending_s: float,
         released: Callable[["PlainConnection"], None],
-        lost: Callable[["PlainConnection"], None],
+        ended: Callable[["PlainConnection"], None],
     ) -> None:
         self.silence_s = silence_s
         self.idle_since = 0.0
         self._sending_s = sending_s
         self._released = released
-        self._on_lost = lost
+        self._tell_lost = ended
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        # What other clients read as well.
-        self._parser.set_dangerous_leniencies(
-            lenient_headers=True,
-            lenient_optional_cr_before_lf=True,
-            lenient_spaces_after_chunk_size=True,
-        )
-        self._response = PlainResponse(self)
-        self._response.is_whole = True  # nothing is asked yet
+        self._parser.set_dangerous_leniencies(**{f"lenient_{one}": True for one in LENIENT})
+        self._response = PlainResponse(self)  # nothing is asked yet
+        self._response.is_whole = True
         self._head = b""  # as far as it has come
         self._in_head = True
         self._headers: dict[str, str] = {}
@@ -115,14 +112,13 @@ class PlainConnection(asyncio.Protocol):
     async def ask(self, head: bytes, content: bytes) -> PlainResponse:
         """The answer to this request, once its head has come."""
         if self._transport is None:
-            raise _lost(None)
+            raise lost(None)
         response = self._response = PlainResponse(self)
         self._in_head, self._head, self._interim, self._may_be_kept = True, b"", 0, False
-        if len(content) <= PART_BYTES:
+        self._is_sent = len(content) <= PART_BYTES
+        if self._is_sent:
             self._transport.write(head + content)
-            self._is_sent = True
         else:
-            self._is_sent = False
             await self._send(response, head, content)
         while not response.status:
             if response.error is not None:
@@ -205,9 +201,9 @@ class PlainConnection(asyncio.Protocol):
             if exc is None and response.status and self._ends_with_connection:
                 response.is_whole = True
             else:
-                response.error = _lost(exc)
+                response.error = lost(exc)
         self._wake()
-        self._on_lost(self)
+        self._tell_lost(self)
 
     def pause_writing(self) -> None:
         """The provider reads slower than we send."""
@@ -235,7 +231,7 @@ class PlainConnection(asyncio.Protocol):
                     raise httptools.HttpParserError
         except _BROKEN:
             if not response.is_whole:
-                response.error = _lost(None, "its answer is not HTTP")
+                response.error = lost(None, "its answer is not HTTP")
             self.abort()
         # What brings neither a head nor a part of the body is no sign of life.
         if response.size or response.is_whole or response.error or status != response.status:
@@ -301,17 +297,3 @@ class PlainConnection(asyncio.Protocol):
             return
         self._response.is_whole = True
         self._may_be_kept = self._is_sent and self._parser.should_keep_alive()
-
-
-def _lost(error: Exception | None, why: str = "") -> EngineUnavailable:
-    return EngineUnavailable(f"The connection to the provider was lost: {why or reason_of(error)}")
-
-
-def reason_of(error: BaseException | None) -> str:
-    """What may be told of an error: its own words name our key, or the provider's address."""
-    if error is None:
-        return "it was closed"
-    for one in (error, error.__cause__):
-        if isinstance(one, OSError) and one.errno is not None and one.errno > 0:
-            return os.strerror(one.errno)
-    return type(error.__cause__ or error).__name__

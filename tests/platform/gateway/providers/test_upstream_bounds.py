@@ -17,7 +17,7 @@ ENDLESS = 100 * 2**20
 
 
 @pytest.fixture(params=["plain", "aiohttp"], autouse=True)
-def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def which_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each claim holds for both clients; these providers would get the one for plain HTTP."""
     if request.param == "aiohttp":
         monkeypatch.setattr(connection, "is_plain", lambda config: False)
