@@ -153,8 +153,8 @@ def test_who_waits_to_be_let_in_is_listed_with_what_approve_takes(fake: FakeStac
         {"id": "p2", "code": "", "display_name": "Bob", "aliases": ["telegram:8"]},
     ]
     fake.answers["/api/people"] = {"people": people}
-    rows = [line.split("\t") for line in roost("pairing", "list", data=fake.data).stdout.splitlines()]
-    assert [row[0] for row in rows] == ["code or id", "SBY7YPVK", "p2"]
+    listed = roost("pairing", "list", data=fake.data).stdout.splitlines()
+    assert [line.split("\t")[0] for line in listed] == ["code or id", "SBY7YPVK", "p2"]
 
 
 def test_doctor_warns_before_the_first_start_and_breaks_on_a_wrong_setting(tmp_path: Path) -> None:
