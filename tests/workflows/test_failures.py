@@ -10,6 +10,7 @@ import pytest
 from roost_inference.client.assembly import Completed, Delta
 from roost_inference.client.engine_client import ChatRequest
 from roost_inference.errors import (
+    ContentRefused,
     EngineError,
     EngineFailed,
     EngineSilent,
@@ -67,26 +68,30 @@ async def test_a_message_too_long_for_the_model_is_told(lab: Lab, talk: str) -> 
 
 
 class PickyEngine:
-    """An engine that refuses one text for ever, in words that nobody knows."""
+    """An engine that refuses one text for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: type[EngineError]) -> None:
+        self.refusal = refusal
         self.asked = 0
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
         self.asked += 1
         if any("poison" in str(message["content"]) for message in request.messages):
-            raise InvalidRequest("E-4711")
+            raise self.refusal("E-4711")
         yield Delta("ok")
         yield Completed("ok", (), "stop", "m", "id", 1, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("refusal", "reason"), [(InvalidRequest, "refused"), (ContentRefused, "content_refused")]
+)
 async def test_an_old_message_that_an_engine_refuses_ends_no_conversation(
-    lab: Lab, talk: str
+    lab: Lab, talk: str, refusal: type[EngineError], reason: str
 ) -> None:
-    engine = PickyEngine()
+    engine = PickyEngine(refusal)
     async with lab.worker(engine=engine):
         await lab.say(talk, "poison")
-        assert (await lab.turn(talk)).reason == "refused"
+        assert (await lab.turn(talk)).reason == reason
         assert engine.asked == 1
         await lab.say(talk, "and now?")
         assert (await lab.turn(talk, 2)).state == "done"

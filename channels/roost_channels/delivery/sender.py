@@ -246,12 +246,12 @@ class PartSender:
     ) -> bool:
         """Plan the part again without the thing that the provider refuses.
 
-        In this order: the quote, the album, the form of the file, the formatting, the reply, and
-        last the file itself; its words always stay. False when nothing plainer is left.
+        In this order: quote, album, form of the file, formatting, reply, and last the file itself;
+        its words always stay. False when nothing plainer is left.
         """
-        part, is_form = parts[0], isinstance(error, RenderRejected)
-        rendered, reply = part.rendered, self._reply(entry, part)
-        media = rendered.media
+        part, reply, rendered = parts[0], self._reply(entry, parts[0]), parts[0].rendered
+        media = rendered.media  # a bad request (400) for other reasons may be about a text's form
+        is_form = isinstance(error, RenderRejected) or (not media and error.http_status == 400)
         about_reply = error.code in ("quote", "reply")
         if error.code == "quote" and reply and reply.quote:
             self._unquoted.add(part.id)

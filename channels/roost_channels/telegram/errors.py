@@ -29,11 +29,14 @@ _MEANINGS: tuple[tuple[str, type[DeliveryError], str], ...] = (
     ("message to delete not found", EditTargetMissing, "gone"),
     ("message can't be edited", EditTargetMissing, "fixed"),
     ("message can't be deleted", EditTargetMissing, "fixed"),
+    ("reply_message_id_invalid", RenderRejected, "reply"),
+    ("reply_to_invalid", RenderRejected, "reply"),
     ("message_id_invalid", EditTargetMissing, "gone"),
     ("quote_text_invalid", RenderRejected, "quote"),
+    ("quote_too_long", RenderRejected, "quote"),
+    ("quote not found", RenderRejected, "quote"),
     ("message to be replied not found", RenderRejected, "reply"),
     ("replied message not found", RenderRejected, "reply"),
-    ("reply_message_id_invalid", RenderRejected, "reply"),
     ("can't parse entities", RenderRejected, "markup"),
     ("can't parse reply", RenderRejected, "reply"),
     ("entit", RenderRejected, "markup"),
@@ -46,12 +49,21 @@ _MEANINGS: tuple[tuple[str, type[DeliveryError], str], ...] = (
     ("message thread not found", Unreachable, THREAD_GONE),
     ("topic_closed", Unreachable, THREAD_GONE),
     ("topic_deleted", Unreachable, THREAD_GONE),
+    ("topic_id_invalid", Unreachable, THREAD_GONE),
+    ("thread_invalid", Unreachable, THREAD_GONE),
     ("user not found", Unreachable, ""),
     ("user is deactivated", Unreachable, ""),
     ("peer_id_invalid", Unreachable, ""),
     ("not enough rights", Unreachable, ""),
     ("have no rights", Unreachable, ""),
     ("chat_write_forbidden", Unreachable, ""),
+    ("chat_send_plain_forbidden", Unreachable, ""),
+    ("chat_restricted", Unreachable, ""),
+    ("user_is_blocked", Unreachable, ""),
+    ("user_banned_in_channel", Unreachable, ""),
+    ("user_deactivated", Unreachable, ""),
+    ("payment_required", Unreachable, ""),
+    ("premium_required", Unreachable, ""),
     ("need administrator rights", Unreachable, ""),
     ("bot was blocked", Unreachable, ""),
     ("bot was kicked", Unreachable, ""),
@@ -103,6 +115,8 @@ def refused(status: int, answer: Any) -> DeliveryError:
 
 def _by_description(code: int, text: str) -> DeliveryError:
     lowered = text.lower()
+    if code == 413:
+        return Rejected(text, code="413", http_status=413)
     for words, kind, meaning in _MEANINGS:
         if words in lowered:
             return kind(text, code=meaning, http_status=code)
@@ -115,7 +129,7 @@ def _by_description(code: int, text: str) -> DeliveryError:
     if code == 404 and "method" not in lowered:
         # A token of the wrong shape is not an address of the API.
         return AuthBroken(text, code="404", http_status=404)
-    return Rejected(text, code=str(code) if code == 413 else "", http_status=code)
+    return Rejected(text, http_status=code)
 
 
 def _retry_after(parameters: dict[str, Any], text: str) -> float:

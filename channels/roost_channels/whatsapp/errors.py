@@ -24,7 +24,8 @@ _THROTTLED = {20429, 63018, 63017, 63038, 14107, 30001, 21611, 131056}
 # Too many requests of the account, whoever they are for; the others are about one person.
 _ACCOUNT_WIDE = {20429, 63017, 14107}
 _UNREACHABLE = {21211, 21408, 21610, 21614, 63003, 63005, 63013, 63015, 63024, 63049}
-_AUTH = {20003, 20005, 20006, 20008}
+# The credentials, or a sender that the account does not have: nothing is sent until it is mended.
+_AUTH = {20003, 20005, 20006, 20008, 21212, 21606, 21659, 63001, 63007, 63020}
 # Nothing left us: no connection was made.
 _UNSENT = (
     httpx2.ConnectError,

@@ -29,6 +29,8 @@ _UNREACHABLE = {130472, 130497, 131021, 131026, 131030, 131049, 131050, 131062}
 # The token, the permissions, the bill, or the account itself: nothing is sent until it is mended.
 _AUTH = {0, 3, 10, 190, 368, 131005, 131031, 131042, 133010}
 _PERMISSIONS = range(200, 300)
+# A subcode of 100: there is no such number, or the token may not use it.
+_NO_OBJECT = 33
 _DOWN = {2, 131016, 133004}
 
 
@@ -63,6 +65,9 @@ def refusal(
     code = known.get("code")
     words = _words(known) or f"HTTP {status}"
     retry_after_s = _retry_after(headers)
+    # A question may be about a file that is gone.
+    if not repeatable and code == 100 and known.get("error_subcode") == _NO_OBJECT:
+        return AuthBroken(words, code="100", http_status=status)
     error = by_code(code, words, status, retry_after_s)
     if not isinstance(error, Rejected):
         return error

@@ -20,16 +20,16 @@ admin = typer.Typer(
 
 @pairing.command("list")
 def list_pairings(data: Data = None, as_json: AsJson = False) -> None:
-    """List people who wait to be let in, with their codes."""
+    """List people who wait to be let in, with what `approve` takes: a code, else their id."""
     with connect(data) as api:
         rows = api.get("/api/people", access="pending")["people"]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
     shown = [
-        (row["code"] or "(expired)", row["display_name"], ", ".join(row["aliases"])) for row in rows
+        (row["code"] or row["id"], row["display_name"], ", ".join(row["aliases"])) for row in rows
     ]
-    show("nobody waits", ("code", "name", "known as"), shown)
+    show("nobody waits", ("code or id", "name", "known as"), shown)
 
 
 @pairing.command()

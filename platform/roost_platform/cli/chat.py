@@ -40,6 +40,14 @@ class Exchange:
         return any(kind in ("answer", "notice", "approval") for kind, _ in self.answers)
 
     @property
+    def final(self) -> list[str]:
+        """The answers; where there are none, all that was said. A notice before an answer, such as
+        that it is late, is none.
+        """
+        answers = [text for kind, text in self.answers if kind == "answer"]
+        return answers or [text for _, text in self.answers]
+
+    @property
     def waits(self) -> bool:
         """Whether the agent waits for somebody or something now."""
         return self.outcome == "waiting"
@@ -64,7 +72,8 @@ def say_once(
         print(json.dumps(told, ensure_ascii=sys.stdout.isatty()))
     elif printer is None:
         for kind, answer in exchange.answers:
-            stream = sys.stdout if kind != "error" else sys.stderr
+            is_final = answer in exchange.final and kind != "error"
+            stream = sys.stdout if is_final else sys.stderr
             print(for_stream(answer, stream), file=stream)
     if exchange.waits and not as_json:
         print(f"roost: {WAITING}", file=sys.stderr)
@@ -196,7 +205,7 @@ def _as_json(session: str, exchange: Exchange) -> dict[str, Any]:
         "inbox_id": exchange.inbox_id,
         "outcome": exchange.outcome,
         "waiting": exchange.waits,
-        "answer": "\n\n".join(text for _, text in exchange.answers),
+        "answer": "\n\n".join(exchange.final),
         "messages": [{"kind": kind, "text": text} for kind, text in exchange.answers],
         "tools": exchange.tools,
         "first_text_s": round(exchange.first_text_s, 3) if exchange.first_text_s else None,

@@ -1,6 +1,6 @@
 """What the provider refuses: given up piece by piece, tried later, or a dead letter."""
 
-from roost_channels.errors import AuthBroken, NotSent, RenderRejected, WindowClosed
+from roost_channels.errors import AuthBroken, NotSent, Rejected, RenderRejected, WindowClosed
 from roost_channels.message import Address, ReplyTarget
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.testing import FakeTelegram, VirtualClock
@@ -60,6 +60,17 @@ async def test_refusals_end_in_a_dead_letter_when_nothing_plainer_is_left() -> N
     await deliver(quick_courier(channel, outbox), outbox, entry)
     assert outbox.states(entry) == ["failed"] and len(channel.sent) == 2
     assert channel.sent[1][2] is None
+
+
+async def test_r14_a_refusal_for_an_unknown_reason_gives_up_the_form_before_the_words() -> None:
+    outbox = MemoryOutbox()
+    channel = ScriptedChannel(*[Rejected("Bad Request: E_NEW", http_status=400)] * 2)
+    reply = ReplyTarget("1", is_latest=False)
+    entry = outbox.add(ADDRESS, "**bold** words", reply_to=reply)
+    await deliver(quick_courier(channel, outbox), outbox, entry)
+    assert outbox.states(entry) == ["sent"] and len(channel.sent) == 3
+    _, plain, replied = channel.sent[-1]
+    assert plain.text == "bold words" and not plain.entities and replied is None
 
 
 async def test_r16_a_migrated_chat_takes_its_messages_along(

@@ -6,12 +6,14 @@ import pytest
 
 from roost_channels.channel import Outgoing
 from roost_channels.errors import (
+    THREAD_GONE,
     Ambiguous,
     AuthBroken,
     DeliveryError,
     EditTargetMissing,
     NotModified,
     NotSent,
+    Rejected,
     RenderRejected,
     Throttled,
     Unreachable,
@@ -19,6 +21,7 @@ from roost_channels.errors import (
 from roost_channels.message import Address, Button, ReplyTarget
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.errors import refused
 from roost_channels.telegram.format import checked_quote
 from roost_channels.telegram.testing import ADDRESS, CHAT, settings
 from roost_channels.testing import FakeTelegram
@@ -124,3 +127,22 @@ def test_quotes_are_checked_against_the_target_in_utf16(
     reply: ReplyTarget, expected: tuple[str, int | None]
 ) -> None:
     assert checked_quote(reply) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "description", "kind", "about"),
+    [
+        (400, "Bad Request: REPLY_MESSAGE_ID_INVALID", RenderRejected, "reply"),
+        (400, "Bad Request: QUOTE_TOO_LONG", RenderRejected, "quote"),
+        (400, "Bad Request: MESSAGE_ID_INVALID", EditTargetMissing, "gone"),
+        (400, "Bad Request: TOPIC_ID_INVALID", Unreachable, THREAD_GONE),
+        (400, "Bad Request: CHAT_SEND_PLAIN_FORBIDDEN", Unreachable, ""),
+        (400, "Bad Request: ALLOW_PAYMENT_REQUIRED_5", Unreachable, ""),
+        (400, "Bad Request: ENTITY_BOUNDS_INVALID", RenderRejected, "markup"),
+        (400, "Bad Request: SOMETHING_NEW", Rejected, ""),
+        (413, "Request Entity Too Large", Rejected, "413"),
+    ],
+)
+def test_descriptions_have_meanings(code: int, description: str, kind: Any, about: str) -> None:
+    error = refused(code, {"ok": False, "error_code": code, "description": description})
+    assert (type(error), error.code) == (kind, about)

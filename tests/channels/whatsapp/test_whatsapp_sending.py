@@ -157,6 +157,8 @@ async def test_a_refused_connection_proves_that_nothing_was_sent(twilio: FakeTwi
         (21211, Unreachable),
         (21610, Unreachable),
         (20003, AuthBroken),
+        (63007, AuthBroken),
+        (21212, AuthBroken),
     ],
 )
 def test_codes_have_meanings(code: Any, kind: type[DeliveryError]) -> None:

@@ -28,7 +28,7 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.testing.memory.receipts import MemoryReceipts
 from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
-from roost_channels.whatsapp_cloud.errors import by_code
+from roost_channels.whatsapp_cloud.errors import by_code, refusal
 from roost_channels.whatsapp_cloud.testing import (
     ADDRESS,
     QUICK,
@@ -305,3 +305,12 @@ async def test_the_courier_needs_nothing_else_a_long_answer_comes_in_order(
     quoting = [shown.reply_to for shown in cloud.visible(USER) if shown.sender == "bot"]
     assert quoting[0] == (asked, "tell me") and not any(quoting[1:])
     await channel.close()
+
+
+@pytest.mark.parametrize(("repeatable", "kind"), [(False, AuthBroken), (True, Rejected)])
+def test_a_number_that_is_not_ours_waits_to_be_mended(
+    repeatable: bool, kind: type[DeliveryError]
+) -> None:
+    words = "Unsupported post request. Object with ID '9' does not exist"
+    body = {"error": {"message": words, "code": 100, "error_subcode": 33}}
+    assert type(refusal(400, body, {}, repeatable=repeatable)) is kind

@@ -64,6 +64,17 @@ def test_a_failed_turn_is_told_on_stderr_with_exit_1(fake: FakeStack) -> None:
     assert "The engine is down." in done.stderr
 
 
+def test_a_notice_before_the_answer_is_no_part_of_it(fake: FakeStack) -> None:
+    fake.events = [message("notice", "This takes longer.", 7), message("answer", "Yes.", 9), DONE]
+    done = roost("chat", "-m", "?", data=fake.data)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Yes.\n", "This takes longer.\n")
+    done = roost("chat", "-m", "?", "--json", data=fake.data)
+    told = json.loads(done.stdout)
+    assert told["answer"] == "Yes." and len(told["messages"]) == 2
+    fake.events = [message("notice", "Nothing is running.", 7), DONE]
+    assert roost("chat", "-m", "/stop", data=fake.data).stdout == "Nothing is running.\n"
+
+
 def test_a_lost_event_stream_is_taken_up_after_the_last_message_seen(fake: FakeStack) -> None:
     fake.events = [message("notice", "First.", 7), message("answer", "Second.", 9), DONE]
     fake.hang_up_after = 1

@@ -147,6 +147,16 @@ def test_status_exits_by_how_the_parts_are(fake: FakeStack) -> None:
     assert json.loads(done.stdout)["counts"] == {"sessions": 3}
 
 
+def test_who_waits_to_be_let_in_is_listed_with_what_approve_takes(fake: FakeStack) -> None:
+    people = [
+        {"id": "p1", "code": "SBY7YPVK", "display_name": "Ada", "aliases": ["telegram:7"]},
+        {"id": "p2", "code": "", "display_name": "Bob", "aliases": ["telegram:8"]},
+    ]
+    fake.answers["/api/people"] = {"people": people}
+    listed = roost("pairing", "list", data=fake.data).stdout.splitlines()
+    assert [line.split("\t")[0] for line in listed] == ["code or id", "SBY7YPVK", "p2"]
+
+
 def test_doctor_warns_before_the_first_start_and_breaks_on_a_wrong_setting(tmp_path: Path) -> None:
     done = roost("doctor", "--json", data=tmp_path / "new")
     report = json.loads(done.stdout)

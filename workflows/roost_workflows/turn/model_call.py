@@ -43,7 +43,7 @@ from roost_workflows.turn.planning import plan_calls
 from roost_workflows.turn.progress import Board, Outages, ProgressWriter
 from roost_workflows.turn.requests import asked_with, build_request
 from roost_workflows.turn.suspects import Suspects
-from roost_workflows.turn.window import SHORTER_MAX, ContextSizes, is_unexplained
+from roost_workflows.turn.window import SHORTER_MAX, ContextSizes, may_be_older
 
 log = logging.getLogger(__name__)
 
@@ -214,8 +214,8 @@ class ModelCaller:
                 if forces and isinstance(error, InvalidRequest):
                     forces = False  # it can't follow this schema: the answer is checked anyway
                     continue
-                if shorter < SHORTER_MAX and is_unexplained(error, context.messages):
-                    # Its length or an old message: without them this conversation can go on.
+                if shorter < SHORTER_MAX and may_be_older(error, context.messages):
+                    # Without what was said before, this conversation can go on.
                     shorter = SHORTER_MAX
                     continue
                 level = logging.WARNING if error.retryable else logging.ERROR

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from roost_inference.errors import EngineError, InvalidRequest, PromptTooLong
+from roost_inference.errors import ContentRefused, EngineError, InvalidRequest, PromptTooLong
 from roost_workflows.ports import TranscriptMessage
 
 FILE_SHARE: Final = 4  # of a file's text, a quarter is shown at each level
@@ -41,13 +41,14 @@ def window(messages: Sequence[TranscriptMessage], shorter: int) -> Sequence[Tran
     return [TranscriptMessage("system", LEFT_OUT), *messages[first:]]
 
 
-def is_unexplained(error: EngineError, messages: Sequence[TranscriptMessage]) -> bool:
-    """Whether an engine refuses a conversation of several turns in words that nobody knows.
+def may_be_older(error: EngineError, messages: Sequence[TranscriptMessage]) -> bool:
+    """Whether an engine may refuse a conversation for something before its last turn.
 
-    It may be too long, or hold something old that this engine does not take, such as a picture;
-    then every later message would be refused, too.
+    In words that nobody knows it may be too long, or hold something that this engine does not take,
+    such as a picture; or its provider has rules about contents. Then every later message would be
+    refused, too.
     """
-    return type(error) is InvalidRequest and len(_starts(messages)) > 1
+    return type(error) in (InvalidRequest, ContentRefused) and len(_starts(messages)) > 1
 
 
 def _starts(messages: Sequence[TranscriptMessage]) -> list[int]:

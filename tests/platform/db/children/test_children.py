@@ -8,6 +8,8 @@ from roost.builtin import delegate
 from roost_platform.db import models
 from roost_platform.testing.chats import Person, count_rows
 from roost_platform.testing.workers import InProcessWorker, Killed
+from roost_workflows.ports import Snapshot
+from roost_workflows.turn.endings import DELAYED
 
 FETCHED: list[str] = []
 
@@ -180,3 +182,27 @@ async def test_child_resumes_when_its_worker_is_killed(ada: Person) -> None:
     await worker.work()
     assert FETCHED == ["herons"]
     assert (await ada.outbox())[-1] == ("answer", "Herons live here.")
+
+
+async def test_a_delay_of_an_agent_is_told_once_in_the_chat_that_waits_for_it(ada: Person) -> None:
+    @tool(effect="pure")
+    async def stumble() -> str:
+        """Meet an engine that fails."""
+        async with ada.stores.database.read() as session:
+            running = select(models.Turn.id).where(models.Turn.state == "running")
+            child = await session.scalar(running)
+        assert child is not None
+        for _ in range(2):
+            await ada.stores.turns.progress(child, Snapshot("unreachable", is_delayed=True))
+        return "late"
+
+    helper = Agent("helper", "Help.", tools=[stumble])
+    boss = Agent("concierge", "Answer.", tools=[delegate(helper)])
+    worker = InProcessWorker(ada, boss)
+    worker.model.lines = {
+        boss.instructions: [[("helper", TASK)], "Done."],
+        helper.instructions: [[("stumble", {})], "Yes."],
+    }
+    await ada.says("Help me.")
+    await worker.work()
+    assert await ada.outbox() == [("notice", DELAYED), ("answer", "Done.")]

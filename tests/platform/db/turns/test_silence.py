@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 
 import pytest
+from sqlalchemy import update
 
 from roost_channels.clock import Passed
+from roost_platform.db import models
 from roost_platform.db.turns.turns import RESUMES_MAX
 from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 from roost_platform.views.problems import engine_refusal, problems
@@ -181,3 +183,12 @@ async def test_an_engine_that_fails_is_a_problem_while_it_does_and_until_it_answ
     await ada.stores.turns.commit_step(later.turn_id, 1, ModelCall("answer", "Hi"))
     async with ada.stores.database.read() as session:
         assert await problems(session, clock.now) == ()
+
+
+async def test_no_delay_is_told_of_what_nobody_wrote(ada: Person) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    async with ada.stores.database.write() as session:
+        await session.execute(update(models.Inbox).values(kind="schedule"))
+    await ada.stores.turns.progress(turn.turn_id, Snapshot("unreachable", is_delayed=True))
+    assert await ada.outbox() == []
