@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from roost.disarming import disarmed, plain_name
+from roost.disarming.marks import disarmed, plain_name
 from roost.messages import Message, MessageFile
 
 QUOTE_CHARS_MAX: Final = 4000

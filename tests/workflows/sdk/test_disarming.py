@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.disarming import INVISIBLE, NAME_CHARS_MAX, disarmed, plain_name, unlisted
-from roost.lookalikes import origins, read_as
+from roost.disarming.lookalikes import origins, read_as
+from roost.disarming.marks import INVISIBLE, NAME_CHARS_MAX, disarmed, plain_name, unlisted
 from roost.prompt import build_messages
 from roost_channels.message import FILE_KINDS
 from roost_channels.telegram.inbound.described import DESCRIBERS
