@@ -8,8 +8,9 @@ from sqlalchemy import select, update
 
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
-from roost_platform.errors import Forbidden, Refused
+from roost_platform.errors import Forbidden, Refused, TooManyTries
 from roost_platform.identity.accounts import Accounts
+from roost_platform.identity.login_failures import LOGIN_FAILURES_MAX, LoginFailures
 from roost_platform.identity.passwords import Passwords
 from roost_platform.identity.roles import Role
 
@@ -39,6 +40,15 @@ async def test_s14_one_setup_link_makes_one_admin_however_many_use_it_at_once(
     refused = [one for one in results if isinstance(one, BaseException)]
     assert len(refused) == 7 and all(isinstance(one, Forbidden) for one in refused)
     assert len(await admins(stores)) == 1
+
+
+async def test_s14_guesses_at_once_keep_their_bound(stores: Stores) -> None:
+    failures = LoginFailures(stores.database, time.time, session_s=60.0)
+    tries = [failures.reserve("Ada", "192.0.2.1") for _ in range(4 * LOGIN_FAILURES_MAX)]
+    results = await asyncio.gather(*tries, return_exceptions=True)
+    refused = [one for one in results if isinstance(one, BaseException)]
+    assert all(isinstance(one, TooManyTries) for one in refused)
+    assert len(results) - len(refused) == LOGIN_FAILURES_MAX
 
 
 async def test_s14_two_admins_who_lock_each_other_out_leave_one(stores: Stores) -> None:
