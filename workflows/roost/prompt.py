@@ -1,9 +1,10 @@
 """Chat messages built from a transcript: what stays the same first, what changes last."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from roost.disarming import disarmed, plain_name
+from roost.disarming.marks import disarmed, plain_name
 from roost.messages import Message, MessageFile
 
 QUOTE_CHARS_MAX: Final = 4000
@@ -16,6 +17,9 @@ STATUS_TEXT: Final = {
     "unknown": "[outcome unknown]",
     "skipped": "[skipped: not run]",
 }
+SPEAKER_CHARS_MAX: Final = 1000
+# Those of several scripts.
+_COLONS: Final = re.compile("[:\u02d0\u02f8\u0589\u05c3\u16ec\u1803\u2236\ua789\ufe13\ufe55\uff1a]")
 _NAME_IN_TAG: Final = str.maketrans('"<>[]', "'()()")
 # What a user's message is made of.
 UserBlock = Literal["context", "quote", "payload", "file", "words"]
@@ -156,7 +160,7 @@ def user_blocks(
     if message.forwarded_from:
         words = forwarded_block(message.forwarded_from, words)
     if message.context is not None and message.name:
-        words = f"{plain_name(message.name)}: {_indented(words)}"
+        words = f"{_speaker(message.name)} {_indented(words)}"
     return [*blocks, ("words", words)]
 
 
@@ -202,10 +206,15 @@ def unfenced(text: str) -> str:
 
 def context_block(context: Sequence[tuple[str, str]]) -> str:
     """What others said in the group, fenced so that it cannot pass for words to the agent."""
-    lines = "\n".join(
-        f"{plain_name(name) or 'Somebody'}: {_indented(unfenced(text))}" for name, text in context
-    )
+    lines = "\n".join(f"{_speaker(name)} {_indented(unfenced(text))}" for name, text in context)
     return f"<context>\n{lines}\n</context>"
+
+
+def _speaker(name: str) -> str:
+    """`Ada:` before what she says in a group. No name has another colon in it: `Ada: yes. Eve`
+    would speak for Ada. Nor does ours make a heading of one.
+    """
+    return disarmed(f"{plain_name(_COLONS.sub(' ', name[:SPEAKER_CHARS_MAX])) or 'Somebody'}:")
 
 
 def _indented(text: str) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY, RequestBodyLimitMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -62,6 +62,8 @@ class Endpoint:
         except HTTPException as error:  # the framework refuses a form or a body
             context = ErrorContext(error.status_code, "Not understood", error.detail)
             return failure(visit, Refused(error.detail), context)
+        except ClientDisconnect:
+            raise  # nobody hears an answer, and it is no fault of ours: the app ends it
         except Exception as error:
             log.exception("%s %s failed", request.method, request.url.path)
             return failure(visit, RequestError(broken(visit, error)))

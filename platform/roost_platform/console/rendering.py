@@ -18,6 +18,7 @@ from roost_channels.registry import BUILT_IN, Kinds
 from roost_channels.rendering.budget import Budget
 from roost_platform.console.assets import icon, static_url
 from roost_platform.console.markdown import markdown, plain
+from roost_platform.db.base.text import visible
 from roost_platform.views.gateway.money import dollars
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -129,7 +130,7 @@ def pretty_json(text: str) -> str:
     if depth > JSON_DEPTH_MAX or lines * (2 * depth + 1) > JSON_GROWTH_MAX * max(len(text), 1000):
         return text
     try:
-        shown = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        shown = visible(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
     except ValueError:
         return text
     return shown.encode("utf-8", "replace").decode("utf-8")

@@ -1,6 +1,8 @@
 """Files that people send and agents make: rows in the database, bytes in the data folder."""
 
 import asyncio
+import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,8 +31,13 @@ from roost_platform.db.reply_targets import reply_target
 from roost_platform.errors import NotAllowed, NotFound
 from roost_workflows.storage.tools import Artifact
 
+log = logging.getLogger(__name__)
+
 ATTACHED_MAX = 10  # files that one answer carries
 EXPIRED_MAX = 500  # files deleted by one sweep
+# With less room than this no file of people is fetched: one person could fill the disk, and then
+# nobody's message can be stored.
+DISK_FREE_BYTES_MIN = 256 * 2**20
 ACCEPTED = ("pending", "taken", "done")  # files of other messages are not fetched
 
 
@@ -48,7 +55,12 @@ class ArtifactStore:
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
     ) -> Sequence[FileFetch]:
-        """Files of these accounts that are to be fetched now, the longest due first."""
+        """Files of these accounts that are to be fetched now, the longest due first; none while the
+        disk is nearly full.
+        """
+        if self._folder is not None and await asyncio.to_thread(_is_nearly_full, self._folder):
+            log.warning("files of people wait: less than %d bytes are free", DISK_FREE_BYTES_MIN)
+            return []
         table = models.Artifact
         query = (
             select(table)
@@ -259,3 +271,12 @@ def _fetch_of(row: models.Artifact) -> FileFetch:
 
 def _artifact_of(row: models.Artifact) -> Artifact:
     return Artifact(row.id, row.kind, row.name, row.mime_type, row.size, row.state, row.reason)
+
+
+def _is_nearly_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder if folder.exists() else folder.parent).free < (
+            DISK_FREE_BYTES_MIN
+        )
+    except OSError:  # then writing tells what is wrong
+        return False

@@ -122,18 +122,11 @@ class Accounts:
         Raises NotFound, and Refused for the last admin.
         """
         async with self.database.write() as session:
-            operator = await session.get(models.Operator, operator_id)
+            admins = await _lock_admins(session)
+            operator = await session.get(models.Operator, operator_id, populate_existing=True)
             if operator is None:
                 raise NotFound("There is no such operator.")
-            admins = await session.scalar(
-                select(func.count())
-                .select_from(models.Operator)
-                .where(
-                    models.Operator.role == "admin",
-                    models.Operator.disabled.is_(False),
-                    models.Operator.id != operator_id,
-                )
-            )
+            admins -= {operator_id}
             if operator.role == "admin" and not admins and (disabled or role < Role.admin):
                 raise Refused("This is the last admin; make another one first.")
             operator.role, operator.disabled = role.name, disabled
@@ -166,11 +159,14 @@ class Accounts:
             )
 
     async def _good_setup_token(self, session: AsyncSession, token: str) -> models.SetupToken:
-        """The token's row; raises Forbidden unless it can still make the first admin."""
+        """The token's row; raises Forbidden unless it can still make the first admin.
+
+        The row is locked first: whoever else uses it at this moment is seen.
+        """
+        row = await session.get(models.SetupToken, token_hash(token), with_for_update=True)
         exists = await session.scalar(
             select(models.Operator.id).where(models.Operator.role == "admin").limit(1)
         )
-        row = await session.get(models.SetupToken, token_hash(token))
         if exists or row is None or row.used_at is not None or row.expires_at < self.clock():
             raise Forbidden(
                 "This setup link is used, expired or wrong. `roost up` prints a new one."
@@ -199,3 +195,14 @@ def clean_name(name: str) -> str:
     if not name or len(name) > NAME_LENGTH_MAX:
         raise Refused(f"A name has 1 to {NAME_LENGTH_MAX} characters.")
     return name
+
+
+async def _lock_admins(session: AsyncSession) -> set[str]:
+    """The admins who may sign in. Two who are changed at once wait for each other."""
+    admins = (
+        select(models.Operator.id)
+        .where(models.Operator.role == "admin", models.Operator.disabled.is_(False))
+        .order_by(models.Operator.id)
+        .with_for_update()
+    )
+    return set(await session.scalars(admins))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -20,6 +20,7 @@ LOGIN_FAILURES_MAX = 5  # per account and address within the window; further tri
 LOGIN_FAILURES_CROWD = 100
 LOGIN_SPACING_S = 5.0
 LOGIN_WINDOW_S = 15 * 60.0
+LOCK = 7_305_826_133  # PostgreSQL's advisory lock under which tries are counted
 LOGIN_FAILURES_KEPT_MAX = 30_000  # rows, three for each failure; the oldest go first
 
 
@@ -45,6 +46,8 @@ class LoginFailures:
         async with self.database.read() as session:
             await self._refuse_crowd(session, name, ip, now)
         async with self.database.write() as session:
+            if not self.database.is_sqlite:  # whose writers wait for each other anyway
+                await session.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
             await self._refuse_crowd(session, name, ip, now)
             newest = select(func.max(failures.id)).scalar_subquery()
             await session.execute(

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost.disarming import INVISIBLE
+from roost.disarming.marks import INVISIBLE
 from roost_platform.db import models
 from roost_platform.db.turns.transcript import content_of
 from roost_platform.privacy.belongings import Belongings

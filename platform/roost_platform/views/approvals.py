@@ -8,6 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.base.text import visible
 from roost_platform.db.turns.scheduled.titles import title_of
 from roost_platform.db.waits.grants import PERSON, SCHEDULE, live_grants
 from roost_platform.errors import NotFound
@@ -185,7 +186,7 @@ async def grants(session: AsyncSession, now: float) -> Sequence[GrantView]:
                 schedule_title="" if schedule is None else title_of(schedule),
                 agent=row.agent,
                 tool=row.tool,
-                arguments="" if approval is None else approval.arguments,
+                arguments="" if approval is None else visible(approval.arguments),
                 uses=row.uses,
                 uses_max=row.uses_max,
                 created_at=row.created_at,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from roost_inference.client.routing.pool import AnyEngine
@@ -88,7 +90,7 @@ def build_app(parts: WebParts) -> Starlette:
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={404: not_found(console)},
+        exception_handlers={404: not_found(console), ClientDisconnect: _nobody_hears},
         middleware=[
             Middleware(TrustedProxies, trusted=settings.web.trusted_proxies),
             *console_middleware(
@@ -98,6 +100,11 @@ def build_app(parts: WebParts) -> Starlette:
             ),
         ],
     )
+
+
+async def _nobody_hears(_request: Request, _error: Exception) -> Response:
+    """Answer a client that left within its body, or whose body is no HTTP: no fault of ours."""
+    return Response(status_code=400)
 
 
 def gateway_watch(parts: WebParts) -> GatewayWatch | None:

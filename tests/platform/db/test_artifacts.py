@@ -1,5 +1,6 @@
 """Files of conversations: registered with their message, kept in the folder, sent with answers."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Media, Sender
-from roost_platform.db.artifacts import ATTACHED_MAX, ArtifactStore
+from roost_platform.db.artifacts import ATTACHED_MAX, DISK_FREE_BYTES_MIN, ArtifactStore
 from roost_platform.db.base.engine import Database
 from roost_platform.db.message_files import media_kind
 from roost_platform.errors import NotAllowed, NotFound
@@ -50,6 +51,20 @@ async def test_files_of_strangers_are_not_fetched_before_they_are_admitted(ada: 
     await stranger.gives(replace(stranger.message("hi"), attachments=picture))
     now = ada.stores.database.now()
     assert await ada.stores.artifacts.fetches(ACCOUNTS, now, 9) == []
+
+
+async def test_files_wait_while_the_disk_is_nearly_full(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, now = ada.stores.artifacts, ada.stores.database.now()
+    artifact_id = await photo_from(ada)
+    real = shutil.disk_usage
+    for free, count in ((DISK_FREE_BYTES_MIN - 1, 0), (DISK_FREE_BYTES_MIN, 1)):
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda at, free=free: real(at)._replace(free=free)
+        )
+        assert len(await files.fetches(ACCOUNTS, now, 9)) == count
+    await files.fetched(artifact_id, b"jpg")
 
 
 async def test_a_failed_fetch_waits_and_then_tells_why(ada: Person, clock: HandClock) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from roost.agent import Agent
-from roost.disarming import disarmed, plain_name
+from roost.disarming.marks import disarmed, plain_name
 from roost.errors import FlowError, GenerateFailed
 from roost.flows.journal import Entry, Step
 from roost.text import result_text

@@ -7,6 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from roost_platform.db import models
+from roost_platform.db.base.text import visible
 
 SUBJECT_MAX: Final = 120  # characters of a question that other messages quote
 ANSWER_MAX: Final = 200
@@ -39,7 +40,7 @@ def open_text(approval: models.Approval, parent: str, until: str, *, by_words: s
         listed = listed_options(question["options"])
         return "\n\n".join(filter(None, (f"{head}{question['text']}", listed, by_words)))
     if not approval.tool:
-        head = f"**{plain(agent)} asks for approval**\n\n{approval.preview}"
+        head = f"**{plain(agent)} asks for approval**\n\n{visible(approval.preview)}"
     else:
         head = f"**{plain(agent)} asks: may I run `{approval.tool}`?**"
         if approval.preview:
@@ -105,7 +106,7 @@ def named(approval: models.Approval) -> str:
 
 def details_text(approval: models.Approval) -> str:
     """All that the call would be given."""
-    return f"`{approval.tool}`\n\n{fenced(approval.arguments or '{}')}"
+    return f"`{approval.tool}`\n\n{fenced(visible(approval.arguments or '{}'))}"
 
 
 def plain(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost.disarming import plain_name, unlisted
+from roost.disarming.marks import plain_name, unlisted
 from roost.messages import MessageFile, NoteKind
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
+from roost_platform.db.base.text import visible
 from roost_platform.db.cards.cards import close_card
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.turns.steps import get_call
@@ -142,10 +143,11 @@ def _is_same(asked: models.Approval, facts: CallFacts) -> bool:
 def preview(facts: CallFacts) -> str:
     """The arguments as the card shows them, one a line."""
     arguments = json.loads(facts.arguments or "{}")
-    return "\n".join(f"{name}: {_short(value)}" for name, value in arguments.items())
+    shown = (f"{visible(name)}: {_short(value)}" for name, value in arguments.items())
+    return "\n".join(shown)
 
 
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     return text if len(text) <= VALUE_MAX else f"{text[:VALUE_MAX]}…"

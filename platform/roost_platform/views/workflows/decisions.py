@@ -8,6 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.base.text import visible
 from roost_platform.errors import NotAllowed, NotFound
 from roost_platform.views.approvals import ApprovalView, get, open_for_operators
 from roost_platform.views.sessions import hidden
@@ -159,8 +160,10 @@ def _arguments(text: str) -> dict[str, str]:
         if not isinstance(values, dict):
             values = {"": values}
         return {
-            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            visible(name): visible(
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            )
             for name, value in values.items()
         }
     except (ValueError, RecursionError):
-        return {"": text}
+        return {"": visible(text)}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from roost.disarming import INVISIBLE
+from roost.disarming.marks import INVISIBLE
 from roost.prompt import build_messages
 from roost_channels.message import (
     BUTTON_DATA_BYTES_MAX,

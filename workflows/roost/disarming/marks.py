@@ -11,7 +11,7 @@ A model also takes for a frame what only looks like one: `‹quoted›`, `<соn
 import re
 from typing import Final
 
-from roost.lookalikes import origins, read_as, written_as
+from roost.disarming.lookalikes import origins, read_as, written_as
 
 INVISIBLE: Final = "\u200b"
 NAME_CHARS_MAX: Final = 200
