@@ -15,7 +15,7 @@ import pytest
 
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import builds, machine, trials
-from roost_inference.llama.backend import _identity
+from roost_inference.llama.backend import identity_of
 from roost_inference.llama.bindings import declarations
 from roost_inference.llama.bindings.library import CONTEXT_PARAMS_BYTES
 
@@ -231,7 +231,7 @@ def test_kv_of_one_build_is_never_used_by_the_other(
     for name in ("native", "portable"):
         chosen = builds.choose(name)
         monkeypatch.setattr("roost_inference.llama.bindings.library.chosen", chosen)
-        identities.add(_identity(model, "f16"))
+        identities.add(identity_of(model, "f16"))
     assert len(identities) == len(CONTEXT_PARAMS_BYTES) == 2
 
 
@@ -246,8 +246,8 @@ def test_two_machines_that_compile_one_source_share_kv(
         build = builds.choose("native").build
         monkeypatch.setattr("roost_inference.llama.bindings.library.chosen", builds.Choice(build))
         files.add(build.id)
-        identities.add(_identity(model, "f16"))
+        identities.add(identity_of(model, "f16"))
     assert len(files) == 2 and len(identities) == 1
     other = replace(build, state="another commit")
     monkeypatch.setattr("roost_inference.llama.bindings.library.chosen", builds.Choice(other))
-    assert _identity(model, "f16") not in identities
+    assert identity_of(model, "f16") not in identities
