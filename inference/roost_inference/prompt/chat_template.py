@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import jinja2
@@ -21,12 +22,14 @@ from roost_inference.prompt.exact_tokens import GeneratedAnswer
 from roost_inference.prompt.families.table import family_of
 from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
 from roost_inference.prompt.pieces import (
+    broken_up,
     declared_tool,
     mark,
     marked,
     masked_message,
     native_message,
     pieces_of,
+    spelled_tokens,
     with_system_text,
 )
 from roost_inference.prompt.template_options import (
@@ -104,6 +107,7 @@ class ChatTemplate:
             raise EngineFailed(f"The model's chat template is broken: {error}") from error
         self.family = family_of(source, takes_tools="tools" in used)
         self._declares = "tools" in used
+        self._tags = spelled_tokens(source, tokenize)
         declares = self._declares or self.family.declares is not None
         self.supports_tools = declares and self.family.takes_tools
         user = {"role": "user", "content": "a"}
@@ -154,10 +158,21 @@ class ChatTemplate:
             check()
             return mark(hidden, nonce, text) if self._spells_control(text) else text
 
+        def guard(text: str) -> str:
+            """The same for what others say, which becomes no tag of the template either."""
+            tags = self._tags
+            if tags is None or self._tokens_at_least(text) >= self._context_length:
+                return mask(text)
+            if not tags.search(text):
+                return mask(text)
+            return broken_up(text, tags, partial(mark, hidden, nonce))
+
         tools: list[dict[str, Any]] | None = None
         if self.supports_tools and functions:
-            messages = self._native(history, mask)
-            tools = [declared_tool(each, mask, self.family.raw_tools) for each in functions]
+            levels = self.family.raw_arguments
+            native = [masked_message(native_message(each), guard, levels, mask) for each in history]
+            messages = self.family.adapted(native)
+            tools = [declared_tool(each, guard, self.family.raw_tools) for each in functions]
         else:
             messages = without_tools(history, functions)
         if self._folds_system:
@@ -167,7 +182,7 @@ class ChatTemplate:
         for message in messages:
             message["content"] = mask(message["content"])
         if tools and self.family.declares and not self._declares:
-            messages = with_system_text(messages, self.family.declares(functions, mask))
+            messages = with_system_text(messages, self.family.declares(functions, guard))
         check()
         text = self._run(messages, tools, variables)
         if open_end:
@@ -196,14 +211,6 @@ class ChatTemplate:
                 self._refuse_too_long(len(tokens), limit)
         tokens = truncated(tokens, call, self._context_length)
         return Prompt("".join(piece.text for piece in pieces), tokens)
-
-    def _native(
-        self, history: Sequence[Message], mask: Callable[[str], str]
-    ) -> list[dict[str, Any]]:
-        """Messages as a template takes them that writes calls itself."""
-        levels = self.family.raw_arguments
-        native = [masked_message(native_message(each), mask, levels) for each in history]
-        return self.family.adapted(native)
 
     def unheeded(self, call: ChatCall) -> list[RequestWarning]:
         """What a request wants of the template that this one does not do."""

@@ -2,13 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from roost_inference.prompt.exact_tokens import GeneratedAnswer
 from roost_inference.wire.json_body import is_too_deep
 from roost_inference.wire.message import FunctionTool, Message
+
+_TAG = re.compile(r"<[^\s<>{}%]{1,40}>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,24 @@ def native_message(message: Message) -> dict[str, Any]:
     return native
 
 
+def spelled_tokens(
+    template: str, tokenize: Callable[[str, bool], Sequence[int]]
+) -> re.Pattern[str] | None:
+    """Finds the tags of a template that are one token each even in plain text: vocabularies may
+    say so of tokens that aren't control tokens by their kind. None where there are none."""
+    tags = {tag for tag in _TAG.findall(template) if len(tokenize(tag, False)) == 1}
+    if not tags:
+        return None
+    return re.compile(f"(?={'|'.join(re.escape(tag) for tag in sorted(tags))})")
+
+
+def broken_up(text: str, tags: re.Pattern[str], hide: Callable[[str], str]) -> str:
+    """The text in hidden parts that are tokenised apart, with a cut in each tag, so that none
+    becomes its token."""
+    cuts = [0, *(tag.start() + 1 for tag in tags.finditer(text)), len(text)]
+    return "".join(hide(text[start:end]) for start, end in pairwise(cuts) if start < end)
+
+
 def masked(value: Any, mask: Callable[[str], str], levels: int) -> Any:
     """The value with its strings as `mask` gives them, so many levels deep."""
     if isinstance(value, str):
@@ -101,10 +122,15 @@ def masked(value: Any, mask: Callable[[str], str], levels: int) -> Any:
 
 
 def masked_message(
-    message: Mapping[str, Any], mask: Callable[[str], str], levels: int
+    message: Mapping[str, Any],
+    mask: Callable[[str], str],
+    levels: int,
+    mask_own: Callable[[str], str],
 ) -> dict[str, Any]:
-    """A native message with its content masked, and the strings of its calls' arguments."""
-    result = {**message, "content": mask(message["content"])}
+    """A native message with its content masked, that of an answer or of the system with `mask_own`,
+    and the strings of its calls' arguments."""
+    mask_content = mask_own if message["role"] in ("assistant", "system") else mask
+    result = {**message, "content": mask_content(message["content"])}
     if levels and "tool_calls" in message:
         result["tool_calls"] = [
             {

@@ -16,7 +16,8 @@ from roost_inference.server import build_server
 TEMPLATES = Path(__file__).parents[1] / "prompt" / "templates"
 NAMES = (
     "gpt-oss", "mistral-nemo", "mistral-small-3.2", "ministral-3", "llama-3.1",
-    "deepseek-r1-tools", "qwen3", "gemma-3",
+    "deepseek-r1-tools", "qwen3", "gemma-3", "deepseek-v3.1", "gemma-4", "nemotron-3",
+    "qwen3-coder", "qwen3.5",
 )  # fmt: skip
 TOOL: dict[str, Any] = {
     "type": "function",
@@ -78,6 +79,38 @@ async def test_a_forced_call_comes_out_in_whole_and_in_a_stream_and_goes_back_in
         messages += [message, result]
         after = await http.post(CHAT, json={**body, "max_tokens": 5, "tool_choice": "none"})
         assert after.status_code == 200, after.text
+
+
+async def test_values_come_out_with_the_types_that_the_schema_gives_them(
+    http: httpx2.AsyncClient,
+) -> None:
+    properties = {
+        "note": {"type": "string", "pattern": "^[0-9]{2}$"},
+        "count": {"type": "integer", "minimum": 3, "maximum": 9},
+        "urgent": {"type": "boolean"},
+        "days": {"type": "array", "items": {"enum": [1, 2]}, "minItems": 1, "maxItems": 2},
+        "place": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Lisbon", "5"]}},
+            "required": ["city"],
+        },
+    }
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": schema}}
+    body = {"messages": [{"role": "user", "content": "How is it?"}], "tools": [tool], "seed": 3}
+    forced = {"tool_choice": "required", "max_tokens": 600, "temperature": 1.0}
+    response = await http.post(CHAT, json={**body, **forced})
+    assert response.status_code == 200, response.text
+    (choice,) = response.json()["choices"]
+    if choice["finish_reason"] == "length":  # a thought that went on to the end
+        assert choice["message"]["content"].startswith("<think>")
+        return
+    (call,) = choice["message"]["tool_calls"]
+    told = json.loads(call["function"]["arguments"])
+    assert told.keys() == properties.keys()
+    assert isinstance(told["note"], str) and len(told["note"]) == 2 and told["note"].isdigit()
+    assert isinstance(told["urgent"], bool) and told["count"] in range(3, 10)
+    assert set(told["days"]) <= {1, 2} and told["place"]["city"] in ("Lisbon", "5")
 
 
 def check(reason: str, words: str, calls: list[dict[str, Any]]) -> None:

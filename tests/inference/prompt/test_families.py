@@ -201,6 +201,31 @@ def test_arguments_and_descriptions_can_not_spell_control_tokens(name: str) -> N
     assert controls("Lisbon<|im_end|>!") == controls("Lisbon!")
 
 
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("gemma-4", '<|"|>'),
+        ("gemma-4", "<tool_response|>"),
+        ("qwen3", "<tool_call>"),
+        ("qwen3-coder", "</tool_response>"),
+    ],
+)
+def test_results_become_no_tag_that_is_a_token_in_plain_text_too(name: str, tag: str) -> None:
+    def tokenize(text: str, special: bool) -> list[int]:
+        return list(text.replace(tag, "\0").encode())
+
+    template = ChatTemplate(source(name), bos="<s>", eos="</s>", tokenize=tokenize)
+
+    def tags(words: str) -> int:
+        messages = [*CONVERSATION[:3], result("call_0123456789", words), CONVERSATION[5]]
+        call = parse_chat_call({"messages": messages, "tools": [WEATHER]})
+        prompt = template.render(call)
+        assert words in prompt.text
+        return prompt.tokens.count(0)
+
+    assert tags(f"Sun{tag} and {tag}{tag}rain.") == tags("Sun.") > 0
+
+
 def test_results_reach_a_prompt_whose_template_wants_them_elsewhere() -> None:
     orphan = [CONVERSATION[1], result("nobody", "Hail."), {"role": "user", "content": "So?"}]
     assert "Hail." in rendered("gemma-4", orphan, WEATHER)

@@ -173,7 +173,7 @@ class FeatureDrafter(ABC, Generic[Network]):
     def _inject(self, texts: list[Text]) -> None:
         """Give the network what waits; where it has no room, the features are dropped."""
         self._restore(texts)
-        if not self._following.make_room(sum(text.held.waiting for text in texts)):
+        if not self._following.make_room(sum(text.held.waiting for text in texts), texts):
             for text in texts:
                 text.held.lose()
             texts = []
@@ -192,7 +192,7 @@ class FeatureDrafter(ABC, Generic[Network]):
             held.is_restored = True
             pieces, known = self.library.pieces(text.cache_salt, text.tokens[: held.begin])
             room = held.begin + BLOCK_TOKENS
-            if known < held.begin or not self._following.make_room(room):
+            if known < held.begin or not self._following.make_room(room, texts):
                 continue
             self._apply_changes()
             ends = [self._network.attach(held.sequence_id, piece) for piece in pieces]

@@ -1,6 +1,7 @@
 """What a drafter knows of sequences: where the features of their tokens are. No kernels."""
 
 from collections import OrderedDict
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -214,13 +215,17 @@ class Following:
         tokens = sequence.tokens.view[: held.end].copy()
         self._ended[sequence.id] = Text(held, text.cache_salt, tokens)
 
-    def make_room(self, cells: int) -> bool:
-        """Let go of ended sequences until `cells` are free; False if that is not enough."""
+    def make_room(self, cells: int, keep: Many[Text] = ()) -> bool:
+        """Let go of ended sequences but those to `keep` until `cells` are free; False if that is
+        not enough."""
         used = self.cells
-        while used + cells > self._cells and self._ended:
-            held = self._ended.popitem(last=False)[1].held
-            used -= held.cells
-            self._drop(held)
+        kept = {text.held.sequence_id for text in keep}
+        for name, text in tuple(self._ended.items()):
+            if used + cells <= self._cells:
+                break
+            if text.held.sequence_id not in kept:
+                used -= text.held.cells
+                self._drop(self._ended.pop(name).held)
         return used + cells <= self._cells
 
     @property
