@@ -38,6 +38,8 @@ CATCH_UP_SHARE = 0.8
 # Where nobody waits for any of the answers, it is the other number.
 BESIDE_TARGETS = 1.5
 BESIDE_TARGETS_UNWATCHED = 8.0
+# A piece pauses for steps. After each it has this part of the time that the step took, at least.
+PIECE_SHARE = 0.7
 # How long a piece in the background may take, in targets: long prompts wait for its end.
 PIECE_TARGETS_MAX = 30.0
 
@@ -87,8 +89,14 @@ class Pacer:
         watched = any(answer.service is not ServiceClass.BACKGROUND for answer in answers)
         gap_ms = (BESIDE_TARGETS if watched else BESIDE_TARGETS_UNWATCHED) * self.target_ms
         oldest_s = min((a.last_token_s for a in answers if a.last_token_s is not None), default=now)
-        due_s = oldest_s + (gap_ms - self.cost.beside * decoding_ms) / 1000
+        step_ms = self.cost.beside * decoding_ms
+        due_s = oldest_s + max(gap_ms - step_ms, self.piece_ms(step_ms)) / 1000
         return max(due_s - now, 0.0)
+
+    def piece_ms(self, step_ms: float) -> float:
+        """How long a piece in the background gets on after a step for which it paused: however
+        slow steps are and however many wait, it never stands still."""
+        return PIECE_SHARE * step_ms
 
     def fits_beside(self, tokens: int, context: int, slack_ms: float) -> bool:
         """Whether the answers can wait for so many tokens of a prompt, computed beside a piece."""

@@ -39,6 +39,8 @@ class PrefillPlanner:
         self._services: set[ServiceClass] = set()
         self._background_was_last = False
         self._long_was_last = False
+        # Until then no short prompt is computed beside a piece: it has paused for one.
+        self._next_beside_s = 0.0
 
     def next(
         self, step: Step, prompts: Many[Sequence], answers: Many[Sequence], now: float
@@ -78,7 +80,9 @@ class PrefillPlanner:
         self, step: Step, prompts: Many[Sequence], answers: Many[Sequence], now: float
     ) -> tuple[Sequence, int] | None:
         """The short prompt that should be computed now, beside a piece in the background, and its
-        rows; None if there is none that the answers can wait for."""
+        rows; None if there is none that the answers and the piece can wait for."""
+        if now < self._next_beside_s:
+            return None
         slack_ms = self._pacer.slack_ms(answers, now)
         for sequence in self._ordered(prompts, now):
             fits = 0 < sequence.pending <= step.batch.rows_left and not sequence.tells_prompt
@@ -98,9 +102,18 @@ class PrefillPlanner:
             self._floors.take(sequence.service, rows, self._services)
         self._background_was_last = in_background
 
-    def rest_s(self, answers: Many[Sequence], now: float) -> float:
-        """How long these answers wait for their next step beside a piece in the background."""
-        return self._pacer.rest_s(answers, now, self._decoding_ms)
+    def took_beside(self, sequence: Sequence, rows: int, now: float) -> None:
+        """The same for a short prompt that is computed beside a piece in the background."""
+        step_ms = self._pacer.cost.beside * self._pacer.prefill_ms(rows, sequence.computed)
+        self._next_beside_s = now + (step_ms + self._pacer.piece_ms(step_ms)) / 1000
+        self.took(sequence, rows)
+
+    def rest_s(self, answers: Many[Sequence], now: float) -> float | None:
+        """How long it is until the next step beside a piece in the background: of these answers,
+        or of a short prompt if there are none; None if nothing is to come."""
+        if answers:
+            return self._pacer.rest_s(answers, now, self._decoding_ms)
+        return max(self._next_beside_s - now, 0.0) or None
 
     def note(self, step: Step) -> None:
         """The step is scheduled: prompts take turns with answers that cost what it shows."""

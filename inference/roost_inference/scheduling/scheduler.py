@@ -94,12 +94,11 @@ class Scheduler:
         return step
 
     def rest_s(self, now: float) -> float | None:
-        """How long the answers wait for their next step because a piece of a long prompt is being
-        computed in the background; None if the piece is all that is left to wait for."""
+        """How long the next step waits because a piece of a long prompt is being computed in the
+        background; None if the piece is all that is left to wait for."""
         if self._background.step is None:
             return 0.0
-        answers = self._answers()
-        return self._planner.rest_s(answers, now) if answers else None
+        return self._planner.rest_s(self._answers(), now)
 
     def complete(self, step: Step) -> None:
         """The step was computed: its tokens are in the KV."""
@@ -155,7 +154,7 @@ class Scheduler:
         assert sequence.sequence_id is not None
         self._cache.reserve(sequence.sequence_id, rows)
         step.add_prompt(sequence, sequence.sequence_id, rows)
-        self._planner.took(sequence, rows)
+        self._planner.took_beside(sequence, rows, now)
 
     def _add_prompts(self, step: Step, now: float) -> None:
         """Add prompts in the planner's order. Where cells are short, a prompt takes what is free

@@ -235,6 +235,35 @@ def test_a_long_prompt_gets_on_however_many_short_ones_come() -> None:
     assert reader.is_finished
 
 
+@pytest.mark.parametrize("step_ms", [STEP_MS, 500.0])
+def test_a_piece_gets_on_between_steps_however_slow_they_are_and_however_many_prompts_wait(
+    step_ms: float,
+) -> None:
+    two = Two(background_polls=10**6, step_ms=step_ms, beside=1.0)
+    two.write(3000)
+    two.read(3)
+    paused: list[float] = []
+    compute = two.backend.on_decode
+
+    def timed(batch: Batch) -> None:
+        before = two.clock.now
+        compute(batch)
+        paused.append(two.clock.now - before)
+
+    two.backend.on_decode = timed
+    began = two.clock.now
+    for number in range(5000):
+        if len(paused) >= 40:
+            break
+        with suppress(QueueFull):
+            two.engine.submit(request(f"{number:04}" * 10, 1), Collector())
+        two.engine.step()
+        two.engine.check()
+    # Answers and prompts each leave it PIECE_SHARE of the time that they took.
+    assert two.engine._background.step is not None and len(paused) >= 40
+    assert sum(paused) <= 0.75 * (two.clock.now - began)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     step_ms=st.floats(2.0, 400.0),
