@@ -13,35 +13,17 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-# The longest tag that is waited for when only its beginning has come.
-TAG_CHARACTERS_MAX: Final = 64
+from roost_inference.client.reasoning_tags import (
+    END,
+    HARMONY,
+    KINDS,
+    MARKS,
+    START,
+    TAG_CHARACTERS_MAX,
+    may_be_tag,
+)
+
 BLANKS_MAX: Final = 1000  # before an answer, in which a tag is waited for
-_NAMES: Final = (
-    r"(?:[a-z]{1,10}:)?(?:think|thinking|thoughts?|reasoning|reflection|internal_monologue)"
-)
-_END: Final = re.compile(rf"</{_NAMES}\s{{0,4}}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>", re.I)
-
-
-@dataclass(frozen=True)
-class _Kind:
-    opens: re.Pattern[str]
-    ends: re.Pattern[str]
-
-
-# Harmony's names of channels, and Gemma's of one.
-_HARMONY: Final = re.compile(r"<\|channel\|>\s?(?:analysis|commentary)[^<]{0,40}<\|message\|>")
-_KINDS: Final = (
-    _Kind(re.compile(rf"<{_NAMES}(?:\s[^<>]{{0,40}})?>|\[THINK\]|◁think▷", re.I), _END),
-    _Kind(re.compile(r"<\|START_THINKING\|>"), re.compile(r"<\|END_THINKING\|>")),
-    _Kind(_HARMONY, re.compile(r"<\|end\|>|(?=<\|channel\|>final)")),
-    _Kind(re.compile(r"<\|channel>thought\b"), re.compile(r"<channel\|>")),
-)
-# Stand between a block and the answer, or after it, and say nothing.
-_START: Final = "<|start|>"
-_MARKS: Final = re.compile(
-    r"<\|start\|>(?:assistant)?|<\|channel\|>final[^<]{0,40}<\|message\|>"
-    r"|<\|(?:START|END)_RESPONSE\|>|<\|(?:return|end)\|>"
-)
 # What may be a tag, and what says that one is code. A row of backticks is taken whole.
 _SPOT: Final = re.compile(r"\n|`+|~{3,}|[<\[◁]")
 _FIRSTS: Final = "<[◁"
@@ -67,7 +49,7 @@ class ReasoningFilter:
         self.reasoning: list[str] = []
         self._held = ""
         self._state: Literal["start", "reasoning", "answer", "aside"] = "start"
-        self._kind = next((kind for kind in _KINDS if kind.opens.match(opening)), _KINDS[0])
+        self._kind = next((kind for kind in KINDS if kind.opens.match(opening)), KINDS[0])
         self._is_open = bool(opening)
         self._was_opened = False
         self._line_start = True
@@ -138,12 +120,12 @@ class ReasoningFilter:
         if stripped and stripped[0] not in _FIRSTS:  # no tag begins like this
             self._begin_answer(stripped)
             return
-        if stripped.startswith(_START) and len(stripped) < len(_START) + 9 and not is_last:
+        if stripped.startswith(START) and len(stripped) < len(START) + 9 and not is_last:
             return  # `assistant` may follow
-        if mark := _MARKS.match(stripped):
+        if mark := MARKS.match(stripped):
             self._held = stripped[mark.end() :]
             return
-        for kind in _KINDS:
+        for kind in KINDS:
             if found := kind.opens.match(stripped):
                 self._kind, self._state, self._was_opened = kind, "reasoning", True
                 self._held = stripped[found.end() :]
@@ -152,7 +134,7 @@ class ReasoningFilter:
         if self._was_opened:
             self._held = stripped
         is_blank = not stripped and len(self._held) < BLANKS_MAX
-        if not is_last and (is_blank or (stripped and _may_be_tag(stripped))):
+        if not is_last and (is_blank or (stripped and may_be_tag(stripped))):
             return
         self._begin_answer(stripped)
 
@@ -204,7 +186,7 @@ class ReasoningFilter:
                 rest = held[start : start + TAG_CHARACTERS_MAX * 2]
                 before = held[start - 1] if start else self._last
                 tag = self._tag(rest, before)
-                end = _END.match(rest)
+                end = END.match(rest)
                 is_at_edge = end is not None and start + end.end() == len(held)
                 if is_at_edge and before in _QUOTES and not is_last:
                     break  # the next character tells whether it is quoted
@@ -218,7 +200,7 @@ class ReasoningFilter:
                     self._move(out, start)
                     self._begin_aside(rest)
                     return False
-                if not is_last and len(held) - start < TAG_CHARACTERS_MAX and _may_be_tag(rest):
+                if not is_last and len(held) - start < TAG_CHARACTERS_MAX and may_be_tag(rest):
                     break
                 if end and self._fence and self._late_end is None:
                     place = self._length + start
@@ -241,10 +223,10 @@ class ReasoningFilter:
             self._held = self._held[length:]
 
     def _begin_aside(self, rest: str) -> None:
-        if mark := _MARKS.match(rest):
+        if mark := MARKS.match(rest):
             self._held = self._held[mark.end() :]
             return
-        for kind in _KINDS:
+        for kind in KINDS:
             if found := kind.opens.match(rest):
                 self._kind, self._state, self._aside = kind, "aside", found[0]
                 self._held = self._held[found.end() :]
@@ -253,11 +235,11 @@ class ReasoningFilter:
     def _tag(self, rest: str, before: str) -> Literal["", "opens", "ends", "mark"]:
         if self._fence or self._code:
             return ""
-        if _MARKS.match(rest) and self._kind.opens is _HARMONY:
+        if MARKS.match(rest) and self._kind.opens is HARMONY:
             return "mark"
-        if self._line_start and any(kind.opens.match(rest) for kind in _KINDS):
+        if self._line_start and any(kind.opens.match(rest) for kind in KINDS):
             return "opens"
-        end = None if self._was_opened else _END.match(rest)
+        end = None if self._was_opened else END.match(rest)
         if end is None:
             return ""
         is_quoted = before in _QUOTES and rest[end.end() : end.end() + 1] in _QUOTES
@@ -280,7 +262,7 @@ class ReasoningFilter:
 def open_block(prompt: str) -> str:
     """The tag with which a prompt ends, so that its answer begins with reasoning; else empty."""
     end = prompt[-2 * TAG_CHARACTERS_MAX :].rstrip()
-    for kind in _KINDS:
+    for kind in KINDS:
         for found in kind.opens.finditer(end):
             if found.end() == len(end):
                 return found[0]
@@ -292,16 +274,3 @@ def split_reasoning(text: str) -> tuple[str, str]:
     parts = ReasoningFilter()
     first, last = parts.feed(text), parts.end()
     return last.text if last.replaces else first.text + last.text, "".join(parts.reasoning)
-
-
-def _may_be_tag(text: str) -> bool:
-    """Whether a tag may have begun that is not complete yet."""
-    if len(text) >= TAG_CHARACTERS_MAX:
-        return False
-    if text[0] in "[◁":
-        return any(tag.startswith(text.upper()) for tag in ("[THINK]", "[/THINK]", "◁THINK▷")) or (
-            any(tag.startswith(text) for tag in ("◁think▷", "◁/think▷"))
-        )
-    if text.startswith("<|"):
-        return "<|message|>" not in text and "\n" not in text and text.count("<") <= 2
-    return re.fullmatch(r"<(?:/?[a-z:_]{0,30}(?:\s[^<>]{0,40})?)?", text, re.I) is not None
