@@ -18,7 +18,7 @@ def fields_of(card: str, *, between: str) -> Iterator[tuple[str, str, str]]:
 
     The value is without its escapes; the parts of a name or an address are joined by `between`.
     """
-    for line in _whole_lines(card)[:LINES_MAX]:
+    for line in _whole_lines(card):
         head, separator, value = line.partition(":")
         if _QUOTED in head.upper():
             value = _unquoted(head, value)
@@ -29,7 +29,7 @@ def fields_of(card: str, *, between: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _whole_lines(card: str) -> list[str]:
-    """The lines, each with the lines that continue it."""
+    """The first LINES_MAX lines, each with the lines that continue it."""
     lines: list[list[str]] = []
     is_quoted = is_open = False
     for line in card.splitlines():
@@ -37,6 +37,8 @@ def _whole_lines(card: str) -> list[str]:
             lines[-1].append(line)
         elif lines and line[:1] in (" ", "\t"):
             lines[-1].append(line[1:])
+        elif len(lines) == LINES_MAX:
+            break
         else:
             lines.append([line])
             is_quoted = _QUOTED in line.partition(":")[0].upper()

@@ -131,7 +131,7 @@ async def _failing(session: AsyncSession, now: float) -> Sequence[Problem]:
     """Running turns whose last attempt failed; they are tried again."""
     where = (
         models.Turn.state == "running",
-        models.Turn.error != "",
+        func.length(models.Turn.error) > 0,  # forgotten with the next step that succeeds
         models.Turn.started_at <= now - FAILING_S,
     )
     count = await session.scalar(select(func.count()).select_from(models.Turn).where(*where))

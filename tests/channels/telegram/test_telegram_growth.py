@@ -22,6 +22,10 @@ def links(text: str) -> tuple[str, Any]:
     return text, [{**link, "offset": n} for n in range(len(text))]
 
 
+def quotes(text: str) -> tuple[str, Any]:
+    return text, [{"type": "blockquote", "offset": 0, "length": len(text)}] * 200
+
+
 def same(text: str) -> tuple[str]:
     return (text,)
 
@@ -29,7 +33,9 @@ def same(text: str) -> tuple[str]:
 CASES: dict[str, tuple[Callable[..., Any], Callable[[str], tuple[Any, ...]]]] = {
     "names": (plain_name, same),
     "links": (with_addresses, links),
+    "quotes": (with_addresses, quotes),
     "vcards": (vcard_words, same),
+    "old vcards": (vcard_words, lambda text: (f"NOTE;ENCODING=QUOTED-PRINTABLE:={text}",)),
     "rich": (rich_words, lambda text: ([{"type": "paragraph", "text": list(text)}],)),
     "unknown": (words_of, lambda text: ([{"text": each} for each in text],)),
     "start": (start_payload, lambda text: (f"/start {text}", "bot")),

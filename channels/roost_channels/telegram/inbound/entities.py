@@ -24,6 +24,7 @@ def with_addresses(text: str, entities: Any, account: str = "") -> str:
     """
     units = text.encode("utf-16-le", "surrogatepass")
     beside: set[tuple[int, str]] = set()
+    quoted_to = 0  # quotes don't overlap; each line is looked at once
     for entity in _listed(entities)[:ENTITIES_MAX]:
         start, end = span_of(entity)
         words = units[start:end].decode("utf-16-le", "replace")
@@ -36,8 +37,9 @@ def with_addresses(text: str, entities: Any, account: str = "") -> str:
             beside.add((stop, f" ({address})"))
         elif entity.get("type") == "strikethrough":
             beside |= {(_whole(units, start), STRUCK), (stop, STRUCK)}
-        elif entity.get("type") in _QUOTES:
+        elif entity.get("type") in _QUOTES and start >= quoted_to:
             beside |= {(place, QUOTED) for place in _lines(units, start, end)}
+            quoted_to = end
     return _inserted(units, beside)
 
 
