@@ -104,7 +104,7 @@ class ReasoningFilter:
         return Visible(text, replaces)
 
     def passes(self, piece: str) -> bool:
-        """Whether this piece was taken, as none of it can be a tag or code; else it has to be fed."""
+        """Whether this piece was taken: none of it can be a tag or code. Else it has to be fed."""
         if self._state != "answer" or self._held or not piece or _SPOT.search(piece):
             return False
         self._line_start = self._line_start and piece.isspace()
