@@ -26,7 +26,6 @@ from roost_inference.client.reasoning_tags import (
 BLANKS_MAX: Final = 1000  # before an answer, in which a tag is waited for
 # What may be a tag, and what says that one is code. A row of backticks is taken whole.
 _SPOT: Final = re.compile(r"\n|`+|~{3,}|[<\[◁]")
-_FIRSTS: Final = "<[◁"
 _FENCE_MIN: Final = 3
 _QUOTES: Final = frozenset("'\"`“”‘’«»")  # noqa: RUF001
 
@@ -87,13 +86,10 @@ class ReasoningFilter:
         return Visible(text, replaces)
 
     def passes(self, piece: str) -> bool:
-        """Whether this piece was taken as text of the answer, as most are: nothing in it can be a
-        tag or code. If not, it has to be fed.
-        """
+        """Whether this piece was taken: none of it can be a tag or code. Else it has to be fed."""
         if self._state != "answer" or self._held or not piece or _SPOT.search(piece):
             return False
-        if self._line_start and not piece.isspace():
-            self._line_start = False
+        self._line_start = self._line_start and piece.isspace()
         self._last = piece[-1]
         self._length += len(piece)
         self._shown.append(piece)
@@ -103,8 +99,7 @@ class ReasoningFilter:
         """What is still held back, when nothing more comes."""
         last = self.feed("", is_last=True)
         if self._state == "aside":  # its end never came: it is a part of the answer
-            text = self._aside + self._held
-            self._held, self._state = "", "answer"
+            text, self._held, self._state = self._aside + self._held, "", "answer"
             self._shown.append(text)
             last = Visible(last.text + text, last.replaces)
         if self._late_end is not None and self._fence and not self._was_opened:
@@ -117,7 +112,7 @@ class ReasoningFilter:
 
     def _at_start(self, out: list[str], is_last: bool) -> None:
         stripped = self._held.lstrip()
-        if stripped and stripped[0] not in _FIRSTS:  # no tag begins like this
+        if stripped and stripped[0] not in "<[◁":  # no tag begins like this
             self._begin_answer(stripped)
             return
         if stripped.startswith(START) and len(stripped) < len(START) + 9 and not is_last:
@@ -173,8 +168,7 @@ class ReasoningFilter:
         held = self._held
         while (spot := _SPOT.search(held, at)) is not None:
             start, stop = spot.span()
-            if held[at:start].strip():
-                self._line_start = False
+            self._line_start = self._line_start and not held[at:start].strip()
             first = held[start]
             if first == "\n":
                 self._code, self._line_start = "", True
@@ -209,8 +203,7 @@ class ReasoningFilter:
             at = stop
         else:
             start = len(held)
-            if held[at:].strip():
-                self._line_start = False
+            self._line_start = self._line_start and not held[at:].strip()
         self._move(out, start)
         return False
 

@@ -86,3 +86,21 @@ def test_events_that_came_together_are_one_batch_and_an_error_comes_behind_them(
 
     found = asyncio.run(read())
     assert [[event.value["n"] for event in batch] for batch in found] == [[1, 2], [1]]
+
+
+async def test_the_first_events_go_on_before_the_others_are_read() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"".join(b"data: %d\n\n" % number for number in range(5))
+        yield b"data: 5\n\ndata: 6\n\ndata: [DONE]\n\n"
+
+    read: list[str] = []
+
+    def noted(text: str) -> str:
+        read.append(text)
+        return text
+
+    batches = event_batches(parts(), noted)
+    first = await anext(batches)
+    assert [one.value for one in first] == read == ["0", "1"]
+    rest = [[one.value for one in batch] async for batch in batches]
+    assert rest == [["2", "3", "4"], ["5", "6", None]]
