@@ -56,7 +56,8 @@ def origins(text: str) -> Sequence[int]:
 
 def written_as(readings: str) -> str:
     """All characters that are read as one of these, or as more with one of these in it."""
-    alike = (chr(code) for code, read in _READ_AS.items() if set(read) & set(readings))
+    wanted = set(readings)
+    alike = (chr(code) for code, read in _READ_AS.items() if wanted.intersection(read))
     return readings + "".join(alike)
 
 
