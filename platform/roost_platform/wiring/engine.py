@@ -10,7 +10,6 @@ from roost_inference.client.routing.pool import AnyEngine, EnginePool
 from roost_inference.client.sessions import EngineSessions
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db.stores import Stores
-from roost_platform.gateway.observing.facts import tell_step
 from roost_platform.settings.config import Settings
 from roost_platform.wiring.storage import access_policies
 from roost_workflows.agents import AgentRegistry
@@ -29,6 +28,9 @@ async def engine_client(settings: Settings) -> AsyncIterator[AnyEngine]:
     model = engine.model_name or ""
     client: AnyEngine
     if len(urls) > 1 or engine.prefill_urls:
+        # Loaded here: a courier has no use for it, and most installations have one engine.
+        from roost_platform.gateway.observing.facts import tell_step
+
         client = EnginePool(urls, engine.prefill_urls, api_key=key, model=model, on_step=tell_step)
     else:
         client = EngineClient(urls[0], api_key=key, model=model)
