@@ -109,7 +109,11 @@ class Office:
 
     async def delivers(self, *bodies: str) -> None:
         """Run the courier until the phone shows these texts of ours, in this order."""
-        await self.until(lambda: tuple(self.fake.bot_texts(USER)) == bodies)
+        try:
+            await self.until(lambda: tuple(self.fake.bot_texts(USER)) == bodies)
+        except TimeoutError:
+            assert tuple(self.fake.bot_texts(USER)) == bodies  # which shows them
+            raise
 
     async def close(self) -> None:
         for one in self.opened:
