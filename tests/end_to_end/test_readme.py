@@ -53,7 +53,9 @@ class Checkout:
         )
         roost.chmod(0o755)
         self.port = free_port()
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("ROOST_", "PYTHON"))}
+        # MAKE…: the arguments of the `make test` that runs this are not those of `make up`.
+        foreign = ("ROOST_", "PYTHON", "MAKE", "MFLAGS", "ARGS")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         self.env = clean | {
             "HOME": str(folder),
             "PATH": f"{binaries}:{os.environ['PATH']}",
