@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from roost_channels.channel import Channel, Outgoing
+from roost_channels.clock import Passed
 from roost_channels.delivery.edits import edits_in_place
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError, EditTargetMissing, Failure, NotModified, Throttled
@@ -42,6 +43,7 @@ class Settler:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._passed = Passed.by(ledger.clock)
 
     async def settle(self, channel: Channel, entry: OutboxEntry, part: StoredPart) -> float | None:
         """Settle one part in doubt, as far as that is possible now.
@@ -56,6 +58,7 @@ class Settler:
             await self._ledger.try_later(part, now, "outcome unknown")
             return None
         since = part.started_at if part.started_at is not None else now
+        age_s = self._passed.since(since)
         inquiry = await self._inquire(channel, entry, part, since)
         if isinstance(inquiry.proof, Receipt):
             conclusion = f"{inquiry.answered}; not sent again"
@@ -73,14 +76,19 @@ class Settler:
             await self._write_down(part, inquiry, f"proven absent at the provider; {what}")
             await self._ledger.try_later(part, now, "proven absent")
             return None
-        if not channel.capabilities.can_edit and now - since < config.reconcile_s:
+        if not channel.capabilities.can_edit and age_s < config.reconcile_s:
             return now + SETTLE_AGAIN_S
         if is_invitation:  # a second one would be worse than none
             error = "outcome unknown; not repeated"
             await self._give_up(part, inquiry, "an invitation is never repeated", error)
             return None
         status = await self._status_to_edit(entry, part)
-        if status and now - since < EDIT_PROOF_S:
+        # One that was tried long ago, before storage or the process went away, is tried once more:
+        # else the status message stays, as nobody knows whether it is the answer.
+        if status and (
+            age_s < EDIT_PROOF_S
+            or (status.answer_part_id == part.id and now - status.edited_at >= EDIT_PROOF_S)
+        ):
             again, is_settled = await self._edit_status(channel, entry, part, status)
             if is_settled or again:
                 return again
