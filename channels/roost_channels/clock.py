@@ -38,6 +38,12 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def steady_of(clock: Clock) -> Callable[[], float]:
+    """Seconds by a clock that nobody sets; one of tests that has none is believed."""
+    steady: Callable[[], float] = getattr(clock, "steady", clock.time)
+    return steady
+
+
 class Passed:
     """How long ago something was, for processes whose clock may be set forward meanwhile.
 
@@ -53,8 +59,8 @@ class Passed:
 
     @classmethod
     def by(cls, clock: Clock) -> "Passed":
-        """By a clock of the channels; one that has no steady time is believed."""
-        return cls(clock.time, getattr(clock, "steady", clock.time))
+        """By a clock of the channels."""
+        return cls(clock.time, steady_of(clock))
 
     @classmethod
     def of(cls, clock: Callable[[], float]) -> "Passed":

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from roost_channels.clock import Clock, SystemClock
+from roost_channels.clock import Clock, SystemClock, steady_of
 from roost_channels.errors import TOO_LARGE, Ambiguous, DeliveryError, NotSent, Rejected
 from roost_channels.telegram.bot_api import Bot, methods
 from roost_channels.telegram.config import TelegramConfig
@@ -40,7 +40,7 @@ class TelegramClient:
         self._bot = Bot(config.token.get_secret_value(), session=session)
         self._clock = clock or SystemClock()
         # By a clock that nobody sets: while the name is unknown, groups can't speak to the bot.
-        self._steady = getattr(self._clock, "steady", self._clock.time)
+        self._steady = steady_of(self._clock)
         self._username = ""
         self._identify_at = float("-inf")
 
