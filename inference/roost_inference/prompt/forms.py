@@ -13,6 +13,7 @@ from roost_inference.errors import BadGrammar
 from roost_inference.prompt.schema_patterns import PATTERNS_COMBINED_MAX
 from roost_inference.prompt.schemas import (
     SCHEMAS_BYTES_MAX,
+    check_grammar,
     check_schema,
     definite,
     schema_text,
@@ -181,8 +182,5 @@ def _tag(structure: Any, triggers: Sequence[Any], param: str) -> StructTag:
 
 def _checked(form: Form) -> Form:
     """The form, if it can be followed."""
-    problem = LLMatcher.validate_grammar(form.grammar)
-    if problem and not problem.startswith("WARNING"):
-        reason = problem.strip().splitlines()[0]
-        raise BadGrammar(f"{form.param} can't be followed: {reason}", param=form.param)
+    check_grammar(form.grammar, form.param, form.param)
     return form

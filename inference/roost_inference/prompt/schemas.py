@@ -59,13 +59,21 @@ def check_schema(schema: Mapping[str, Any], where: str, param: str) -> None:
             param=param,
         )
     try:
-        grammar = LLMatcher.grammar_from_json_schema(text)
-        problem = LLMatcher.validate_grammar(grammar)
+        problem = LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(text))
     except ValueError as error:
         problem = str(error)
+    _refuse(problem, f"The schema of {where}", param)
+
+
+def check_grammar(grammar: str, what: str, param: str) -> None:
+    """Raise BadGrammar, which begins with `what`, for a grammar that can't be followed."""
+    _refuse(LLMatcher.validate_grammar(grammar), what, param)
+
+
+def _refuse(problem: str, what: str, param: str) -> None:
     if problem and not problem.startswith("WARNING"):
         reason = problem.strip().splitlines()[0]
-        raise BadGrammar(f"The schema of {where} can't be followed: {reason}", param=param)
+        raise BadGrammar(f"{what} can't be followed: {reason}", param=param)
 
 
 def _optional_properties(schema: Any) -> int:

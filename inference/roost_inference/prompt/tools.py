@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from llguidance import LLMatcher
-
 from roost_inference.errors import BadGrammar
 from roost_inference.prompt.call_markup import CALL_CLOSE as CALL_CLOSE
 from roost_inference.prompt.call_markup import CALL_OPEN as CALL_OPEN
@@ -14,6 +12,7 @@ from roost_inference.prompt.families.hermes import HERMES
 from roost_inference.prompt.forms import form_of
 from roost_inference.prompt.schemas import (
     SCHEMAS_BYTES_MAX,
+    check_grammar,
     check_schema,
     definite,
     schema_text,
@@ -78,10 +77,7 @@ def _rules(functions: Sequence[Signature], markers: Markers, markup: CallMarkup)
         return [*arguments, *markup.rules(functions, markers)]
     rules = markup.rules(functions, markers)
     grammar = "\n".join(["%llguidance {}", *rules, markup.forced("")]) + "\n"
-    problem = LLMatcher.validate_grammar(grammar)
-    if problem and not problem.startswith("WARNING"):
-        reason = problem.strip().splitlines()[0]
-        raise BadGrammar(f"The schemas of the tools can't be followed: {reason}", param="tools")
+    check_grammar(grammar, "The schemas of the tools", "tools")
     return rules
 
 
