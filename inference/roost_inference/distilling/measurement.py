@@ -17,7 +17,7 @@ from roost_inference.llama.drafting import (
     DraftContext,
     LlamaTaps,
     PairContext,
-    open_drafter,
+    drafter_context,
     target_facts,
 )
 from roost_inference.llama.machine import physical_cores
@@ -90,7 +90,7 @@ def measure_draft(
 ) -> DraftMeasurement:
     """Let the model write to `count` prompts that no drafter was made from, and the drafter guess
     at each place of them. Raises EngineUnavailable, EngineFailed."""
-    network = open_drafter(
+    network = drafter_context(path)(
         path,
         target,
         cells=1024,

@@ -239,29 +239,9 @@ class PairContext(FeatureContext):
         return self.states(count)
 
 
-def open_drafter(
-    path: Path,
-    target: LlamaBackend,
-    *,
-    cells: int,
-    sequences: int,
-    rows: int,
-    outputs: int,
-    threads: int,
-    kv_type: str,
-) -> DraftContext | PairContext:
-    """The context of a drafter's file, by its kind; see FeatureContext."""
-    kind = PairContext if architecture_of(path) == "eagle3" else DraftContext
-    return kind(
-        path,
-        target,
-        cells=cells,
-        sequences=sequences,
-        rows=rows,
-        outputs=outputs,
-        threads=threads,
-        kv_type=kv_type,
-    )
+def drafter_context(path: Path) -> type[DraftContext] | type[PairContext]:
+    """What opens a drafter's file, by its kind; see FeatureContext."""
+    return PairContext if architecture_of(path) == "eagle3" else DraftContext
 
 
 def target_embeddings(target: LlamaBackend) -> Features:

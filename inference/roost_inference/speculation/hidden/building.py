@@ -20,7 +20,7 @@ from roost_inference.llama.drafting import (
     DraftContext,
     LlamaTaps,
     PairContext,
-    open_drafter,
+    drafter_context,
     target_facts,
 )
 from roost_inference.llama.vocabulary import check_vocabulary
@@ -58,7 +58,7 @@ def build_hidden_drafter(
                     "llama.cpp (%s)", path.name, bindings.build_id())  # fmt: skip
         return None
     ids = min(IDS_PER_RUNNING * config.max_running, 255)
-    network = open_drafter(
+    network = drafter_context(path)(
         path,
         target,
         cells=config.context_length + ROWS,
