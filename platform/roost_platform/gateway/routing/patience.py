@@ -3,18 +3,18 @@
 import asyncio
 from types import TracebackType
 
+from roost_platform.gateway.due_timer import DueTimer
+
 
 class Patience:
     """`with patience(seconds):` raises TimeoutError like `asyncio.timeout`, at a fraction of its
-    cost: all waits share one timer, which looks when it fires how long the present one may last.
+    cost: all waits share one timer.
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = DueTimer(asyncio.get_running_loop(), self._end)
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
-        self._due: float | None = None
         self._is_over = False
 
     def __call__(self, seconds: float | None) -> "Patience":
@@ -35,7 +35,7 @@ class Patience:
         traceback: TracebackType | None,
     ) -> None:
         """The wait is over."""
-        self._due = None
+        self._timer.stop()
         if self._is_over and self._task is not None:
             is_ours = self._task.uncancel() <= self._cancelling
             if is_ours and kind is asyncio.CancelledError:
@@ -44,30 +44,15 @@ class Patience:
     def extend(self, seconds: float | None) -> None:
         """The present wait may last so long from now on."""
         if seconds is None:
-            self._due = None
-            return
-        self._due = due = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > due:
-            self._arm(due)
+            self._timer.stop()
+        else:
+            self._timer.start(seconds)
 
     def close(self) -> None:
         """Nothing is waited for any more."""
-        self._due = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.close()
 
-    def _arm(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self._due is None or self._task is None:
-            return  # the next wait arms it again
-        if self._loop.time() < self._due:
-            self._arm(self._due)
-            return
-        self._is_over, self._due = True, None
-        self._task.cancel()
+    def _end(self) -> None:
+        if self._task is not None:
+            self._is_over = True
+            self._task.cancel()

@@ -11,6 +11,7 @@ from typing import Final, cast
 import httptools
 
 from roost_inference.errors import EngineUnavailable
+from roost_platform.gateway.due_timer import DueTimer
 from roost_platform.gateway.providers.http.losses import lost
 
 HEAD_BYTES_MAX: Final = 128 * 1024
@@ -101,8 +102,7 @@ class PlainConnection(asyncio.Protocol):
         self._is_sent = self._may_be_kept = False
         self._is_paused = self._is_full = False
         self._waiter: asyncio.Future[None] | None = None
-        self._due: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = DueTimer(self._loop, self._end_wait)
 
     @property
     def is_reusable(self) -> bool:
@@ -142,27 +142,15 @@ class PlainConnection(asyncio.Protocol):
     async def wait(self, seconds: float) -> None:
         """Wait for news of the answer. Raises TimeoutError."""
         self._waiter = self._loop.create_future()
-        self._due = due = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > due:
-            self._arm(due)
+        self._timer.start(seconds)
         try:
             await self._waiter
         finally:
-            self._waiter = self._due = None
+            self._waiter = None
+            self._timer.stop()
 
-    def _arm(self, due: float) -> None:
-        """One timer serves all waits: when it fires it looks how long the present one may last."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self._due is None or self._waiter is None:
-            return
-        if self._loop.time() < self._due:
-            self._arm(self._due)
-        elif not self._waiter.done():
+    def _end_wait(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError())
 
     def _wake(self) -> None:
@@ -194,8 +182,7 @@ class PlainConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
         self._transport = self._parser = None  # the parser holds this connection
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.close()
         response = self._response
         if not response.is_whole and response.error is None:
             if exc is None and response.status and self._ends_with_connection:
