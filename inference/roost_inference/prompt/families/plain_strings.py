@@ -40,21 +40,21 @@ def is_limited(schema: Schema) -> bool:
 
 def _choices(pattern: str) -> Sequence[str]:
     """The alternatives of a regular expression, outside its groups and classes."""
-    choices, depth, in_class, at = [""], 0, False, 0
+    choices: list[str] = []
+    depth, in_class, begins, at = 0, False, 0, 0
     while at < len(pattern):
-        piece = pattern[at : at + 2] if pattern[at] == "\\" else pattern[at]
-        at += len(piece)
+        piece = pattern[at]
+        if piece == "|" and depth == 0 and not in_class:
+            choices.append(pattern[begins:at])
+            begins = at + 1
         if in_class:
             in_class = piece != "]"
         elif piece == "[":
             in_class = True
         elif piece in "()":
             depth += 1 if piece == "(" else -1
-        elif piece == "|" and depth == 0:
-            choices.append("")
-            continue
-        choices[-1] += piece
-    return choices
+        at += 2 if piece == "\\" else 1
+    return [*choices, pattern[begins:]]
 
 
 def _unanchored(choice: str) -> str:
