@@ -124,6 +124,9 @@ async def test_what_shapes_the_words_of_a_word_file_is_kept(body: str, text: str
     assert "\n".join(line.rstrip() for line in reading.text.split("\n")) == text
 
 
+HEBREW = "שלום, אני שולח לך את רשימת הקניות למחר: לחם, חלב וגבינה."
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [
@@ -136,6 +139,21 @@ async def test_what_shapes_the_words_of_a_word_file_is_kept(body: str, text: str
         ("Де він? Її ще немає.".encode("cp1251"), "Де він? Її ще немає."),
         ("Καλημέρα, τι κάνεις σήμερα;".encode("cp1253"), "Καλημέρα, τι κάνεις σήμερα;"),
         ("déjà vu à côté".encode("cp1252"), "déjà vu à côté"),
+        ("Список покупок: хлеб и сыр.".encode("cp866"), "Список покупок: хлеб и сыр."),
+        ("Zażółć gęślą jaźń, proszę.".encode("cp1250"), "Zażółć gęślą jaźń, proszę."),
+        (HEBREW.encode("cp1255"), HEBREW),
+        ("مرحبا، أرسل لك القائمة".encode("cp1256"), "مرحبا، أرسل لك القائمة"),
+        ("สวัสดีครับ ผมส่งรายการมาให้".encode("cp874"), "สวัสดีครับ ผมส่งรายการมาให้"),
+        ("これはテストです。".encode("shift_jis"), "これはテストです。"),
+        ("明日の資料を送ります。".encode("euc_jp"), "明日の資料を送ります。"),
+        ("明日の資料を送ります。".encode("iso2022_jp"), "明日の資料を送ります。"),
+        ("明天开会的资料，请查收。".encode("gbk"), "明天开会的资料，请查收。"),  # noqa: RUF001
+        ("這是明天會議的資料。".encode("big5"), "這是明天會議的資料。"),
+        (
+            "안녕하세요. 내일 회의 자료를 보냅니다.".encode("cp949"),
+            "안녕하세요. 내일 회의 자료를 보냅니다.",
+        ),
+        (("山田,東京\n" * 40_000).encode("cp932"), "山田,東京\n" * 40_000),
         (b"\x1b[31mred\x1b[0m and plain", "red and plain"),
         ("привет, мир".encode("utf-16"), "привет, мир"),
         ("plain words in two bytes".encode("utf-16-le"), "plain words in two bytes"),
@@ -166,8 +184,7 @@ async def test_a_text_file_is_read_in_its_encoding(data: bytes, text: str) -> No
         ),
         (bytes(range(256)) * 40, "not_text"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, "not_text"),
-        ("これはテストです。".encode("shift_jis"), "encoding"),
-        ("你好，世界。".encode("gbk"), "encoding"),  # noqa: RUF001
+        (b"\xff\x81\xfe\x98\xff\x8d\xff\x90\xfe\x9d" * 9, "encoding"),
         (b"\x7fELF" + b"\x01\x02\x00\x00" * 4000, "not_text"),
         (b"", "no_text"),
         (b" \n\t", "no_text"),

@@ -8,7 +8,8 @@ import signal
 import sys
 from typing import Any, Final
 
-from roost.documents.formats import Unreadable, pieces
+from roost.documents.formats import pieces
+from roost.documents.problems import Unreadable
 
 MEMORY_BYTES_MAX: Final = 1024 * 1024 * 1024
 PR_SET_PDEATHSIG: Final = 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from roost.documents.formats import Problem
+from roost.documents.problems import Problem
 
 FILE_BYTES_MAX: Final = 20 * 1024 * 1024
 TEXT_CHARS_MAX: Final = 400_000  # of one document; what follows is not read
