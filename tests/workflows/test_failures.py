@@ -22,6 +22,7 @@ from roost_inference.errors import (
 from roost_workflows import policies
 from roost_workflows.ports import Snapshot, Turns
 from roost_workflows.testing.lab import Lab
+from roost_workflows.turn import progress
 from roost_workflows.turn.failures import engine_failure
 from roost_workflows.turn.progress import CALLS_REMEMBERED_MAX, DELAY_TOLD_S, Board, Outages
 
@@ -160,6 +161,37 @@ async def test_the_time_counts_from_the_first_failure_of_one_call_and_calls_are_
     for number in range(CALLS_REMEMBERED_MAX + 5):
         await outages.failed(f"t{number}", error, failure, attempt=1, began=0.0, now=0.0)
     assert len(outages._began) == CALLS_REMEMBERED_MAX
+
+
+class QuietEngine:
+    """An engine that takes a call and says nothing before it is let."""
+
+    def __init__(self) -> None:
+        self.may_speak = asyncio.Event()
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        await self.may_speak.wait()
+        yield Delta()
+        await asyncio.sleep(0.3)  # it thinks; nobody waits for its first word any more
+        yield Completed("ok", (), "stop", "m", "id", 1, 0, 1)
+
+
+async def test_an_engine_that_is_silent_is_told_while_it_is_waited_for(
+    lab: Lab, talk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SILENCE_TOLD_S", 0.3)
+    monkeypatch.setattr(progress, "REFRESH_EVERY_S", 0.1)
+    engine = QuietEngine()
+    async with lab.worker(engine=engine):
+        await lab.say(talk, "hello")
+        await lab.until(
+            lambda: any(one.is_delayed for turn in lab.store.turns(talk) for one in turn.snapshots)
+        )
+        engine.may_speak.set()
+        turn = await lab.turn(talk)
+    assert turn.state == "done"
+    told = [snapshot.is_delayed for snapshot in turn.snapshots]
+    assert told[0] is told[-1] is False
 
 
 async def test_the_engine_may_be_away_for_a_while(lab: Lab, talk: str) -> None:

@@ -13,8 +13,8 @@ from roost_workflows.storage.ends import Settled
 
 # What people read while the engine fails for long; the turn goes on.
 DELAYED: Final = (
-    "The model is not working right now, so this takes longer. Your message is kept: "
-    "I try again for some minutes and will write."
+    "The model does not answer right now, so this takes longer. Your message is kept: "
+    "I go on trying for some minutes and will write."
 )
 EMPTY_NOTICE: Final = "I have no answer to that. Please try again, or say it in other words."
 LENGTH_NOTE: Final = "cut off at the length limit"

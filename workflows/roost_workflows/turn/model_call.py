@@ -236,7 +236,9 @@ class ModelCaller:
             ProgressWriter(self._turns, self._board, call.turn_id, "thinking") as progress,
             contextlib.aclosing(self._engine.stream(request)) as events,
         ):
+            progress.waits_for_engine()
             async for event in events:
+                progress.hears_engine()
                 if isinstance(event, Completed):
                     so_far.completed, so_far.text = event, event.text
                 elif event.text or event.replaces:

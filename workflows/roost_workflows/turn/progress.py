@@ -1,10 +1,11 @@
 """Snapshots of running turns: ten writes a second for each at most, fifty for all; latest wins.
 
-Of an engine that fails for long, people are told beside them.
+Of an engine that fails or is silent for long, people are told beside them.
 """
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from types import TracebackType
 from typing import Final, Self
@@ -28,6 +29,8 @@ PLAN_MAX: Final = 32  # steps of a plan
 # A model call that fails for so long is told in a message of its own: all its attempts together may
 # take ten minutes, and not every chat shows what goes on meanwhile.
 DELAY_TOLD_S: Final = 60.0
+# Longer, because an engine that has much to read is silent as well.
+SILENCE_TOLD_S: Final = 90.0
 CALLS_REMEMBERED_MAX: Final = 10_000
 
 
@@ -84,9 +87,18 @@ class ProgressWriter:
         self._turn_id = turn_id
         self._phase = phase
         self._text = ""
+        self._silent_since: float | None = None
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def waits_for_engine(self) -> None:
+        """An engine is asked. People are told where it is silent for SILENCE_TOLD_S."""
+        self._silent_since = time.monotonic()
+
+    def hears_engine(self) -> None:
+        """The engine has begun to answer."""
+        self._silent_since = None
 
     def show(self, *, phase: str | None = None, text: str | None = None) -> None:
         """Change the phase or the text of the next snapshot."""
@@ -120,7 +132,7 @@ class ProgressWriter:
         while not await _set_within(self._closed, self._board.write_every_s):
             self._changed.clear()
             lines, steps = self._board.lines(self._turn_id), self._board.steps(self._turn_id)
-            snapshot = Snapshot(self._phase, self._text, lines, steps)
+            snapshot = Snapshot(self._phase, self._text, lines, steps, self._is_delayed())
             try:
                 await self._turns.progress(self._turn_id, snapshot)
             except Exception as error:
@@ -129,6 +141,10 @@ class ProgressWriter:
             if self._closed.is_set():  # its change was cleared before the write
                 return
             await _set_within(self._changed, REFRESH_EVERY_S)
+
+    def _is_delayed(self) -> bool:
+        since = self._silent_since
+        return since is not None and time.monotonic() - since >= SILENCE_TOLD_S
 
 
 class Outages:

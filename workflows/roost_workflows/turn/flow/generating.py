@@ -115,7 +115,6 @@ class Generator:
         is_shown = schema is None and self._shown.setdefault(record.turn_id, stored.entry.path) == (
             stored.entry.path
         )
-        show = progress if is_shown else None
         spent, first_at, why = Spending(), None, ""
         started_at, began = time.time(), time.monotonic()  # nobody sets the other clock
         forced, tries = schema, 0
@@ -123,14 +122,14 @@ class Generator:
             tries += 1
             request = _request(messages, agent, record, forced)
             try:
-                done, first = await self._ask(request, show)
+                done, first = await self._ask(request, progress, is_shown=is_shown)
             except InvalidRequest:
                 if forced is None:
                     raise
                 # The engine can't follow this schema: the answer is checked anyway.
                 forced = None
                 request = _request(messages, agent, record, None)
-                done, first = await self._ask(request, show)
+                done, first = await self._ask(request, progress, is_shown=is_shown)
             first_at = first_at or first
             spent = spent.plus(done)
             text = without_fence(done.text) if schema is not None else done.text
@@ -161,19 +160,21 @@ class Generator:
         return Generated(text, told, usage, done.model, done.message_id, started_at, asked)
 
     async def _ask(
-        self, request: ChatRequest, show: ProgressWriter | None
+        self, request: ChatRequest, progress: ProgressWriter, *, is_shown: bool
     ) -> tuple[Completed, float | None]:
         """One answer, and when its first word came. Raises EngineError."""
         first_at: float | None = None
         text = ""
+        progress.waits_for_engine()
         async with contextlib.aclosing(self._engine.stream(request)) as events:
             async for event in events:
+                progress.hears_engine()
                 first_at = first_at or time.monotonic()
                 if isinstance(event, Completed):
                     return event, first_at
                 text = event.text if event.replaces else text + event.text
-                if text and show is not None:
-                    show.show(phase="answering", text=text)
+                if text and is_shown:
+                    progress.show(phase="answering", text=text)
         raise EngineUnavailable("the engine's stream ended without a result")
 
 
