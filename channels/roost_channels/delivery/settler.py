@@ -180,6 +180,7 @@ class Settler:
             replace(
                 status,
                 state="closed",
+                left_at=0.0,
                 shown=labelled(part.rendered).text,
                 answer_part_id=part.id,
                 edited_at=now,
