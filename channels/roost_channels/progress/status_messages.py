@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 
 from roost_channels.channel import Channel, Outgoing
+from roost_channels.delivery.edits import LATE_EDIT_S
 from roost_channels.errors import (
     Ambiguous,
     DeliveryError,
@@ -18,10 +19,6 @@ from roost_channels.progress.status_view import StatusView
 from roost_channels.rendering.parts import RenderedPart
 
 logger = logging.getLogger(__name__)
-
-# An edit whose response never came may still be carried out this much later; proxies and servers
-# give up sooner.
-LATE_EDIT_S = 60.0
 
 
 class StatusMessages:

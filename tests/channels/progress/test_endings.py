@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from roost_channels.delivery.courier import Courier
+from roost_channels.delivery.edits import LATE_EDIT_S
 from roost_channels.delivery.limits import Limiter
 from roost_channels.outbox import UNDER_WAY_S
-from roost_channels.progress.status_messages import LATE_EDIT_S
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_channels.telegram.testing import ADDRESS, CHAT, Phone
+from roost_channels.testing import FakeTelegram, VirtualClock
 
 
 async def test_r8_the_answer_is_a_new_message_and_then_the_status_goes(phone: Phone) -> None:
@@ -181,6 +182,37 @@ async def advance_until_done(phone: Phone, task: asyncio.Task[None]) -> None:
     while not task.done():
         await asyncio.sleep(0.001)
         await phone.clock.advance(0.1)
+
+
+class SetClock(VirtualClock):
+    """A clock that somebody sets."""
+
+    by_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.by_s
+
+    def steady(self) -> float:
+        """Seconds by a clock that nobody sets."""
+        return super().time()
+
+
+async def test_a_clock_that_is_set_forward_lets_no_late_edit_hide_the_answer() -> None:
+    """The late edit arrives in its own time, whatever the clock says."""
+    clock = SetClock()
+    async with FakeTelegram(clock=clock) as telegram:
+        await telegram.user_says(CHAT, "hello")
+        phone = Phone(telegram, clock)
+        dying = await begin_slowly(phone, "editMessageText", 15.0)
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+        phone.restart()
+        clock.by_s = 4000.0
+        telegram.fault("drop_before", "sendMessage")
+        phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+        await advance_until_done(phone, asyncio.create_task(phone.courier.drain()))
+        assert await phone.after(20.0) == [f"{REPEAT_LABEL}the answer"]
+        await phone.channel.close()
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "http_502"])
