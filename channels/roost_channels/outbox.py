@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from roost_channels.clock import Passed
 from roost_channels.errors import Failure
 from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
@@ -18,6 +19,8 @@ PartState = Literal[
 UNFINISHED: tuple[PartState, ...] = ("planned", "sending", "not_sent", "ambiguous")
 # Why a part failed: the provider refused it, or nobody could prove either outcome in time.
 FailureReason = Literal["refused", "outcome_unknown"]
+# A request with a status message whose process died is waited for this long.
+UNDER_WAY_S = 5.0
 
 
 class PartOver(Exception):
@@ -31,6 +34,7 @@ class OutboxEntry:
     media: the files that follow the text. is_dropped: the person stopped its delivery; what is in
     flight is settled, and nothing is sent again. edits_id: the message of ours that this one
     replaces in place, if any; edits: the provider's id of its last part, if it arrived.
+    status_left_at: the `left_at` of its turn's status message.
     """
 
     id: str
@@ -46,6 +50,7 @@ class OutboxEntry:
     is_dropped: bool = False
     edits_id: str = ""
     edits: str = ""
+    status_left_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class StatusMessage:
         `closed`.
     late_until: until then an edit of unknown outcome may still arrive and change what it reads,
         0 where none can.
+    left_at: when a request with it left whose outcome isn't stored yet, 0 where none is under way.
     answer_part_id: the part of the answer that the message has become, empty while it is none.
 
     Orphans also carry: outcome (done | stopped | failed) and elapsed_s of the turn; after, before:
@@ -91,6 +97,7 @@ class StatusMessage:
     state: Literal["planned", "lost", "open", "closed"]
     edited_at: float
     late_until: float = 0.0
+    left_at: float = 0.0
     answer_part_id: str = ""
     outcome: str = ""
     elapsed_s: float = 0.0
@@ -129,6 +136,11 @@ class ProgressSnapshot:
     nonce: str = ""
 
 
+def is_under_way(left_at: float, passed: Passed) -> bool:
+    """Whether a request with a status message may still be on its way to the provider."""
+    return left_at > 0 and abs(passed.since(left_at)) < UNDER_WAY_S
+
+
 class ProgressStore(Protocol):
     """Storage of progress and status messages. Every method is one committed transaction."""
 
@@ -139,7 +151,10 @@ class ProgressStore(Protocol):
         """The status message of a turn, None before it is planned."""
 
     async def plan_status_message(self, status: StatusMessage) -> bool:
-        """Store a turn's first status message; False if it has one, perhaps another courier's."""
+        """Store a status message before a request with it leaves: a turn's first, or an edit of it.
+
+        False if the turn is fenced, or if another courier's request with it came first.
+        """
 
     async def put_status_message(self, status: StatusMessage) -> None:
         """Store a turn's status message as it stands now."""
@@ -170,22 +185,18 @@ class Outbox(ProgressStore, Protocol):
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
         """The lanes of these (channel, account) pairs with an unfinished entry due at `now`."""
-        ...
 
     async def next_due(self, channels: Sequence[tuple[str, str]]) -> float:
         """When the first lane of these accounts is due; infinity when none waits."""
-        ...
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         """The oldest unfinished entry of the lane and its parts (none before `plan`).
 
         A part whose lease ended while it was sent has become `ambiguous`.
         """
-        ...
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
         """Store an unfinished entry's parts, once: a second call returns what the first stored."""
-        ...
 
     async def skip(self, entry_id: str) -> None:
         """The entry needs no sending: it ends, and the lane goes on."""
@@ -196,11 +207,9 @@ class Outbox(ProgressStore, Protocol):
         after: the attempts that the caller knows of. Returns the new one's number. Raises PartOver
         for a finished part or one with more attempts, another error while another's lease holds.
         """
-        ...
 
     async def sent(self, part_id: str, message_id: str) -> bool:
         """The provider took the part. The first proof stands; returns whether this is the one."""
-        ...
 
     async def not_sent(
         self,
@@ -219,7 +228,6 @@ class Outbox(ProgressStore, Protocol):
             began is not waited for. invitation: queued before everything else of the lane, once
             until the person writes.
         """
-        ...
 
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False, attempt: int = 0
@@ -229,11 +237,9 @@ class Outbox(ProgressStore, Protocol):
         drop_reply: the entry forgets its reply target. An ambiguous part is marked as a possible
         repeat, another one as plainer.
         """
-        ...
 
     async def ambiguous(self, part_id: str, failure: Failure, *, attempt: int = 0) -> None:
         """Nobody knows whether the part was sent; it is settled before anything else is sent."""
-        ...
 
     async def failed(
         self, part_id: str, failure: Failure, *, reason: FailureReason = "refused", attempt: int = 0
@@ -242,7 +248,6 @@ class Outbox(ProgressStore, Protocol):
 
         The entry's later parts stay as they are, and wait with it for an operator's redrive.
         """
-        ...
 
     async def evidence(
         self, part_id: str, note: str, *, asked: str = "", answered: str = "", attempt: int = 0
@@ -251,25 +256,20 @@ class Outbox(ProgressStore, Protocol):
 
         note: the conclusion. asked, answered: what the provider was asked, and what came back.
         """
-        ...
 
     async def recover(self, owner: str) -> int:
         """At start: parts left `sending` by another owner become `ambiguous`. Returns how many."""
-        ...
 
     async def moved(self, address: Address, new_chat: str) -> None:
         """The chat migrated: the conversation and its unfinished entries follow."""
-        ...
 
     async def keep_wait(self, address: Address, until: float) -> None:
         """Store that the provider asked for silence in this chat, for later couriers too."""
-        ...
 
     async def waits(
         self, channels: Sequence[tuple[str, str]], now: float
     ) -> Sequence[tuple[Address, float]]:
         """The chats in which silence was asked for, and until when; topics share their chat's."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,4 +297,3 @@ class Receipts(Protocol):
 
         A status message counts only if it belongs to the newest turn.
         """
-        ...

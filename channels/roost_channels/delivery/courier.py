@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 # A lane sleeps through waits up to this long; for longer ones it ends and is started again.
 LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
+# Between two looks at a status message that another courier is showing right now.
+STATUS_PAUSE_S = 0.1
 # With nothing to deliver, the courier looks again this often; commits wake it at once.
 IDLE_S = 30.0
 # A waiting lane is looked at again at least this often, as newer work may have changed its turn.
@@ -194,6 +196,8 @@ class Courier:
         async with self.ledger.lanes.lock(entry.address):
             if self._stop.is_set():
                 return now
+            if await self.ledger.is_status_under_way(entry):
+                return self._clock.time() + STATUS_PAUSE_S
             with self._rest(address):
                 again = await self._sender.free_at(channel, entry, None if doubtful else part)
             if again is not None:

@@ -11,6 +11,10 @@ from roost_channels.errors import EditTargetMissing, NotModified
 from roost_channels.message import Receipt
 from roost_channels.outbox import OutboxEntry, StoredPart
 
+# An edit whose response never came may still be carried out this much later; proxies and servers
+# give up sooner.
+LATE_EDIT_S = 60.0
+
 
 def edits_in_place(channel: Channel, entry: OutboxEntry) -> bool:
     """Whether the entry is delivered as an edit."""

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from roost_channels.channel import Channel
-from roost_channels.clock import Clock, SystemClock
+from roost_channels.clock import Clock, Passed, SystemClock
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.edits import operation
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import ACCOUNT, Limiter
 from roost_channels.errors import DeliveryError, Throttled, failure_of
 from roost_channels.message import Address, Receipt
-from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
+from roost_channels.outbox import Outbox, OutboxEntry, StoredPart, is_under_way
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class Ledger:
             account_rate=self.config.account_rate, chat_burst=self.config.chat_burst
         )
         self.stop = stop or asyncio.Event()
+        self._passed = Passed.by(self.clock)
         # Accepted by the provider while storage was away: recorded before anything else is tried.
         self.unrecorded: OrderedDict[str, Receipt] = OrderedDict()
 
@@ -77,6 +78,16 @@ class Ledger:
     def backoff_s(self, attempt: int) -> float:
         """1, 3, 9, … times `retry_s`, never more than `retry_max_s`."""
         return float(min(self.config.retry_s * 3 ** (attempt - 1), self.config.retry_max_s))
+
+    async def is_status_under_way(self, entry: OutboxEntry) -> bool:
+        """Whether another courier's request with the turn's status message has no outcome yet.
+
+        It must not arrive after the answer. The caller holds the lane, so none of ours is.
+        """
+        if not is_under_way(entry.status_left_at, self._passed) or entry.turn_id is None:
+            return False
+        status = await self.outbox.status_message(entry.turn_id)
+        return status is not None and is_under_way(status.left_at, self._passed)
 
     def allowed_at(self, channel: Channel, entry: OutboxEntry) -> float | None:
         """When the limits let the entry go; None for now."""

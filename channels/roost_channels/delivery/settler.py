@@ -10,7 +10,7 @@ from typing import Literal
 
 from roost_channels.channel import Channel, Outgoing
 from roost_channels.clock import Passed
-from roost_channels.delivery.edits import edits_in_place
+from roost_channels.delivery.edits import LATE_EDIT_S, edits_in_place
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError, EditTargetMissing, Failure, NotModified, Throttled
 from roost_channels.message import Receipt
@@ -158,7 +158,7 @@ class Settler:
             return None
         if status.answer_part_id == part.id:
             return status
-        if self._ledger.clock.time() < status.late_until:
+        if self._passed.since(status.late_until - LATE_EDIT_S) < LATE_EDIT_S:
             return None  # an earlier edit may yet arrive, and hide the answer
         # The status message must be the last one in the chat: else the answer stands out of order.
         if status.state != "open" or await outbox.overtaken(entry.turn_id):
@@ -180,6 +180,7 @@ class Settler:
             replace(
                 status,
                 state="closed",
+                left_at=0.0,
                 shown=labelled(part.rendered).text,
                 answer_part_id=part.id,
                 edited_at=now,

@@ -1,6 +1,7 @@
 """Whether progress may be shown now: it gives way to answers, and it ends at the fence."""
 
 import logging
+from dataclasses import replace
 
 from roost_channels.channel import Channel
 from roost_channels.delivery.ledger import Ledger
@@ -46,6 +47,15 @@ class ProgressGuard:
         """Count one call against the limits."""
         ledger = self.ledger
         ledger.limiter.take(address, channel.capabilities, family, ledger.clock.time())
+
+    async def may_leave(self, status: StatusMessage) -> bool:
+        """Whether a request with a status message may leave now; if so, that is on record.
+
+        One transaction, so that the courier of the final knows of each request that left before
+        the fence, whichever process made it, and lets it end first.
+        """
+        leaving = replace(status, left_at=self.ledger.clock.time())
+        return await self.ledger.outbox.plan_status_message(leaving)
 
     async def store(self, status: StatusMessage) -> None:
         """Store what the provider was told already, however often storage refuses.

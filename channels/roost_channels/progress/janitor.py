@@ -48,7 +48,9 @@ class Janitor:
                 return
             except DeliveryError as error:
                 logger.info("status of turn %s is given up: %s", status.turn_id, error)
-            await self._ledger.outbox.put_status_message(replace(current, state="closed"))
+            await self._ledger.outbox.put_status_message(
+                replace(current, state="closed", left_at=0.0)
+            )
 
     async def _remove(self, channel: Channel, status: StatusMessage) -> None:
         if status.message_id is None:

@@ -243,25 +243,30 @@ class ProgressRenderer:
             try:
                 if isinstance(channel, Ordering):
                     await channel.in_order(snapshot.address)
-                if not await self._guard.still_allows(channel, snapshot, "send"):
-                    return
-                self._guard.take(channel, snapshot.address, "send")
-                if not await self._outbox.plan_status_message(note) or self._stop.is_set():
-                    return
-                receipt = await channel.send(
-                    Outgoing(
-                        snapshot.address,
-                        RenderedPart(note.shown),
-                        buttons=stop_buttons(snapshot, wanted)
-                        if channel.capabilities.buttons
-                        else (),
-                    )
-                )
             except DeliveryError as error:
-                await self._guard.drop(snapshot.address, error)
+                return await self._guard.drop(snapshot.address, error)
+            if not self._guard.allows(channel, snapshot.address, "send"):
                 return
-            sent = replace(note, message_id=receipt.message_id, edited_at=self._clock.time())
-            await self._guard.store(sent)
+            if not await self._guard.may_leave(note):
+                return
+            if not self._stop.is_set():
+                note = await self._say(channel, snapshot, wanted, note)
+            await self._guard.store(note)
+
+    async def _say(
+        self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView, note: StatusMessage
+    ) -> StatusMessage:
+        """Send the note, once; returns it with its id where it was sent."""
+        self._guard.take(channel, snapshot.address, "send")
+        buttons = stop_buttons(snapshot, wanted) if channel.capabilities.buttons else ()
+        try:
+            receipt = await channel.send(
+                Outgoing(snapshot.address, RenderedPart(note.shown), buttons=buttons)
+            )
+        except DeliveryError as error:
+            await self._guard.drop(snapshot.address, error)
+            return note
+        return replace(note, message_id=receipt.message_id, edited_at=self._clock.time())
 
 
 def _remember(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:

@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 
 from roost_channels.channel import Channel, Outgoing
+from roost_channels.delivery.edits import LATE_EDIT_S
 from roost_channels.errors import (
     Ambiguous,
     DeliveryError,
@@ -18,10 +19,6 @@ from roost_channels.progress.status_view import StatusView
 from roost_channels.rendering.parts import RenderedPart
 
 logger = logging.getLogger(__name__)
-
-# An edit whose response never came may still be carried out this much later; proxies and servers
-# give up sooner.
-LATE_EDIT_S = 60.0
 
 
 class StatusMessages:
@@ -58,11 +55,11 @@ class StatusMessages:
             edited_at=self._ledger.clock.time(),
         )
         async with self._ledger.lanes.lock(snapshot.address):
-            if not await self._guard.still_allows(channel, snapshot, "send"):
+            if not self._guard.allows(channel, snapshot.address, "send"):
+                return
+            if not await self._guard.may_leave(status):
                 return
             self._guard.take(channel, snapshot.address, "send")
-            if not await self._ledger.outbox.plan_status_message(status):
-                return
             if self._ledger.stop.is_set():
                 return await self._guard.store(replace(status, state="closed"))
             try:
@@ -96,23 +93,26 @@ class StatusMessages:
         interval = channel.capabilities.edit_interval_s[snapshot.address.is_group]
         if self._ledger.clock.time() - status.edited_at < interval:
             return
-        if not self._guard.allows(channel, snapshot.address, "edit") or status.message_id is None:
+        message_id = status.message_id
+        if message_id is None or not self._guard.allows(channel, snapshot.address, "edit"):
             return
         async with self._ledger.lanes.lock(snapshot.address):
-            if not await self._guard.still_allows(channel, snapshot, "edit"):
+            if not self._guard.allows(channel, snapshot.address, "edit"):
                 return
-            self._guard.take(channel, snapshot.address, "edit")
             now = self._ledger.clock.time()
+            status = replace(status, left_at=0.0)
             changed = replace(status, shown=wanted.text, edited_at=now)
             # Stored before the edit leaves. If this process dies meanwhile, the next courier must
             # not turn this message into the answer: the late edit would replace the answer.
             late_until = max(status.late_until, now + LATE_EDIT_S)
-            await self._ledger.outbox.put_status_message(replace(status, late_until=late_until))
+            if not await self._guard.may_leave(replace(status, late_until=late_until)):
+                return
+            self._guard.take(channel, snapshot.address, "edit")
             if self._ledger.stop.is_set():
                 return await self._guard.store(status)
             try:
                 await channel.edit(
-                    status.message_id,
+                    message_id,
                     Outgoing(
                         snapshot.address,
                         RenderedPart(wanted.text),

@@ -4,9 +4,13 @@ import asyncio
 
 import pytest
 
-from roost_channels.progress.status_messages import LATE_EDIT_S
+from roost_channels.delivery.courier import Courier
+from roost_channels.delivery.edits import LATE_EDIT_S
+from roost_channels.delivery.limits import Limiter
+from roost_channels.outbox import UNDER_WAY_S
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_channels.telegram.testing import ADDRESS, CHAT, Phone
+from roost_channels.testing import FakeTelegram, VirtualClock
 
 
 async def test_r8_the_answer_is_a_new_message_and_then_the_status_goes(phone: Phone) -> None:
@@ -113,23 +117,102 @@ async def test_an_answer_in_doubt_is_not_mistaken_for_a_lost_status(phone: Phone
 
 async def test_a_late_edit_of_a_courier_that_died_does_not_hide_the_answer(phone: Phone) -> None:
     """The next courier finds a status message that it must not turn into the answer."""
-    phone.turn()
-    await phone.after(3.0)
-    phone.telegram.fault("delay", "editMessageText", value=15.0)
-    phone.turn("tool", tools=("one",))
-    await phone.clock.advance(2.0)
-    dying = asyncio.create_task(phone.renderer.finish_step())
-    while not phone.calls("editMessageText"):
-        await asyncio.sleep(0.001)
+    dying = await begin_slowly(phone, "editMessageText", 15.0)
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
 
     phone.restart()
     phone.telegram.fault("drop_before", "sendMessage")
     phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
-    await phone.courier.drain()
+    await advance_until_done(phone, asyncio.create_task(phone.courier.drain()))
     assert await phone.after(20.0) == [f"{REPEAT_LABEL}the answer"]
     assert phone.outbox.statuses["turn-1"].state == "closed"
+
+
+@pytest.mark.parametrize("method", ["sendMessage", "editMessageText"])
+async def test_r8_an_answer_waits_for_the_status_that_another_courier_is_showing(
+    phone: Phone, method: str
+) -> None:
+    """In a rolling restart two couriers run at once, and share no lanes."""
+    showing = await begin_slowly(phone, method, 2.0)
+    entry = phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    other = Courier([phone.channel], phone.outbox, "courier-2", phone.clock, limiter=Limiter())
+    delivering = asyncio.create_task(other.drain())
+    for _ in range(2):
+        await phone.clock.advance(1.0)
+        assert phone.outbox.parts[entry.id][0].state == "planned"
+    await showing
+    assert phone.outbox.parts[entry.id][0].state == "planned"
+    await advance_until_done(phone, delivering)
+    assert await phone.after(1.0) == ["the answer"]
+
+
+async def test_an_answer_waits_seconds_at_most_for_a_status_whose_courier_died(
+    phone: Phone,
+) -> None:
+    showing = await begin_slowly(phone, "editMessageText", 15.0)
+    began = phone.clock.time()
+    showing.cancel()
+    await asyncio.gather(showing, return_exceptions=True)
+    entry = phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    phone.restart()
+    delivering = asyncio.create_task(phone.courier.drain())
+    await phone.clock.advance(0.1)
+    while phone.outbox.parts[entry.id][0].state == "planned":
+        await phone.clock.advance(0.1)
+    assert phone.clock.time() - began == pytest.approx(UNDER_WAY_S, abs=0.3)
+    await advance_until_done(phone, delivering)
+
+
+async def begin_slowly(phone: Phone, method: str, seconds: float) -> asyncio.Task[None]:
+    """Send or edit the status message; Telegram carries it out so many seconds later."""
+    phone.turn()
+    await phone.after(1.0 if method == "sendMessage" else 3.0)
+    phone.telegram.fault("delay", method, value=seconds)
+    phone.turn("tool", tools=("one",))
+    await phone.clock.advance(2.0)
+    before = phone.calls(method)
+    showing = asyncio.create_task(phone.renderer.finish_step())
+    while phone.calls(method) == before:
+        await asyncio.sleep(0.001)
+    return showing
+
+
+async def advance_until_done(phone: Phone, task: asyncio.Task[None]) -> None:
+    while not task.done():
+        await asyncio.sleep(0.001)
+        await phone.clock.advance(0.1)
+
+
+class SetClock(VirtualClock):
+    """A clock that somebody sets."""
+
+    by_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.by_s
+
+    def steady(self) -> float:
+        """Seconds by a clock that nobody sets."""
+        return super().time()
+
+
+async def test_a_clock_that_is_set_forward_lets_no_late_edit_hide_the_answer() -> None:
+    """The late edit arrives in its own time, whatever the clock says."""
+    clock = SetClock()
+    async with FakeTelegram(clock=clock) as telegram:
+        await telegram.user_says(CHAT, "hello")
+        phone = Phone(telegram, clock)
+        dying = await begin_slowly(phone, "editMessageText", 15.0)
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+        phone.restart()
+        clock.by_s = 4000.0
+        telegram.fault("drop_before", "sendMessage")
+        phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+        await advance_until_done(phone, asyncio.create_task(phone.courier.drain()))
+        assert await phone.after(20.0) == [f"{REPEAT_LABEL}the answer"]
+        await phone.channel.close()
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "http_502"])

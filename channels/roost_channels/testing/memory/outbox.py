@@ -67,11 +67,13 @@ class MemoryOutbox(MemoryProgress):
                 for part in self.parts[entry.id]:
                     if part.state == "sending" and self.claims[part.id].lease_until <= now:
                         self._put(part, "ambiguous", "its courier's lease ended", state="ambiguous")
-                return self._with_target(entry), tuple(self.parts[entry.id])
+                return self._as_seen(entry), tuple(self.parts[entry.id])
         return None
 
-    def _with_target(self, entry: OutboxEntry) -> OutboxEntry:
-        """The entry with the provider's id of the message that it replaces."""
+    def _as_seen(self, entry: OutboxEntry) -> OutboxEntry:
+        """The entry with the provider's id of the message that it replaces, and its status."""
+        status = self.statuses.get(entry.turn_id or "")
+        entry = replace(entry, status_left_at=status.left_at if status else 0.0)
         target = self.parts.get(entry.edits_id, [])
         return replace(entry, edits=target[-1].message_id or "") if target else entry
 

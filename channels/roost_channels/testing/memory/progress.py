@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from roost_channels.outbox import ProgressSnapshot, StatusMessage
+from roost_channels.outbox import ProgressSnapshot, StatusMessage, is_under_way
 from roost_channels.testing.memory.queue import MemoryQueue
 
 OVER = ("done", "stopped", "failed")
@@ -27,8 +27,12 @@ class MemoryProgress(MemoryQueue):
         return self.statuses.get(turn_id)
 
     async def plan_status_message(self, status: StatusMessage) -> bool:
-        """Store a turn's first status message; False if it has one."""
-        if status.turn_id in self.statuses:
+        """Store a status message before a request with it leaves; False if it must not."""
+        known = self.statuses.get(status.turn_id)
+        is_late = known is not None and (
+            status.message_id is None or is_under_way(known.left_at, self._passed)
+        )
+        if is_late or await self.fenced(status.turn_id):
             return False
         await self.put_status_message(status)
         return True

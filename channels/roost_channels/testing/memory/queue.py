@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from roost_channels.clock import Clock, SystemClock
+from roost_channels.clock import Clock, Passed, SystemClock
 from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.outbox import (
     EntryKind,
@@ -49,6 +49,7 @@ class MemoryQueue:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
+        self._passed = Passed.by(self._clock)
         self._ids = itertools.count(1)
         self.entries: dict[str, OutboxEntry] = {}
         self.parts: dict[str, list[StoredPart]] = {}

@@ -37,3 +37,4 @@ class StatusMessageRow(Base):
     state: Mapped[str]  # planned | lost | open | closed
     edited_at: Mapped[float]
     late_until: Mapped[float] = mapped_column(default=0.0, server_default=text("0"))
+    left_at: Mapped[float] = mapped_column(default=0.0, server_default=text("0"))

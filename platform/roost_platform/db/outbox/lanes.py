@@ -116,22 +116,23 @@ class LaneStore:
         A reply that newer messages have overtaken says so from now on.
         """
         async with self._database.read() as session:
-            head = await head_of(session, address)
-            if head is None:
+            first = await head_of(session, address)
+            if first is None:
                 return None
+            head, left_at = first
             parts = await parts_of(session, head.id)
             edits = await self._target_of(session, head)
             # What it replies to is settled before it is planned, and then stays.
             has_newer = not parts and await is_overtaken(session, head)
             if not has_newer and not self._has_expired(parts):
-                return entry_of(head, address, edits), [part_of(row) for row in parts]
+                return entry_of(head, address, edits, left_at), [part_of(row) for row in parts]
         async with self._database.write() as session:
             await self._end_leases(session, head.id)
             if has_newer:
                 head = await session.get_one(models.Outbox, head.id, with_for_update=True)
                 head.reply_to = {**(head.reply_to or {}), "is_latest": False}
             parts = await parts_of(session, head.id)
-            return entry_of(head, address, edits), [part_of(row) for row in parts]
+            return entry_of(head, address, edits, left_at), [part_of(row) for row in parts]
 
     async def _target_of(self, session: AsyncSession, entry: models.Outbox) -> str:
         """The provider's id of the message that an edit replaces; empty where it never arrived."""

@@ -27,8 +27,9 @@ REFUSED_IDS_MAX = 50  # provider ids kept per part, the newest
 # Each part takes a dozen transactions that begin with the same statements, so they are made once.
 _ENTRY_OF = select(models.Part.outbox_id).where(models.Part.id == bindparam("id"))
 _HEAD = (
-    select(models.Outbox)
+    select(models.Outbox, models.StatusMessageRow.left_at)
     .join(models.Conversation, models.Conversation.id == models.Outbox.conversation_id)
+    .outerjoin(models.StatusMessageRow, models.StatusMessageRow.turn_id == models.Outbox.turn_id)
     .where(models.Conversation.key == bindparam("key"), models.Outbox.state == "pending")
     .order_by(models.Outbox.sequence)
     .limit(1)
@@ -99,9 +100,10 @@ async def lock_behind(session: AsyncSession, part_id: str) -> None:
         await lock_schedule_of(session, entry_id)
 
 
-async def head_of(session: AsyncSession, address: Address) -> models.Outbox | None:
-    """The oldest unfinished entry of a lane."""
-    return await session.scalar(_HEAD, {"key": address.key})
+async def head_of(session: AsyncSession, address: Address) -> tuple[models.Outbox, float] | None:
+    """The oldest unfinished entry of a lane, and the `left_at` of its turn's status message."""
+    row = (await session.execute(_HEAD, {"key": address.key})).first()
+    return None if row is None else (row[0], row[1] or 0.0)
 
 
 async def parts_of(session: AsyncSession, entry_id: str) -> Sequence[models.Part]:
@@ -109,7 +111,9 @@ async def parts_of(session: AsyncSession, entry_id: str) -> Sequence[models.Part
     return (await session.scalars(_PARTS, {"id": entry_id})).all()
 
 
-def entry_of(row: models.Outbox, address: Address, edits: str = "") -> OutboxEntry:
+def entry_of(
+    row: models.Outbox, address: Address, edits: str = "", status_left_at: float = 0.0
+) -> OutboxEntry:
     """An outbox row as the lanes see it. edits: the provider's id of what it replaces."""
     return OutboxEntry(
         id=row.id,
@@ -125,6 +129,7 @@ def entry_of(row: models.Outbox, address: Address, edits: str = "") -> OutboxEnt
         is_dropped=row.dropped_at is not None,
         edits_id=row.edits_id or "",
         edits=edits,
+        status_left_at=status_left_at,
     )
 
 

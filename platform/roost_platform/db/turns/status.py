@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import and_, bindparam, or_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.outbox import ProgressSnapshot, StatusMessage
+from roost_channels.outbox import ProgressSnapshot, StatusMessage, is_under_way
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
@@ -73,6 +73,7 @@ _UNFENCED = select(models.Turn.id).where(
     or_(models.Turn.state == "running", _WAITS_FOR_AGENTS),
     models.Turn.stop_requested_at.is_(None),
 )
+_LOCK_UNFENCED = _UNFENCED.with_for_update(read=True, of=models.Turn)
 # The first message that a turn took: the one it replies to may stand below its status message.
 _FIRST_MESSAGE = (
     select(models.Inbox.message_id)
@@ -92,6 +93,7 @@ class StatusStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._passed = database.passed
 
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
         """The snapshots of turns to show on these accounts, the longest running first."""
@@ -110,20 +112,29 @@ class StatusStore:
             return None if row is None else _status(*row)
 
     async def plan_status_message(self, status: StatusMessage) -> bool:
-        """Store the first status message of a turn; False if the turn has one."""
+        """Store a status message before a request with it leaves; False if it must not leave.
+
+        The turn's row is locked, so that it ends either before this or knows of the request.
+        """
         async with self._database.write() as session:
-            turn = await session.get_one(models.Turn, status.turn_id)
-            is_first = await insert_missing(
-                session,
-                models.StatusMessageRow,
-                turn_id=turn.id,
-                conversation_id=turn.conversation_id,
-                message_id=status.message_id,
-                shown=status.shown,
-                state=status.state,
-                edited_at=status.edited_at,
+            if await session.scalar(_LOCK_UNFENCED, {"turn_id": status.turn_id}) is None:
+                return False
+            if status.message_id is None:
+                turn = await session.get_one(models.Turn, status.turn_id)
+                return await insert_missing(
+                    session,
+                    models.StatusMessageRow,
+                    turn_id=turn.id,
+                    conversation_id=turn.conversation_id,
+                    **_columns(status),
+                )
+            row = await session.get_one(
+                models.StatusMessageRow, status.turn_id, with_for_update=True
             )
-        return is_first
+            if is_under_way(row.left_at, self._passed):
+                return False
+            _store(row, status)
+        return True
 
     async def put_status_message(self, status: StatusMessage) -> None:
         """Store the status message of a turn."""
@@ -135,10 +146,7 @@ class StatusStore:
                     turn_id=status.turn_id, conversation_id=turn.conversation_id
                 )
                 session.add(row)
-            row.message_id, row.shown = status.message_id, status.shown
-            row.state, row.edited_at = status.state, status.edited_at
-            row.late_until = status.late_until
-            row.answer_part_id = status.answer_part_id or None
+            _store(row, status)
 
     async def overtaken(self, turn_id: str) -> bool:
         """Whether anything was sent to the chat since the turn began."""
@@ -241,5 +249,23 @@ def _status(row: models.StatusMessageRow, conversation: models.Conversation) -> 
         state=cast(Literal["planned", "lost", "open", "closed"], row.state),
         edited_at=row.edited_at,
         late_until=row.late_until,
+        left_at=row.left_at,
         answer_part_id=row.answer_part_id or "",
     )
+
+
+def _columns(status: StatusMessage) -> dict[str, Any]:
+    return {
+        "message_id": status.message_id,
+        "shown": status.shown,
+        "state": status.state,
+        "edited_at": status.edited_at,
+        "late_until": status.late_until,
+        "left_at": status.left_at,
+        "answer_part_id": status.answer_part_id or None,
+    }
+
+
+def _store(row: models.StatusMessageRow, status: StatusMessage) -> None:
+    for name, value in _columns(status).items():
+        setattr(row, name, value)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from roost_channels.errors import Failure
-from roost_channels.outbox import EarlierSend, StatusMessage
+from roost_channels.outbox import UNDER_WAY_S, EarlierSend, StatusMessage
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.testing.contracts import Chat
 
@@ -48,6 +48,40 @@ async def test_of_two_couriers_that_plan_a_status_message_one_sends_it(chat: Cha
     both = [await chat.outbox.plan_status_message(replace(planned, edited_at=at)) for at in (1, 2)]
     assert both == [True, False]
     assert await chat.outbox.status_message(turn_id) == planned
+
+
+async def test_one_request_with_a_status_message_leaves_at_a_time_and_none_after_the_fence(
+    chat: Chat,
+) -> None:
+    turn_id = await chat.begin_turn()
+    opened = StatusMessage(turn_id, chat.address, "s1", "Thinking…", "open", 1.0)
+    await chat.outbox.put_status_message(opened)
+    leaving = replace(opened, left_at=chat.now(), late_until=chat.now() + 60.0)
+    assert await chat.outbox.plan_status_message(leaving)
+    assert await chat.outbox.status_message(turn_id) == leaving
+    assert not await chat.outbox.plan_status_message(leaving)
+    await chat.outbox.put_status_message(opened)
+    assert await chat.outbox.plan_status_message(leaving)
+    await chat.pass_time(UNDER_WAY_S)
+    again = replace(leaving, left_at=chat.now())
+    assert await chat.outbox.plan_status_message(again)
+    await chat.outbox.put_status_message(opened)
+    await chat.answer(turn_id)
+    assert not await chat.outbox.plan_status_message(again)
+    assert await chat.outbox.status_message(turn_id) == opened
+
+
+async def test_a_final_tells_which_request_with_its_status_message_left_before_it(
+    chat: Chat,
+) -> None:
+    turn_id = await chat.begin_turn()
+    note = StatusMessage(turn_id, chat.address, None, "still working", "closed", 1.0)
+    assert await chat.outbox.plan_status_message(replace(note, left_at=chat.now()))
+    await chat.answer(turn_id)
+    for left_at in (chat.now(), 0.0):
+        await chat.outbox.put_status_message(replace(note, left_at=left_at))
+        head = await chat.outbox.next_entry(chat.address)
+        assert head is not None and head[0].status_left_at == left_at
 
 
 async def test_a_turn_is_shown_while_it_runs_and_until_its_status_message_is_closed(
