@@ -76,7 +76,9 @@ class ArtifactStore:
         values = {"accounts": list(channels), "now": now, "most": limit}
         async with self._database.read() as session:
             due = [_fetch_of(row) for row in await session.scalars(_DUE, values)]
-        if due and self._folder and await asyncio.to_thread(_is_nearly_full, self._folder):
+        if not due or self._folder is None:
+            return due
+        if await asyncio.to_thread(_is_nearly_full, self._folder):
             log.warning("files of people wait: less than %d bytes are free", DISK_FREE_BYTES_MIN)
             return []
         return due
