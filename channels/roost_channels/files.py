@@ -21,7 +21,10 @@ FETCH_ATTEMPTS_MAX = 6
 FETCH_RETRY_S = 1.0
 FETCH_RETRY_MAX_S = 60.0
 POLL_S = 0.5
-IDLE_S = 30.0  # between two looks while nothing is to be fetched; commits wake it at once
+# Between two looks while nothing is to be fetched, at first and at most: each one is twice as long
+# as the one before. Commits wake it at once.
+IDLE_S = 30.0
+IDLE_MAX_S = 300.0
 SWEEP_EVERY_S = 3600.0
 
 
@@ -106,6 +109,7 @@ class Fetcher:
 
     async def run(self) -> None:
         """Fetch for ever."""
+        rest_s = IDLE_S
         try:
             await self._files.wait(0)  # from here on no commit is missed
             while True:
@@ -116,8 +120,11 @@ class Fetcher:
                 except Exception:
                     logger.exception("looking for files to fetch failed")
                 await self._clock.sleep(POLL_S)
-                if not self._tasks and self._retry_at <= began:
-                    await self._files.wait(IDLE_S)
+                if self._tasks or self._retry_at > began:
+                    rest_s = IDLE_S
+                else:
+                    await self._files.wait(rest_s)
+                    rest_s = min(2 * rest_s, IDLE_MAX_S)
         finally:
             for task in self._tasks.values():
                 task.cancel()

@@ -16,12 +16,13 @@ from roost_platform.db.due.stalls import StalledAgents
 from roost_platform.schedules.limits import CHECK_TOKENS_A_DAY
 from roost_platform.settings.schedules import SchedulesConfig
 
-IDLE_S: Final = 30.0  # how often it looks without news while nothing is due
+IDLE_S: Final = 300.0  # how often it looks without news while nothing is due
 LOOK_S: Final = 1.0  # how often it reads the time while something will be due: the clock may jump
 PAUSE_S: Final = 0.05  # between two looks at a database in which much is committed
 BATCH_MAX: Final = 50  # rows of one source that are settled before the other sources' turn
 PUT_BACK_S: Final = 0.5  # a clock that reads earlier than before by more was put back
-FAILED_S: Final = 1.0  # before a source that failed is asked again
+FAILED_S: Final = 1.0  # the pause after a source that failed
+AGAIN_S: Final = 30.0  # before it is asked again, if nothing is committed
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class DueClock:
             except Exception:
                 log.exception("%s failed", type(source).__name__)
                 await asyncio.sleep(FAILED_S)
+                times.append(self._database.now() + AGAIN_S)
         return min((due for due in times if due is not None), default=None)
 
     async def _rest(self, version: int, due: float | None) -> None:

@@ -7,7 +7,7 @@ from roost_platform.db.stores import Stores
 from roost_platform.intake import Doorbell, ring_quietly
 
 SWEEP_S = 1.0  # how often the sweeper looks
-IDLE_S = 30.0  # the same while nothing waits and nothing runs; commits wake it at once
+IDLE_S = 300.0  # the same while nothing waits and nothing runs; commits wake it at once
 SWEEP_MAX = 100  # conversations rung by one sweep
 OVERDUE_S = 2.0  # a message or a stop that waits longer has lost its doorbell
 RING_AGAIN_S = 5.0

@@ -54,7 +54,7 @@ class Watchdog:
         """Look once; how many turns were ended."""
         now, passed = self._stores.database.now(), self._stores.database.passed
         silent, lively = await self._silent.find(now - min(SILENT_S, self._no_progress_s / 2))
-        if not await self._worker_lives() or lively >= self._slots:
+        if not silent or not await self._worker_lives() or lively >= self._slots:
             self._since.clear()
             return 0
         stuck = {turn.turn_id: turn for turn in silent if await self._can_be_rung(turn)}

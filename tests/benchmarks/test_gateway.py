@@ -21,6 +21,7 @@ import pytest
 
 from roost_inference.benchmarking import report
 from roost_inference.benchmarking.figures import Figure, Goal, median, percentile
+from roost_inference.benchmarking.parameters import Parameters
 from roost_platform.stack.local_ports import free_port
 
 FOLDER = Path(__file__).parent
@@ -114,7 +115,7 @@ def record() -> Iterator[report.BenchmarkRun]:
     if os.environ.get("LITELLM"):
         run.peers.append(f"{LITELLM}, one worker, a master key, no budget")
     yield run
-    if run.figures and os.environ.get("BENCH_RECORD", "1") == "1":
+    if run.figures and Parameters.from_environment().record:
         report.append(PAGE, run)
 
 

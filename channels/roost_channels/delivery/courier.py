@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -25,8 +26,10 @@ LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
 # Between two looks at a status message that another courier is showing right now.
 STATUS_PAUSE_S = 0.1
-# With nothing to deliver, the courier looks again this often; commits wake it at once.
-IDLE_S = 30.0
+# Commits wake the courier at once. It looks again this often while something is due later, as the
+# clock may be set, and while nothing is.
+LATER_S = 30.0
+IDLE_S = 300.0
 # A waiting lane is looked at again at least this often, as newer work may have changed its turn.
 DEFER_MAX_S = 2.0
 # After a look for due lanes the courier rests this many times as long as the look took. Under load
@@ -229,7 +232,7 @@ class Courier:
         now = self._clock.time()
         due_at = await self._next_due()
         if not self._tasks and not self._not_before and due_at > now:
-            return min(due_at - now, IDLE_S)
+            return IDLE_S if due_at == math.inf else min(due_at - now, LATER_S)
         nearest = min(self._not_before.values(), default=now + self._config.poll_s)
         return min(max(nearest - now, 0.01), self._config.poll_s)
 

@@ -29,7 +29,7 @@ REST = 4.0
 REST_MAX_S = 1.0
 JANITOR_S = 5.0  # between two looks for status messages to close, while there are some
 # With nothing to show or to close it looks again this often; commits wake it at once.
-IDLE_S = 30.0
+IDLE_S = 300.0
 TURNS_SHOWN_MAX = 64
 # A reaction is a first sign; a late one, after a restart, would only confuse.
 REACT_WITHIN_S = 5.0
@@ -87,6 +87,7 @@ class ProgressRenderer:
                     shows = await self.step()
                 except Exception:
                     logger.exception("progress could not be read")
+                    self._is_swept = False  # it is looked again soon
                     await self._clock.sleep(1.0)
                 took_s = self._clock.time() - began
                 await self._clock.sleep(max(TICK_LEAST_S, min(REST * took_s, REST_MAX_S)))

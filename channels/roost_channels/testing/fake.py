@@ -82,6 +82,11 @@ class Fake:
         return self.core.number
 
     @property
+    def state_event(self) -> asyncio.Event:
+        """Set by the next change of the state."""
+        return self.core.event
+
+    @property
     def base_url(self) -> str:
         """The server's URL without a path; RuntimeError before the start."""
         return self._server.base_url

@@ -1,5 +1,6 @@
 """What a fake keeps of its state when its process ends, for a sandbox that is started again."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -16,6 +17,11 @@ class Lasting(Protocol):
     @property
     def state_number(self) -> int:
         """Changes whenever there is something new to keep."""
+        ...
+
+    @property
+    def state_event(self) -> asyncio.Event:
+        """Set by the next change; each change has an event of its own."""
         ...
 
     def dump(self) -> bytes:

@@ -11,9 +11,12 @@ from roost_platform.alerts.conditions import Condition
 from roost_platform.alerts.rules import LASTS_S, sentence
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
+from roost_platform.db.base.plain import PlainConnection, PlainStatement
 
 KEPT_MAX: Final = 1000  # resolved alerts; the oldest are let go of
 NOTICES_MAX: Final = 10  # told by one look; the others wait for the next one
+
+_OPEN = PlainStatement(select(models.Alert.id).where(models.Alert.state == "open").limit(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Notice:
             minutes = max(1, round((self.at - self.opened_at) / 60))
             return f"Roost: resolved after {minutes} min: {self.subject}: {what}."
         return f"Roost alert: {self.subject}: {what}."
+
+
+def has_open(connection: PlainConnection) -> bool:
+    """Whether the book has an alert that is not resolved."""
+    return bool(_OPEN.run(connection, {}).all())
 
 
 async def update(

@@ -2,17 +2,17 @@
 
 import shutil
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, get_args
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import BindParameter, bindparam, func, or_, select
 
 from roost_platform.alerts.conditions import Condition
 from roost_platform.alerts.gateway import gateway_conditions
 from roost_platform.db import models
+from roost_platform.db.base.plain import PlainConnection, PlainStatement
 from roost_platform.db.services import is_alive
 from roost_platform.db.waits.for_operators import waits_for_operator
 from roost_platform.settings.watching import AlertRule, AlertsConfig
@@ -76,6 +76,55 @@ _SENTENCES: Final[Mapping[AlertRule, tuple[str, str]]] = {
     "key_budget": ("{} percent of the budget is spent",) * 2,
 }
 
+# Each look runs all of these, mostly in a process that did nothing since the last one.
+_since: BindParameter[float] = bindparam("since")
+_before: BindParameter[float] = bindparam("before")
+_FAILED_TURNS = PlainStatement(
+    select(models.Turn.reason_code, func.count().label("number"))
+    .where(models.Turn.state == "failed", models.Turn.finished_at >= _since)
+    .group_by(models.Turn.reason_code)
+)
+_is_unreachable = models.RunProgress.phase == "unreachable"
+_running = (
+    select(func.count().label("number"))
+    .select_from(models.Turn)
+    .join(models.RunProgress, models.RunProgress.turn_id == models.Turn.id)
+    .where(models.Turn.state == "running")
+)
+_WITHOUT_ENGINE = PlainStatement(_running.where(_is_unreachable, models.Turn.started_at <= _before))
+_STUCK = PlainStatement(_running.where(~_is_unreachable, models.RunProgress.updated_at <= _before))
+_CHANNELS = PlainStatement(
+    select(
+        models.ChannelState.channel, models.ChannelState.account, models.ChannelState.state
+    ).where(or_(*(models.ChannelState.state == one for one in CHANNEL_TROUBLE)))
+)
+_messages = (
+    select(models.Outbox.channel, models.Outbox.account, func.count().label("number"))
+    .join(models.Part, models.Part.outbox_id == models.Outbox.id)
+    .group_by(models.Outbox.channel, models.Outbox.account)
+)
+_UNCERTAIN = PlainStatement(
+    _messages.where(models.Part.state == "ambiguous", models.Part.started_at <= _before)
+)
+_NOT_DELIVERED = PlainStatement(
+    _messages.where(
+        or_(models.Part.state == "failed", models.Part.state == "expired"),
+        models.Outbox.finished_at >= _since,
+    )
+)
+_APPROVALS = PlainStatement(
+    select(models.Approval.agent, func.count().label("number"))
+    .where(waits_for_operator(), models.Approval.created_at <= _before)
+    .group_by(models.Approval.agent)
+)
+_PARTS = PlainStatement(
+    select(
+        models.ServiceHeartbeat.service,
+        models.ServiceHeartbeat.started_at,
+        models.ServiceHeartbeat.seen_at,
+    )
+)
+
 
 @dataclass(slots=True)
 class Starts:
@@ -98,8 +147,8 @@ def sentence(rule: str, count: int) -> str:
     return words.format(count)
 
 
-async def conditions(
-    session: AsyncSession,
+def conditions(
+    connection: PlainConnection,
     now: float,
     *,
     starts: Starts,
@@ -109,12 +158,12 @@ async def conditions(
 ) -> list[Condition]:
     """All that is wrong now. accounts: the configured ones, None where they are not known."""
     found = [
-        *await _turns(session, now),
-        *await _channels(session, accounts),
-        *await _deliveries(session, now),
-        *await _approvals(session, now - config.approval_wait_s),
-        *await _parts(session, now, starts),
-        *await gateway_conditions(session, now),
+        *_turns(connection, now),
+        *_channels(connection, accounts),
+        *_deliveries(connection, now),
+        *_approvals(connection, now - config.approval_wait_s),
+        *_parts(connection, now, starts),
+        *gateway_conditions(connection, now),
     ]
     free_mib = shutil.disk_usage(data_dir).free // 2**20
     if free_mib < config.disk_free_mib:
@@ -122,87 +171,49 @@ async def conditions(
     return found
 
 
-async def _turns(session: AsyncSession, now: float) -> list[Condition]:
-    failed = await session.execute(
-        select(models.Turn.reason_code, func.count())
-        .where(models.Turn.state == "failed", models.Turn.finished_at >= now - RECENT_S)
-        .group_by(models.Turn.reason_code)
-    )
-    found = []
-    for code, count in failed.all():
+def _turns(connection: PlainConnection, now: float) -> Iterator[Condition]:
+    for row in _FAILED_TURNS.run(connection, {"since": now - RECENT_S}).all():
+        code = row.reason_code
         rule: AlertRule = "engine_refused" if code in ENGINE_REASONS else "turn_failed"
-        found.append(Condition(rule, code or "no reason", count))
-    progress = models.RunProgress
-    running = (
-        select(func.count())
-        .select_from(models.Turn)
-        .join(progress, progress.turn_id == models.Turn.id)
-        .where(models.Turn.state == "running")
-    )
-    unreachable = progress.phase == "unreachable"
-    waiting = await session.scalar(
-        running.where(unreachable, models.Turn.started_at <= now - LASTS_S)
-    )
-    stuck = await session.scalar(running.where(~unreachable, progress.updated_at <= now - STUCK_S))
+        yield Condition(rule, code or "no reason", row.number)
+    waiting = _count(_WITHOUT_ENGINE, connection, now - LASTS_S)
+    stuck = _count(_STUCK, connection, now - STUCK_S)
     if waiting:
-        found.append(Condition("engine_down", "engine", waiting))
+        yield Condition("engine_down", "engine", waiting)
     if stuck:
-        found.append(Condition("turn_stuck", "turns", stuck))
-    return found
+        yield Condition("turn_stuck", "turns", stuck)
 
 
-async def _channels(
-    session: AsyncSession, accounts: Collection[tuple[str, str]] | None
-) -> list[Condition]:
-    states = await session.scalars(
-        select(models.ChannelState).where(models.ChannelState.state.in_(CHANNEL_TROUBLE))
-    )
-    return [
-        Condition(
-            "channel",
-            f"{one.channel} {one.account} ({one.state})",
-            1,
-            LASTS_S if one.state == "degraded" else 0.0,
-        )
-        for one in states
-        if accounts is None or (one.channel, one.account) in accounts
-    ]
+def _count(statement: PlainStatement, connection: PlainConnection, before: float) -> int:
+    [row] = statement.run(connection, {"before": before}).all()
+    return int(row.number)
 
 
-async def _deliveries(session: AsyncSession, now: float) -> list[Condition]:
-    parts, outbox = models.Part, models.Outbox
-    counted = (
-        select(outbox.channel, outbox.account, func.count())
-        .join(parts, parts.outbox_id == outbox.id)
-        .group_by(outbox.channel, outbox.account)
-    )
-    uncertain = await session.execute(
-        counted.where(parts.state == "ambiguous", parts.started_at <= now - LASTS_S)
-    )
-    failed = await session.execute(
-        counted.where(parts.state.in_(("failed", "expired")), outbox.finished_at >= now - RECENT_S)
-    )
-    return [
-        *(Condition("delivery_uncertain", f"{c} {a}", n) for c, a, n in uncertain.all()),
-        *(Condition("delivery_failed", f"{c} {a}", n) for c, a, n in failed.all()),
-    ]
+def _channels(
+    connection: PlainConnection, accounts: Collection[tuple[str, str]] | None
+) -> Iterator[Condition]:
+    for one in _CHANNELS.run(connection, {}).all():
+        if accounts is None or (one.channel, one.account) in accounts:
+            lasts_s = LASTS_S if one.state == "degraded" else 0.0
+            yield Condition("channel", f"{one.channel} {one.account} ({one.state})", 1, lasts_s)
 
 
-async def _approvals(session: AsyncSession, asked_before: float) -> list[Condition]:
-    waiting = await session.execute(
-        select(models.Approval.agent, func.count())
-        .where(waits_for_operator(), models.Approval.created_at <= asked_before)
-        .group_by(models.Approval.agent)
-    )
-    return [Condition("approval_waits", agent, count) for agent, count in waiting.all()]
+def _deliveries(connection: PlainConnection, now: float) -> Iterator[Condition]:
+    for one in _UNCERTAIN.run(connection, {"before": now - LASTS_S}).all():
+        yield Condition("delivery_uncertain", f"{one.channel} {one.account}", one.number)
+    for one in _NOT_DELIVERED.run(connection, {"since": now - RECENT_S}).all():
+        yield Condition("delivery_failed", f"{one.channel} {one.account}", one.number)
 
 
-async def _parts(session: AsyncSession, now: float, starts: Starts) -> list[Condition]:
-    found = []
-    for row in await session.scalars(select(models.ServiceHeartbeat)):
+def _approvals(connection: PlainConnection, asked_before: float) -> Iterator[Condition]:
+    for one in _APPROVALS.run(connection, {"before": asked_before}).all():
+        yield Condition("approval_waits", one.agent, one.number)
+
+
+def _parts(connection: PlainConnection, now: float, starts: Starts) -> Iterator[Condition]:
+    for row in _PARTS.run(connection, {}).all():
         again = starts.count(row.service, row.started_at, now)
         if again >= RESTARTS:
-            found.append(Condition("part_restarts", row.service, again))
+            yield Condition("part_restarts", row.service, again)
         if not is_alive(row.seen_at, now) and row.seen_at <= now - LASTS_S:
-            found.append(Condition("part_down", row.service, 1))
-    return found
+            yield Condition("part_down", row.service, 1)

@@ -15,8 +15,10 @@ from roost_channels.errors import DeliveryError
 from roost_channels.http.egress import Egress
 from roost_platform.alerts import book
 from roost_platform.alerts.book import Notice
+from roost_platform.alerts.conditions import Condition
 from roost_platform.alerts.rules import Starts, conditions
 from roost_platform.db import models
+from roost_platform.db.base.plain import PlainConnection, read_plain
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.stores import Stores
@@ -69,18 +71,13 @@ class AlertWatch:
 
     async def look(self) -> Sequence[Notice]:
         """Look once; returns what was told."""
-        now = self._stores.database.now()
-        async with self._stores.database.read() as session:
-            found = await conditions(
-                session,
-                now,
-                starts=self._starts,
-                data_dir=self._data_dir,
-                config=self._config,
-                accounts=self._accounts,
-            )
+        database = self._stores.database
+        now = database.now()
+        found, has_open = await read_plain(database, lambda connection: self._find(connection, now))
         wanted = [one for one in found if one.rule in self._config.rules]
-        async with self._stores.database.write(is_news=bool(wanted)) as session:
+        if not (wanted or has_open or self._waiting):
+            return []
+        async with database.write(is_news=bool(wanted)) as session:
             notices = await book.update(session, wanted, now, self._config.cool_down_s)
             for notice in notices:
                 log.warning("%s", notice.text)
@@ -89,6 +86,18 @@ class AlertWatch:
             self._waiting.extend((notice, 0) for notice in notices)
         await self._post()
         return notices
+
+    def _find(self, connection: PlainConnection, now: float) -> tuple[list[Condition], bool]:
+        """What is wrong now, and whether anything was."""
+        found = conditions(
+            connection,
+            now,
+            starts=self._starts,
+            data_dir=self._data_dir,
+            config=self._config,
+            accounts=self._accounts,
+        )
+        return found, book.has_open(connection)
 
     async def _tell_chats(self, session: AsyncSession, notice: Notice, now: float) -> None:
         """Queue the notice for each chat, as any other message, in the book's own transaction."""

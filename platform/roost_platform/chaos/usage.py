@@ -1,11 +1,17 @@
-"""Processor time, wake-ups and resident memory of a running stack's processes, from /proc."""
+"""Processor time, wake-ups and resident memory of a running stack's processes, from /proc, and the
+price of a wake-up on this machine.
+"""
 
 import contextlib
 import os
 import statistics
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, func, select
+from sqlalchemy.engine import Connection
 
 from roost_platform.testing import Stack, descendants
 
@@ -18,6 +24,10 @@ SAMPLE_LEAST_S = 2.0
 # the half of a run of half an hour that is judged. In shorter runs a step looks like a leak.
 FLAT_MIB_PER_MINUTE = 0.1
 JUDGED_FROM_MINUTES = 30.0
+REST_S = 5.0  # as between two beats of our processes
+RESTS = 3
+STATEMENTS = 20
+WARM_UPS = 20
 
 
 def idle_minutes() -> float:
@@ -103,3 +113,41 @@ class ResidentSamples:
         if len(late) < 2:
             return 0.0
         return 60 * statistics.linear_regression(*zip(*late, strict=True)).slope
+
+
+def price_of_waking(rest_s: float = REST_S, rests: int = RESTS) -> float:
+    """Processor time of some small statements after a rest, as a multiple of the same ones at once.
+
+    The median of `rests`. 1.0: waking costs nothing of its own. An idle process pays for little
+    else, and a machine whose host takes an idle guest's memory away charges a multiple of what a
+    quiet one does: a figure of an idle stack is to be judged by this one.
+    """
+    engine = create_engine("sqlite://")
+    rows = Table("rows", MetaData(), *(Column(f"c{number}", Integer) for number in range(10)))
+    try:
+        with engine.connect() as connection:
+            rows.create(connection)
+            for _ in range(WARM_UPS):
+                _work(connection, rows)
+            prices = [_price(connection, rows, rest_s) for _ in range(rests)]
+    finally:
+        engine.dispose()
+    return sorted(prices)[len(prices) // 2]
+
+
+def _price(connection: Connection, rows: Table, rest_s: float) -> float:
+    time.sleep(rest_s)
+    rested_s = _took_s(lambda: _work(connection, rows))
+    return rested_s / _took_s(lambda: _work(connection, rows))
+
+
+def _took_s(work: Callable[[], None]) -> float:
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
+
+
+def _work(connection: Connection, rows: Table) -> None:
+    for _ in range(STATEMENTS):
+        query = select(func.count()).select_from(rows).where(rows.c.c1 == 3, rows.c.c2 > 5)
+        connection.execute(query).all()

@@ -43,18 +43,33 @@ class KeptStates:
 
     async def run(self) -> None:
         """Save what changes, for ever; a failure is logged and tried again."""
-        while True:
+        while self._fakes:
+            await self._until_changed()
             await asyncio.sleep(SAVE_EVERY_S)
             try:
                 self.save()
             except OSError as error:
                 log.warning("the sandbox's state was not kept: %s", error)
 
+    async def _until_changed(self) -> None:
+        """Wait while every state is saved."""
+        if any(self._is_new(name, fake) for name, fake in self._fakes.items()):
+            return
+        waits = [asyncio.create_task(fake.state_event.wait()) for fake in self._fakes.values()]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in waits:
+                waiting.cancel()
+
+    def _is_new(self, name: str, fake: Lasting) -> bool:
+        return fake.state_number != self._saved.get(name, 0)
+
     def save(self) -> None:
         """Write the states that changed since the last call."""
         for name, fake in self._fakes.items():
             number = fake.state_number
-            if number == self._saved.get(name, 0):
+            if not self._is_new(name, fake):
                 continue
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(self._file(name), fake.dump().decode())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import bindparam, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.messages import MessageFile
@@ -40,6 +40,21 @@ EXPIRED_MAX = 500  # files deleted by one sweep
 DISK_FREE_BYTES_MIN = 256 * 2**20
 ACCEPTED = ("pending", "taken", "done")  # files of other messages are not fetched
 
+_DUE = (
+    select(models.Artifact)
+    .join(models.Inbox, models.Inbox.id == models.Artifact.inbox_id)
+    .where(
+        models.Artifact.state == "pending",
+        models.Artifact.next_at <= bindparam("now"),
+        tuple_(models.Artifact.channel, models.Artifact.account).in_(
+            bindparam("accounts", expanding=True)
+        ),
+        models.Inbox.state.in_(ACCEPTED),
+    )
+    .order_by(models.Artifact.next_at)
+    .limit(bindparam("most"))
+)
+
 
 class ArtifactStore:
     """Implements `roost_channels.files.ChannelFiles` and `storage.tools.Artifacts`."""
@@ -58,24 +73,15 @@ class ArtifactStore:
         """Files of these accounts that are to be fetched now, the longest due first; none while the
         disk is nearly full.
         """
-        if self._folder is not None and await asyncio.to_thread(_is_nearly_full, self._folder):
+        values = {"accounts": list(channels), "now": now, "most": limit}
+        async with self._database.read() as session:
+            due = [_fetch_of(row) for row in await session.scalars(_DUE, values)]
+        if not due or self._folder is None:
+            return due
+        if await asyncio.to_thread(_is_nearly_full, self._folder):
             log.warning("files of people wait: less than %d bytes are free", DISK_FREE_BYTES_MIN)
             return []
-        table = models.Artifact
-        query = (
-            select(table)
-            .join(models.Inbox, models.Inbox.id == table.inbox_id)
-            .where(
-                table.state == "pending",
-                table.next_at <= now,
-                tuple_(table.channel, table.account).in_(list(channels)),
-                models.Inbox.state.in_(ACCEPTED),
-            )
-            .order_by(table.next_at)
-            .limit(limit)
-        )
-        async with self._database.read() as session:
-            return [_fetch_of(row) for row in await session.scalars(query)]
+        return due
 
     async def fetched(self, artifact_id: str, data: bytes) -> None:
         """Store the bytes of a file that was fetched."""

@@ -1,20 +1,29 @@
 """Heartbeats of the running processes, and the one rule by which a process counts as alive."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
+from roost_platform.db.base.plain import PlainConnection, PlainStatement, write_plain
 from roost_platform.db.base.text import clean
 from roost_platform.rhythm import BEAT_S
 
 HEARTBEAT_S = BEAT_S  # how often each process beats
 ALIVE_S = 3 * HEARTBEAT_S  # a process that has not beaten for this long counts as down
+
+_TOLD = ("pid", "version", "started_at", "seen_at", "detail")
+_BEAT = PlainStatement(
+    update(models.ServiceHeartbeat)
+    .where(models.ServiceHeartbeat.service == bindparam("of"))
+    .values({name: bindparam(f"new_{name}") for name in _TOLD})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +54,22 @@ class Heartbeats:
 
     async def beat(self, service: str, detail: Mapping[str, Any] | None = None) -> None:
         """Record that the process `service` is alive now."""
-        now = self._database.now()
-        async with self._database.write(is_news=False) as session:
-            await insert_missing(
-                session,
-                models.ServiceHeartbeat,
-                service=service,
-                pid=os.getpid(),
-                version=self._version,
-                started_at=self._started_at,
-                seen_at=now,
-                detail={},
-            )
-            row = await session.get_one(models.ServiceHeartbeat, service, with_for_update=True)
-            row.pid, row.version = os.getpid(), self._version
-            row.started_at, row.seen_at = self._started_at, now
-            row.detail = clean(detail or {})
+        row = {
+            "pid": os.getpid(),
+            "version": self._version,
+            "started_at": self._started_at,
+            "seen_at": self._database.now(),
+            "detail": clean(detail or {}),
+        }
+        values = {f"new_{name}": value for name, value in row.items()}
+        values |= {"of": service, "new_detail": json.dumps(row["detail"])}
+
+        def overwrite(connection: PlainConnection) -> bool:
+            return _BEAT.run(connection, values).rowcount > 0
+
+        if not await write_plain(self._database, overwrite):
+            async with self._database.write(is_news=False) as session:
+                await insert_missing(session, models.ServiceHeartbeat, service=service, **row)
 
     async def all(self) -> Sequence[Service]:
         """Every process that ever beat, by name."""

@@ -37,11 +37,16 @@ async def _beat_supervisor(ready: asyncio.Event) -> None:
 
 async def _beat(heartbeats: Heartbeats, part: str, ready: asyncio.Event) -> None:
     await ready.wait()
+    await _write(heartbeats, part)
+    lifeline.tell_ready()
     while True:
-        try:
-            await heartbeats.beat(part)
-        except Exception:
-            # The process goes on working. The health view shows it as down meanwhile.
-            log.exception("the heartbeat was not written")
-        lifeline.tell_ready()
         await asyncio.sleep(until_beat(HEARTBEAT_S))
+        await _write(heartbeats, part)
+
+
+async def _write(heartbeats: Heartbeats, part: str) -> None:
+    try:
+        await heartbeats.beat(part)
+    except Exception:
+        # The process goes on working. The health view shows it as down meanwhile.
+        log.exception("the heartbeat was not written")

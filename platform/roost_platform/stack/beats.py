@@ -10,6 +10,7 @@ from typing import Final
 from roost_platform.rhythm import until_beat
 
 READ_BYTES: Final = 4096
+ASKED_TIMES: Final = 8  # a child that is asked is asked so often within its longest silence
 
 
 class Beats:
@@ -17,7 +18,7 @@ class Beats:
 
     silence_max_s: how long without a beat counts as silence.
     alive: asked as well, for a child that does not beat by itself.
-    look_s: the time between two looks.
+    look_s: the time between two looks, if the child is not asked.
     pause_s: a look that is this late means that this process was stopped itself, with the child or
         without it; the silence then starts over.
     """
@@ -32,6 +33,8 @@ class Beats:
         self._silence_max_s = silence_max_s
         self._alive = alive
         self._look_s = min(look_s, silence_max_s / 4)
+        if alive is not None:  # asking wakes the child as well
+            self._look_s = silence_max_s / ASKED_TIMES
         self._pause_s = pause_s
         self._heard_at = time.monotonic()
         self._pipe, self.child_end = os.pipe()

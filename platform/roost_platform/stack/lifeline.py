@@ -19,8 +19,10 @@ BEAT_PIPE = "ROOST_BEAT_PIPE"  # the number of the descriptor that beats are wri
 BEAT_EVERY_S = BEAT_S
 SILENCE_MAX_S = 30.0  # a process that is silent for this long is killed and started again
 STUCK_S = 20.0  # before that, it writes to its log where it is stuck
+ARM_EVERY = 2  # beats; arming starts a thread, which is most of what a beat costs
 
 _ends_itself = False
+_beats = 0
 POLL_INTERVAL_S = 0.5
 
 
@@ -61,21 +63,23 @@ def beat() -> None:
     """Tell the supervisor that our event loop runs.
 
     The beat goes to a pipe, not to the database or a file: a database that is away or a full disk
-    is not a reason to kill it. If the next beat does not follow within STUCK_S, the stacks of all
-    threads are written to the log. A process without a supervisor, as in a container, then ends
-    itself after SILENCE_MAX_S, and whatever runs it starts it again. A thread in C does both; it
-    needs no interpreter.
+    is not a reason to kill it. If no beat follows within STUCK_S, and a beat's time at most, the
+    stacks of all threads are written to the log. A process without a supervisor, as in a container,
+    then ends itself after SILENCE_MAX_S, likewise, and whatever runs it starts it again. A thread
+    in C does both; it needs no interpreter.
     """
+    global _beats
     pipe = os.environ.get(BEAT_PIPE)
     if pipe:
         with contextlib.suppress(OSError):  # the pipe is full: the supervisor is late, not we
             os.write(int(pipe), b".")
-    if pipe or _ends_itself:
+    if (pipe or _ends_itself) and _beats % ARM_EVERY == 0:
         faulthandler.dump_traceback_later(
-            STUCK_S if pipe else SILENCE_MAX_S,
+            (STUCK_S if pipe else SILENCE_MAX_S) + (ARM_EVERY - 1) * BEAT_EVERY_S,
             file=sys.__stderr__ or sys.stderr,
             exit=not pipe,
         )
+    _beats += 1
 
 
 def end_itself_when_silent() -> None:

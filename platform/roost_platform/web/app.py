@@ -63,7 +63,7 @@ def build_app(parts: WebParts) -> Starlette:
         accounts=configured_accounts(settings),
     )
     overview = Overview(parts.stores, health)
-    watch = EngineWatch(parts.engine)
+    watch = EngineWatch(parts.engine, changed=parts.stores.database.changed)
     gateway = gateway_watch(parts)
     api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing, gateway)
     webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)

@@ -217,3 +217,28 @@ async def test_the_renderer_wakes_for_news_and_stops_cleanly() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_look_that_failed_is_repeated_soon_though_nothing_is_committed(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a turn that began meanwhile would be shown after minutes."""
+    looks, seen = 0, phone.outbox.progress
+
+    async def away(channels: object) -> object:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            raise OSError("no database")
+        return await seen(channels)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(phone.outbox, "progress", away)
+    running = asyncio.create_task(phone.renderer.run())
+    for number in range(40):
+        if number == 8:  # the look before found nothing, so it rests for minutes
+            assert looks == 1
+            phone.outbox.add(ADDRESS, "wakes it")
+        await phone.clock.advance(0.5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert looks >= 3

@@ -1,6 +1,9 @@
 """The engine's figures, of ours and of another: told truly, or left out."""
 
+import asyncio
 from typing import Any
+
+import pytest
 
 from roost_inference.errors import EngineUnavailable
 from roost_platform.console.pages.inference import tiles
@@ -13,7 +16,7 @@ from roost_platform.testing.console.talks import ENGINE
 from roost_platform.views.engine import watch as engine_watch
 from roost_platform.views.engine.figures import figures_of_health
 from roost_platform.views.engine.notes import engine_notes
-from roost_platform.views.engine.watch import SAMPLES_KEPT, EngineWatch
+from roost_platform.views.engine.watch import CALM_S, SAMPLES_KEPT, EngineWatch
 
 
 def test_notes_name_the_call_where_there_are_several_and_say_nothing_of_nothing() -> None:
@@ -65,6 +68,34 @@ async def test_an_engine_that_is_down_or_loading_is_said_to_be_so() -> None:
     assert len(watch.samples) == 1
     loading = EngineWatch(CalmEngine({"status": "starting"}))
     assert (await loading.figures()).status == "starting"
+
+
+async def test_a_calm_engine_is_left_alone_until_something_is_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("roost_platform.views.engine.watch.until_beat", lambda _: 0.0)
+    engine = CalmEngine({**HEALTH, "running": 0})
+    waits: asyncio.Queue[float] = asyncio.Queue()
+    committed = asyncio.Event()
+
+    async def changed(timeout_s: float) -> None:
+        waits.put_nowait(timeout_s)
+        await committed.wait()
+        committed.clear()
+
+    watch = EngineWatch(engine, changed=changed)
+    task = asyncio.create_task(watch.run())
+    assert await waits.get() == CALM_S
+    assert len(watch.samples) == 2
+    engine.answer = {**HEALTH, "running": 1}
+    committed.set()
+    async with asyncio.timeout(20.0):
+        while len(watch.samples) <= 10:  # it computes, so nothing is waited for
+            await asyncio.sleep(0.01)
+    assert waits.empty()
+    engine.answer = {**HEALTH, "running": 0}
+    assert await waits.get() == CALM_S
+    task.cancel()
 
 
 def test_odd_figures_are_left_out_and_an_empty_engine_divides_by_nothing() -> None:

@@ -127,6 +127,14 @@ async def test_a_failed_turn_is_told_in_the_chat_and_to_the_webhook_once_then_re
     assert SECRET not in json.dumps(hook.got) + "".join(notices)
 
 
+async def test_a_look_that_finds_nothing_writes_nothing(
+    ada: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = watch(ada, tmp_path)
+    monkeypatch.delattr(type(ada.stores.database), "write")
+    assert await watching.look() == []
+
+
 async def test_what_comes_and_goes_is_told_once_in_the_cool_down(
     ada: Person, clock: HandClock, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from roost_platform.alerts.gateway import FAILURES, LASTS_S, RECENT_S, gateway_conditions
 from roost_platform.alerts.watch import AlertWatch
 from roost_platform.db import models
+from roost_platform.db.base.plain import read_plain
 from roost_platform.settings.watching import AlertsConfig
 from roost_platform.testing.chats import HandClock, Person
 from roost_platform.testing.console.gateway import key_row
@@ -30,8 +31,8 @@ def call(number: int, at: float, **values: Any) -> models.GatewayCall:
 
 async def found(ada: Person) -> list[tuple[str, str, int]]:
     database = ada.stores.database
-    async with database.read() as session:
-        conditions = await gateway_conditions(session, database.now())
+    now = database.now()
+    conditions = await read_plain(database, lambda one: gateway_conditions(one, now))
     return [(one.rule, one.subject, one.count) for one in conditions]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost_platform.chaos.usage import SAMPLES_MAX, ResidentSamples, wakeups
+from roost_platform.chaos.usage import SAMPLES_MAX, ResidentSamples, price_of_waking, wakeups
 
 
 def watched(minutes: float, mib_at: dict[float, float] | None = None) -> ResidentSamples:
@@ -42,3 +42,7 @@ def test_wakeups_of_a_part_are_those_of_all_its_threads_also_of_new_ones() -> No
     before = {("web", 1): 10, ("web", 2): 5, ("courier", 3): 7, ("courier", 4): 100}
     after = {("web", 1): 13, ("web", 2): 5, ("courier", 3): 8, ("courier", 5): 2}
     assert wakeups(before, after) == {"web": 3, "courier": 3}
+
+
+def test_waking_has_a_price_even_without_a_rest() -> None:
+    assert price_of_waking(rest_s=0.0, rests=1) > 0

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from roost_platform.stack.beats import ASKED_TIMES
 from roost_platform.stack.supervisor import Bounds, ProcessSpec, Supervisor
 
 READY = "import os; open(os.environ['ROOST_READY_FILE'], 'w').write(str(os.getpid()))"
@@ -155,6 +156,29 @@ async def test_a_part_that_can_not_beat_is_asked(tmp_path: Path, told: Told) -> 
     answers = False
     await until(lambda: supervisor.children[0].restarts == 1)
     await supervisor.stop()
+
+
+async def test_a_part_is_asked_a_few_times_within_its_longest_silence(
+    tmp_path: Path, told: Told
+) -> None:
+    """Each question wakes both: an idle engine would pay for nothing else."""
+    asked = 0
+
+    async def alive() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    part = ProcessSpec(
+        *("one", (sys.executable, "-c", SERVE), tmp_path / "one.ready"),
+        silence_max_s=4.0,
+        alive=alive,
+    )
+    supervisor = Supervisor([part], tmp_path / "logs", told, WATCHED)
+    await supervisor.start()
+    await asyncio.sleep(2.0)
+    await supervisor.stop()
+    assert 1 <= asked <= ASKED_TIMES / 2
 
 
 async def test_a_supervisor_that_was_stopped_itself_judges_nobody_by_that_time(

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from roost_platform.db import models
-from roost_platform.db.base.plain import PlainConnection, write_plain
+from roost_platform.db.base.plain import PlainConnection, PlainStatement, read_plain, write_plain
 from roost_platform.db.gateway import reserving
 from roost_platform.db.gateway.keys import GatewayKeys
 from roost_platform.db.gateway.owners import OWNERS_MAX, SWEEP_S, Owners
@@ -23,6 +23,11 @@ BATCHES_MAX: Final = 1000  # of one owner in one sweep
 DOUBT_S: Final = 0.5  # before a sweep out of turn, so that a burst of them makes one
 
 log = logging.getLogger(__name__)
+
+_CALL = models.GatewayCall
+_OPEN = PlainStatement(
+    select(_CALL.id).where(_CALL.outcome == "", _CALL.owner == bindparam("owner")).limit(OWNERS_MAX)
+)
 
 
 @dataclass(slots=True)
@@ -77,14 +82,13 @@ class Sweep:
 
     async def _lose_own(self) -> int:
         """Settle rows of this process whose calls have ended, such as by a cancelled commit."""
-        call = models.GatewayCall
-        open_ids = (
-            select(call.id)
-            .where(call.outcome == "", call.owner == self.keys.owner)
-            .limit(OWNERS_MAX)
-        )
-        async with self.keys.database.read() as session:
-            ids = [id for id in await session.scalars(open_ids) if id not in self.keys.running]
+        own = {"owner": self.keys.owner}
+
+        def find(connection: PlainConnection) -> list[str]:
+            return [row.id for row in _OPEN.run(connection, own).all()]
+
+        found = await read_plain(self.keys.database, find)
+        ids = [id for id in found if id not in self.keys.running]
         for id in ids:
             await self._write(lambda connection, now, id=id: _lose(connection, now, call=id))
         return len(ids)

@@ -8,16 +8,36 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from roost_platform.data_folder.process_identity import is_running, start_of
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
+from roost_platform.db.base.plain import (
+    PlainConnection,
+    PlainStatement,
+    read_plain,
+    write_plain,
+)
 
 SWEEP_S: Final = 30.0  # how often each process beats and looks for those that have gone
 GONE_AFTER_S: Final = 3 * SWEEP_S  # without a beat
 OWNERS_MAX: Final = 1000  # looked at in one sweep
+
+_ROW, _CALL = models.GatewayOwner, models.GatewayCall
+_BEAT = PlainStatement(
+    update(_ROW).where(_ROW.id == bindparam("owner")).values(beats=_ROW.beats + 1)
+)
+_OTHERS = PlainStatement(
+    select(_ROW.id, _ROW.beats).where(_ROW.id != bindparam("owner")).limit(OWNERS_MAX)
+)
+_OF_OPEN_CALLS = PlainStatement(
+    select(_CALL.owner)
+    .where(_CALL.outcome == "", _CALL.owner != bindparam("owner"))
+    .distinct()
+    .limit(OWNERS_MAX)
+)
 
 
 def new_owner() -> str:
@@ -53,32 +73,26 @@ class Owners:
 
     async def beat(self) -> None:
         """Count up for this process."""
-        row = models.GatewayOwner
-        async with self.database.write(is_news=False) as session:
-            await insert_missing(
-                session, row, id=self.owner, beats=0, started_at=self.database.now()
-            )
-            await session.execute(
-                update(row).where(row.id == self.owner).values(beats=row.beats + 1)
-            )
+        owner = {"owner": self.owner}
+
+        def count_up(connection: PlainConnection) -> bool:
+            return _BEAT.run(connection, owner).rowcount > 0
+
+        if not await write_plain(self.database, count_up):
+            row = {"id": self.owner, "beats": 1, "started_at": self.database.now()}
+            async with self.database.write(is_news=False) as session:
+                await insert_missing(session, models.GatewayOwner, **row)
 
     async def gone(self) -> Sequence[str]:
         """The owners of open calls, and of rows of their own, that run no longer."""
-        row, call = models.GatewayOwner, models.GatewayCall
-        open_calls = (
-            select(call.owner)
-            .where(call.outcome == "", call.owner != self.owner)
-            .distinct()
-            .limit(OWNERS_MAX)
-        )
-        async with self.database.read() as session:
-            counts = {
-                id: beats
-                for id, beats in await session.execute(
-                    select(row.id, row.beats).where(row.id != self.owner).limit(OWNERS_MAX)
-                )
-            }
-            owners = {*counts, *await session.scalars(open_calls)}
+        others = {"owner": self.owner}
+
+        def find(connection: PlainConnection) -> tuple[dict[str, int], set[str]]:
+            counts = {row.id: row.beats for row in _OTHERS.run(connection, others).all()}
+            return counts, {row.owner for row in _OF_OPEN_CALLS.run(connection, others).all()}
+
+        counts, of_calls = await read_plain(self.database, find)
+        owners = {*counts, *of_calls}
         now = self.clock()
         before, self._seen = self._seen, {}
         for owner in owners:

@@ -7,21 +7,22 @@ from sqlalchemy import bindparam, func, select
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.plain import PlainConnection, PlainStatement, read_plain
 from roost_platform.db.locks import lock_turn
 from roost_platform.db.turns import end
 from roost_platform.errors import NotFound, TurnOver
 
 SILENT_MAX = 100  # looked at once, those silent for longest first
 
-_SILENT = (
+_SILENT = PlainStatement(
     select(models.Turn.id, models.Turn.conversation_id, models.RunProgress.updated_at)
     .join(models.RunProgress, models.RunProgress.turn_id == models.Turn.id)
     .where(models.Turn.state == "running", models.RunProgress.updated_at <= bindparam("since"))
     .order_by(models.RunProgress.updated_at)
     .limit(SILENT_MAX)
 )
-_LIVELY = (
-    select(func.count())
+_LIVELY = PlainStatement(
+    select(func.count().label("number"))
     .select_from(models.Turn)
     .join(models.RunProgress, models.RunProgress.turn_id == models.Turn.id)
     .where(models.Turn.state == "running", models.RunProgress.updated_at > bindparam("since"))
@@ -45,10 +46,13 @@ class SilentTurns:
 
     async def find(self, since: float) -> tuple[Sequence[SilentTurn], int]:
         """Turns without progress since then, and how many others make some."""
-        async with self._database.read() as session:
-            rows = await session.execute(_SILENT, {"since": since})
-            silent = [SilentTurn(*row) for row in rows]
-            return silent, await session.scalar(_LIVELY, {"since": since}) or 0
+
+        def find(connection: PlainConnection) -> tuple[list[SilentTurn], int]:
+            rows = _SILENT.run(connection, {"since": since}).all()
+            [lively] = _LIVELY.run(connection, {"since": since}).all()
+            return [SilentTurn(*row) for row in rows], lively.number
+
+        return await read_plain(self._database, find)
 
     async def give_up(self, turn: SilentTurn, error: str) -> bool:
         """End the turn as failed unless it made progress meanwhile; whether it was ended."""

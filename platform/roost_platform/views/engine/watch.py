@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -17,6 +17,8 @@ from roost_platform.views.engine.prometheus_text import Families
 log = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 5.0
+# The same while the engine computes nothing, unless something is committed: each look wakes both.
+CALM_S: Final = 60.0
 SAMPLES_KEPT: Final = 720  # an hour
 TIMEOUT_S: Final = 2.0
 MINUTE_S: Final = 60
@@ -44,10 +46,19 @@ class Sample:
 
 
 class EngineWatch:
-    """Reads any engine; an engine that is down gives figures that say so."""
+    """Reads any engine; an engine that is down gives figures that say so.
 
-    def __init__(self, engine: WatchedEngine, clock: Callable[[], float] = time.time) -> None:
+    changed: waits for a commit, at most so many seconds; None: every INTERVAL_S is looked.
+    """
+
+    def __init__(
+        self,
+        engine: WatchedEngine,
+        clock: Callable[[], float] = time.time,
+        changed: Callable[[float], Awaitable[object]] | None = None,
+    ) -> None:
         self._engine = engine
+        self._changed = changed
         self._sessions = EngineSessions(engine)
         self._clock = clock
         self.samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
@@ -60,6 +71,16 @@ class EngineWatch:
             except Exception:
                 log.exception("the engine's figures could not be read")
             await asyncio.sleep(until_beat(INTERVAL_S))
+            if self._changed is not None and self.is_calm:
+                await self._changed(CALM_S)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the engine computed nothing between the last two samples, nor does now."""
+        if len(self.samples) < 2:
+            return False
+        before, last = self.samples[-2], self.samples[-1]
+        return not last.running and last.completion_tokens == before.completion_tokens
 
     async def sample(self) -> None:
         """Keep one reading for the charts."""

@@ -175,3 +175,28 @@ async def test_a_source_that_fails_stops_no_other(
     assert await broken.fire() == 1
     await sqlite_ada.intake.drain()
     assert "Broken failed" in caplog.text
+
+
+async def test_a_source_that_failed_is_asked_again_though_nothing_is_committed(
+    sqlite_ada: Person, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roost_platform.dueclock.FAILED_S", 0.0)
+    monkeypatch.setattr("roost_platform.dueclock.AGAIN_S", 0.05)
+    asked = 0
+
+    class Away:
+        async def next_due(self) -> float | None:
+            nonlocal asked
+            asked += 1
+            raise OSError("no database")
+
+        async def fire(self, now: float, limit: int) -> Sequence[str]:
+            return []
+
+    watching = DueClock(sqlite_ada.stores.database, [Away()], lambda _: None)
+    running = asyncio.create_task(watching.run())
+    async with asyncio.timeout(20.0):
+        while asked < 3:
+            clock.advance(0.05)
+            await asyncio.sleep(0.05)
+    running.cancel()
