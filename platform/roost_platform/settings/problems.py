@@ -66,7 +66,9 @@ def refuse_unsendable_secrets(settings: BaseModel, origins: Mapping[str, str]) -
             source = origins.get(path, "")
             name = variable_of(path) if source.startswith("environment") else path
             where = f" ({source})" if source else ""
-            lines.append(f"{name}{where}: {wrong!r} is no character of a key; write the key itself.")
+            lines.append(
+                f"{name}{where}: {wrong!r} is no character of a key; write the key itself."
+            )
     if lines:
         raise ConfigError("\n".join(lines))
 
