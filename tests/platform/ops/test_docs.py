@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from typer.main import get_command
 
+from roost_platform.api.app import ROUTERS
 from roost_platform.cli.main import app
 from roost_platform.console.routes import PAGES
 from roost_platform.gateway.config import ModelConfig, ProviderConfig
@@ -97,6 +99,17 @@ def test_every_command_a_document_shows_exists(document: Path) -> None:
         known = {option for param in command.params for option in param.opts} | {"--help"}
         options = set(re.findall(r"(?<= )--[a-z-]+", f" {rest}"))
         assert options <= known, f"roost {name} {words[:1]} {options - known}"
+
+
+@pytest.mark.parametrize("document", PAGES_FOR_PEOPLE, ids=lambda path: path.name)
+def test_every_address_of_the_api_a_document_names_exists(document: Path) -> None:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    named = re.findall(r"(?:\b([A-Z]+) )?(?<![a-z_/])/api((?:/[\w{}-]+)+)", _code(document))
+    for method, path in named:
+        if path == "/openapi":
+            continue
+        found = [route for route in routes if route.path_regex.match(path)]
+        assert any(method in {"", *route.methods} for route in found), f"{method} /api{path}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
