@@ -101,6 +101,18 @@ def test_every_command_a_document_shows_exists(document: Path) -> None:
         assert options <= known, f"roost {name} {words[:1]} {options - known}"
 
 
+def test_every_name_of_code_that_developers_read_stands_in_the_code() -> None:
+    files = [path for top in FOLDERS for path in (ROOT / top).rglob("*.py")]
+    words = {word for path in files for word in re.findall(r"\w+", path.read_text())}
+    words |= {path.stem for path in files}
+    for name in ("ARCHITECTURE", "docs/extending", "docs/agents", "docs/flows", "docs/schedules"):
+        text = (ROOT / f"{name}.md").read_text()
+        spans = re.findall(r"`([A-Za-z][A-Za-z_.]+)(?:\([^`]*\))?`", text)
+        parts = {part for span in spans for part in span.split(".")}
+        named = {part for part in parts if re.search("[a-z]_|[a-z][A-Z]", part)}
+        assert named - words == set(), f"{name}.md"
+
+
 @pytest.mark.parametrize("document", PAGES_FOR_PEOPLE, ids=lambda path: path.name)
 def test_every_address_of_the_api_a_document_names_exists(document: Path) -> None:
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
