@@ -19,8 +19,10 @@ RESERVED = {
     "ROOST_SUPERVISOR_PID",
 }
 RESERVED_PREFIXES = ("ROOST_TEST_",)
-# Secrets that are no key or token of an HTTP API: they may hold any character.
-ANY_CHARACTERS = ("database.url", "database.password", "alerts.webhook")
+# Secrets that go into the headers of requests, by the ends of their names. Others, such as the
+# database's password, may hold any character.
+IN_HEADERS = ("api_key", "token")
+IN_HEADERS_BUT = ("verify_token",)  # a word that a network repeats in an address
 
 
 def refuse_unknown_variables(
@@ -61,8 +63,10 @@ def refuse_unsendable_secrets(settings: BaseModel, origins: Mapping[str, str]) -
     """Raise ConfigError for a key or token that no header can carry, such as `sk-…` of a page."""
     lines = []
     for path, secret in _secrets(settings):
+        if not _goes_into_a_header(path):
+            continue
         wrong = next((each for each in secret if not " " <= each <= "~"), None)
-        if wrong is not None and path not in ANY_CHARACTERS:
+        if wrong is not None:
             source = origins.get(path, "")
             name = variable_of(path) if source.startswith("environment") else path
             where = f" ({source})" if source else ""
@@ -71,6 +75,11 @@ def refuse_unsendable_secrets(settings: BaseModel, origins: Mapping[str, str]) -
             )
     if lines:
         raise ConfigError("\n".join(lines))
+
+
+def _goes_into_a_header(path: str) -> bool:
+    is_named = path.endswith(IN_HEADERS) and not path.endswith(IN_HEADERS_BUT)
+    return is_named or ".otlp_headers." in path
 
 
 def _secrets(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
