@@ -28,7 +28,7 @@ MEMBERS: dict[str, type[BaseModel]] = {
     "ROOST_MODELS": ModelConfig,
 }
 TEMPLATES = ROOT / "platform" / "roost_platform" / "console" / "templates"
-NOT_OURS = {"my_agents.py"}
+NOT_OURS = {"my_agents.py", "agents/my_agents.py"}
 NOT_SETTINGS = {"ROOST_CONFIG", "ROOST_URL", "ROOST_API_TOKEN", "ROOST_TEST_PG_URL"}
 
 
