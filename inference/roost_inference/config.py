@@ -99,8 +99,8 @@ class EngineConfig(BaseModel):
     api_key: SecretStr = Field(
         default=SecretStr(""),
         description="Bearer token: sent to the engine at `url`, asked for by the bundled core on "
-        "all but /health and /metrics. Default for the bundled core: one that is made at its first "
-        "start, in the file `engine-key` of the data folder.",
+        "all but /health, /metrics and /ping. Default for the bundled core: one that is made at "
+        "its first start, in the file `engine-key` of the data folder.",
     )
     model_name: str | None = Field(
         default=None,

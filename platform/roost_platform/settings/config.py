@@ -18,7 +18,11 @@ from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.gateway.config import GatewayConfig, Models, Providers
 from roost_platform.settings.approvals import ApprovalsConfig
-from roost_platform.settings.problems import explain, refuse_unknown_variables
+from roost_platform.settings.problems import (
+    explain,
+    refuse_unknown_variables,
+    refuse_unsendable_secrets,
+)
 from roost_platform.settings.schedules import SchedulesConfig
 from roost_platform.settings.sections import (
     ConsoleConfig,
@@ -264,6 +268,7 @@ def load_settings(
         settings = model(**merged)
     except ValidationError as error:
         raise ConfigError(explain(error, origins, names)) from None
+    refuse_unsendable_secrets(settings, origins)
     data_dir = settings.data_dir.expanduser().absolute()
     settings = settings.model_copy(update={"data_dir": data_dir})
     settings._origins, settings._config_file, settings._given = origins, file, merged

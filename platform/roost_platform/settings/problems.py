@@ -1,9 +1,10 @@
 """What is wrong with settings, in words that name the key and where it stands."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from roost_platform.errors import ConfigError
 from roost_platform.settings.sources import PREFIX, variable_of
@@ -18,6 +19,10 @@ RESERVED = {
     "ROOST_SUPERVISOR_PID",
 }
 RESERVED_PREFIXES = ("ROOST_TEST_",)
+# Secrets that go into the headers of requests, by the ends of their names. Others, such as the
+# database's password, may hold any character.
+IN_HEADERS = ("api_key", "token")
+IN_HEADERS_BUT = ("verify_token",)  # a word that a network repeats in an address
 
 
 def refuse_unknown_variables(
@@ -52,6 +57,42 @@ def explain(error: ValidationError, origins: Mapping[str, str], names: Sequence[
             reason = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{name}{where}: {reason}.")
     return "\n".join(lines)
+
+
+def refuse_unsendable_secrets(settings: BaseModel, origins: Mapping[str, str]) -> None:
+    """Raise ConfigError for a key or token that no header can carry, such as `sk-…` of a page."""
+    lines = []
+    for path, secret in _secrets(settings):
+        if not _goes_into_a_header(path):
+            continue
+        wrong = next((each for each in secret if not " " <= each <= "~"), None)
+        if wrong is not None:
+            source = origins.get(path, "")
+            name = variable_of(path) if source.startswith("environment") else path
+            where = f" ({source})" if source else ""
+            lines.append(
+                f"{name}{where}: {wrong!r} is no character of a key; write the key itself."
+            )
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _goes_into_a_header(path: str) -> bool:
+    is_named = path.endswith(IN_HEADERS) and not path.endswith(IN_HEADERS_BUT)
+    return is_named or ".otlp_headers." in path
+
+
+def _secrets(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of each secret in settings, tables included."""
+    if isinstance(value, SecretStr):
+        yield path, value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            inner = f"{path}.{field.alias or name}".removeprefix(".")
+            yield from _secrets(getattr(value, name), inner)
+    elif isinstance(value, Mapping):
+        for name, entry in value.items():
+            yield from _secrets(entry, f"{path}.{name}")
 
 
 def _suggest(variable: str, names: Sequence[str]) -> str:

@@ -150,6 +150,22 @@ async def test_a_restored_stack_equals_the_old_one_on_either_database(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+async def test_tables_that_were_only_made_are_no_reason_to_refuse(
+    busy: Busy, empty_postgres_url: str, tmp_path: Path
+) -> None:
+    fresh = settings_for(tmp_path / "new", empty_postgres_url)  # as compose.yaml's migrate makes it
+    engine = create_engine(Database.parse(empty_postgres_url), migrating=True)
+    async with engine.connect() as connection:
+        await connection.run_sync(upgrade)
+        await connection.commit()
+    await engine.dispose()
+    await backup(busy.settings, tmp_path / "x.roost")
+    await restore(fresh, tmp_path / "x.roost")
+    assert rows_of(plain(fresh))["operators"] == rows_of(plain(busy.settings))["operators"]
+    with pytest.raises(BackupRefused, match="is not empty"):
+        await restore(settings_for(tmp_path / "third", empty_postgres_url), tmp_path / "x.roost")
+
+
 async def test_a_restored_stack_goes_on_with_new_numbers(
     busy: Busy, empty: Settings, tmp_path: Path
 ) -> None:

@@ -162,8 +162,20 @@ def test_the_settings_of_the_page_are_read(tmp_path: Path) -> None:
     assert settings.providers["anthropic"].wire == "anthropic"
 
 
+async def test_the_alias_of_the_page_is_answered_by_the_engine_whatever_model_it_runs(
+    tmp_path: Path,
+) -> None:
+    fast = tomllib.loads(blocks("toml")[0])["models"]["fast"]
+    assert fast["targets"] == ["roost"]  # another name is one that the engine does not have
+    async with gateway_server(tmp_path, overrides={"models": {"fast": fast}}) as gateway:
+        gateway.engine.when("Say hello", Say(HELLO))
+        ask = {"model": "fast", "messages": [{"role": "user", "content": "Say hello."}]}
+        response = await gateway.post("/v1/chat/completions", ask)
+        assert response.json()["choices"][0]["message"]["content"] == HELLO
+
+
 def test_the_codex_example_is_what_launch_writes(tmp_path: Path) -> None:
-    offer = Offer(ADDRESS, "sk-roost-x", tmp_path, [LaunchModel("fast")])
+    offer = Offer(ADDRESS, "sk-roost-x", tmp_path, [LaunchModel("roost", 8192)])
     written = CLIENTS["codex"].profile(offer).files[tmp_path / "config.toml"]
     assert tomllib.loads(blocks("toml")[1]) == tomllib.loads(written)
 

@@ -210,3 +210,26 @@ def test_the_engine_is_the_named_one_or_the_bundled_core() -> None:
     named = load_settings(environ={"ROOST_ENGINE__URL": "http://vllm:8000/v1/"})
     assert named.engine_url == "http://vllm:8000/v1"
     assert load_settings(environ={"ROOST_ENGINE__PORT": "9"}).engine_url == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ROOST_ENGINE__API_KEY", "sk-…"),
+        ("ROOST_PROVIDERS__OPENAI__API_KEY", "sk-\u200bsecret"),
+        ("ROOST_TELEMETRY__OTLP_HEADERS__X-KEY", "schlüssel"),
+        ("ROOST_METRICS__TOKEN", "a\tb"),
+    ],
+)
+def test_a_key_that_no_header_can_carry_is_refused_by_name(variable: str, value: str) -> None:
+    environ = {"ROOST_PROVIDERS__OPENAI__BASE_URL": "https://api.openai.com/v1", variable: value}
+    with pytest.raises(ConfigError, match=f"^{variable} .*no character of a key") as refused:
+        load_settings(environ=environ)
+    assert value not in str(refused.value)
+    whole = {
+        "ROOST_WHATSAPP_CLOUD__ACCESS_TOKEN": "a-token",
+        "ROOST_WHATSAPP_CLOUD__PHONE_NUMBER_ID": "106540352242922",
+        "ROOST_WHATSAPP_CLOUD__APP_SECRET": "a-secret",
+    }
+    no_header = {"ROOST_DATABASE__PASSWORD": value, "ROOST_WHATSAPP_CLOUD__VERIFY_TOKEN": value}
+    load_settings(environ={**whole, **no_header})

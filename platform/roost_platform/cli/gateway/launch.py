@@ -67,8 +67,8 @@ def launch(
     program = install.find(known, folder / "program")
     commands = install.install_commands(known, folder / "program")
     with connect(data) as api:
-        models = _models(settings, model)
         if should_print:
+            models = _models(api, settings, model)
             _print(known, _offer(api, folder, NOT_MADE_YET, models), given, program)
             return
         if should_install:
@@ -78,6 +78,7 @@ def launch(
                 f"{known.title} is not installed. Install its pinned version with `roost launch "
                 f"{known.name} --install`, which runs:\n  {install.spelled(commands)}"
             )
+        models = _models(api, settings, model)
         with _key(api, known, models, expiry(expires, time.time())) as key:
             code = _run(known, _offer(api, folder, key, models), given, program)
     sys.exit(code)
@@ -145,12 +146,15 @@ def _key(
             api.post(f"/api/keys/{quote(made['id'], safe='')}/revoke")
 
 
-def _models(settings: "Settings", wanted: str) -> "list[LaunchModel]":
+def _models(api: "ApiClient", settings: "Settings", wanted: str) -> "list[LaunchModel]":
     """The models of these settings, the default one first; the wanted one alone if there is one."""
     from roost_platform.gateway.config import BUNDLED
     from roost_platform.gateway.launch.client import LaunchModel
 
-    engine_window = settings.engine.request_context_length or settings.engine.context_length
+    providers = api.get("/api/models")["providers"]
+    engine_window = next((one["context_tokens"] for one in providers if one["is_ours"]), None)
+    if engine_window is None and not settings.engine.url:  # it is away
+        engine_window = settings.engine.request_context_length or settings.engine.context_length
     found = {BUNDLED: LaunchModel(BUNDLED, engine_window)}
     for name, config in settings.models.items():
         is_bundled = all(target.provider == BUNDLED for target in config.targets)

@@ -16,7 +16,7 @@ DETAILS: Final = "i"
 OTHER: Final = "o"
 # Whole messages that decide where a chat has no buttons.
 WORDS: Final = {"approve": APPROVE, "yes": APPROVE, "deny": DENY, "no": DENY}
-ALWAYS_LABEL: Final = "Always (30 days)"
+DAY_S: Final = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +28,22 @@ class Choice:
 
 
 def choices_of(
-    approval: models.Approval, *, in_group: bool, again: bool = False
+    approval: models.Approval, *, in_group: bool, always_s: float = 0.0
 ) -> tuple[Choice, ...]:
     """What people may choose on the card.
 
-    in_group: others than the one who asked see it. again: the same call was approved before, so
-    that a standing approval helps.
+    in_group: others than the one who asked see it. always_s: how long a standing approval holds,
+    where the same call was approved before, so that one helps.
     """
     if approval.kind == "approve":
         details = (Choice("Details", DETAILS),) if approval.tool else ()
         decides = approval.rule == "requester" or (approval.rule == "another" and in_group)
         if not decides:
             return details
-        always = (Choice(ALWAYS_LABEL, ALWAYS),) if again and approval.rule == "requester" else ()
-        return (Choice("Approve", APPROVE), Choice("Deny", DENY), *details, *always)
+        always = Choice(f"Always ({in_days(always_s)})", ALWAYS)
+        is_offered = always_s > 0 and approval.rule == "requester"
+        always_too = (always,) if is_offered else ()
+        return (Choice("Approve", APPROVE), Choice("Deny", DENY), *details, *always_too)
     number = len(approval.answers)
     question = approval.questions[number]
     options = [
@@ -50,6 +52,12 @@ def choices_of(
     if options and question["free_text"]:
         options.append(Choice("Other…", f"{OTHER}{number}"))
     return tuple(options)
+
+
+def in_days(seconds: float) -> str:
+    """A time in days, as people read it."""
+    days = round(seconds / DAY_S, 2)
+    return f"{days:g} day{'' if days == 1 else 's'}"
 
 
 def buttons_of(

@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.console.config import CHANNEL as CONSOLE
 from roost_channels.message import choices_in_words
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.cards.buttons import buttons_of, choices_of
 from roost_platform.db.cards.words import (
@@ -19,9 +20,6 @@ from roost_platform.db.cards.words import (
     zone_of,
 )
 from roost_platform.db.enqueue import enqueue
-
-# Accounts, (channel, account), where a card's buttons may not reach people: words decide as well.
-WordAccounts = frozenset[tuple[str, str]]
 
 REMINDER = "I am still waiting for your {word} {subject}, until {until}."
 _BEGUN = exists().where(
@@ -42,16 +40,15 @@ async def send_card(
     turn: models.Turn,
     approval: models.Approval,
     now: float,
-    by_words: WordAccounts,
+    rules: ApprovalRules,
 ) -> str:
     """Queue the card of an open question in a chat; returns its outbox id."""
     in_this_chat = turn.conversation_id == chat.id
     person = await _requester(session, approval)
-    choices = choices_of(
-        approval, in_group=chat.is_group, again=await _approved_before(session, approval)
-    )
+    always_s = rules.grant_s if await _approved_before(session, approval) else 0.0
+    choices = choices_of(approval, in_group=chat.is_group, always_s=always_s)
     code = ""
-    if (chat.channel, chat.account) in by_words and await _others_open(session, approval):
+    if (chat.channel, chat.account) in rules.by_words and await _others_open(session, approval):
         code = approval.code
     buttons = buttons_of(approval, choices, code)
     # Elsewhere the buttons are there nearly always, and the adapter knows when they are not.

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.base.text import clean
-from roost_platform.db.cards.buttons import ALWAYS, APPROVE, DENY
+from roost_platform.db.cards.buttons import ALWAYS, APPROVE, DENY, in_days
 from roost_platform.db.cards.cards import close_question, send_card
 from roost_platform.db.cards.words import verdict_line, zone_of
 from roost_platform.db.waits.deciding import Decided, Decider, decide
@@ -26,9 +26,8 @@ UNKNOWN: Final = "This button does nothing any more."
 CHOOSE: Final = "Please choose one of: {options}."
 NEEDS_WORDS: Final = "I need an answer in words: {question}"
 COUNT: Final = "Give one answer for each open question: there are {count}."
-STANDING: Final = "Approved, and the same call for {days:.0f} days."
-STANDING_OF_SCHEDULE: Final = "Approved, and the same call of this schedule for {days:.0f} days."
-DAY_S: Final = 24 * 3600.0
+STANDING: Final = "Approved, and the same call for {days}."
+STANDING_OF_SCHEDULE: Final = "Approved, and the same call of this schedule for {days}."
 WORDS_CHARS_MAX: Final = 500  # longer texts are no option, choice or code
 
 
@@ -120,7 +119,7 @@ async def _decide(
     if does == ALWAYS and can_be_standing(approval):
         grant = await give_grant(session, approval, now, rules.grant_s)
         words = STANDING_OF_SCHEDULE if grant.subject.startswith(SCHEDULE) else STANDING
-        return Given(words.format(days=rules.grant_s / DAY_S), rung)
+        return Given(words.format(days=in_days(rules.grant_s)), rung)
     return Given(DENIED if does == DENY else APPROVED, rung)
 
 
@@ -204,5 +203,5 @@ async def _take(
     approval.answers = answers
     turn = await session.get_one(models.Turn, approval.turn_id)
     chat = await session.get_one(models.Conversation, approval.chat_id)
-    approval.card_id = await send_card(session, chat, turn, approval, now, rules.by_words)
+    approval.card_id = await send_card(session, chat, turn, approval, now, rules)
     return Given(NOTED)

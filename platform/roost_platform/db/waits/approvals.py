@@ -65,7 +65,7 @@ async def ask(
         return why_not
     approval = await new_row(session, turn, conversation, call, new, person_id, now)
     approval.code = await _code(session, chat)
-    approval.card_id = await send_card(session, chat, turn, approval, now, rules.by_words)
+    approval.card_id = await send_card(session, chat, turn, approval, now, rules)
     is_gate = new.kind == "approve" and bool(new.tool)
     call.state, call.wait = "waiting", "approval" if is_gate else "question"
     call.started_at = None  # a pause is no work

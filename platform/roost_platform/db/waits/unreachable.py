@@ -51,7 +51,7 @@ async def card_failed(
         return
     approval.chat_id = other.id
     await session.flush()
-    approval.card_id = await send_card(session, other, turn, approval, now, rules.by_words)
+    approval.card_id = await send_card(session, other, turn, approval, now, rules)
 
 
 async def other_chats(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from roost_inference.errors import EngineError, EngineRefused
 from roost_platform.gateway.config import BUNDLED
+from roost_platform.gateway.families.models.listing import context_window
 from roost_platform.gateway.keys.ports import CallLog
 from roost_platform.gateway.observing.trial import Trials
 from roost_platform.gateway.serving import Serving
@@ -28,8 +29,8 @@ FIRST_WAIT_S = 1.0  # how long the first page waits for what providers say
 class ProviderView:
     """A provider. server: its host and port. state: asking | up | refused | down.
 
-    detail: what it said, empty while it is up; models: how many it serves. checked_at: seconds
-    since the epoch.
+    detail: what it said, empty while it is up; models: how many it serves. context_tokens: the
+    window of the first model that it lists, if told. checked_at: seconds since the epoch.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ProviderView:
     state: str
     detail: str
     models: int | None
+    context_tokens: int | None
     checked_at: float | None
     in_flight: int
     is_ours: bool
@@ -56,6 +58,7 @@ class _Answer:
     at: float
     detail: str = ""
     models: int | None = None
+    context_tokens: int | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +105,7 @@ class GatewayWatch:
                     state=said.state if said else "asking",
                     detail=said.detail if said else "",
                     models=said.models if said else None,
+                    context_tokens=said.context_tokens if said else None,
                     checked_at=said.at if said else None,
                     in_flight=running[name],
                     is_ours=name == BUNDLED,
@@ -132,7 +136,8 @@ class GatewayWatch:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 entries = await self.serving.router.catalogue.providers[name].models()
-            said = _Answer("up", self.clock(), models=len(entries))
+            window = context_window(entries[0]) if entries else None
+            said = _Answer("up", self.clock(), models=len(entries), context_tokens=window)
         except TimeoutError:
             said = _Answer("down", self.clock(), "It does not answer in time.")
         except EngineError as error:

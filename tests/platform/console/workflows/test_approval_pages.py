@@ -61,6 +61,7 @@ def test_always_stands_for_its_person_only_and_is_revoked(reader: Reader, made: 
         return [one["id"] for one in reader.json("/approvals.json")["grants"]]
 
     assert standing() == [made.grant]
+    assert "Always, for 30 days Deny" in reader.page("/approvals").by_id["approval-queue"]
     for name, status in (("asks-operator", 422), ("question", 422), ("asks-ana", 303)):
         path = f"/approvals/{made.approvals[name]}"
         offered = 'value="always"' in reader.http.get(path).text

@@ -207,7 +207,7 @@ async def test_other_asks_for_words(sqlite_ada: Person) -> None:
 @pytest.fixture
 async def grace(sqlite_url: str, clock: HandClock) -> AsyncIterator[Person]:
     """A person in a chat where buttons may be missing."""
-    rules = ApprovalRules(by_words=frozenset({("whatsapp", "w")}))
+    rules = ApprovalRules(by_words=frozenset({("whatsapp", "w")}), grant_s=7 * 86_400.0)
     policies = {("whatsapp", "w"): AccessPolicy("open")}
     stores = open_stores(Database(sqlite_url, clock=clock), policies=policies, approvals=rules)
     bell = DoorbellLog()
@@ -330,13 +330,13 @@ async def test_the_words_of_a_card_are_those_that_decide(grace: Person) -> None:
         async with grace.stores.database.read() as session:
             card = await session.get_one(models.Outbox, card_id)
         words = {button["label"]: button["word"] for button in card.buttons}
-        await grace.says(words.get("Always (30 days)", words["Approve"]))
+        await grace.says(words.get("Always (7 days)", words["Approve"]))
         turn = await parked.go_on()
         await grace.stores.turns.begin_call(turn.turn_id, 1, "c0")
         await grace.stores.turns.finish_call(turn.turn_id, 1, "c0", status="ok", result="booked")
         await grace.stores.turns.close_group(turn.turn_id, 1)
         await grace.agent_says(turn, 2, "Booked.")
-    assert words["Always (30 days)"] == "4"
+    assert words["Always (7 days)"] == "4"
     assert await count_rows(grace.stores, models.Grant) == 1
 
 

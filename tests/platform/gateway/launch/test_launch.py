@@ -41,6 +41,8 @@ def stack(tmp_path: Path) -> Any:
     (data / "roost.toml").write_text('[models.fast]\ntargets = ["roost/scripted"]\n')
     with serving(data) as fake:
         fake.refusal = (201, MADE)
+        engine = {"name": "roost", "is_ours": True, "context_tokens": 8192}
+        fake.answers["/api/models"] = {"models": [], "providers": [engine]}
         yield fake
 
 
@@ -156,7 +158,8 @@ def test_launch_makes_a_key_runs_the_client_and_revokes_the_key(
     config = tomllib.loads((profile / "config.toml").read_text())
     assert (config["model"], config["model_provider"]) == ("fast", "roost")
     assert stat.S_IMODE((profile / "config.toml").stat().st_mode) == 0o600
-    (create, _, body), (revoke, *_) = stack.requests
+    (look, *_), (create, _, body), (revoke, *_) = stack.requests
+    assert (look, config["model_context_window"]) == ("GET /api/models", 8192)
     wanted = json.loads(body)
     assert (create, revoke) == ("POST /api/keys", "POST /api/keys/key-1/revoke")
     assert set(wanted["models"]) == {"fast", "roost"}
@@ -174,7 +177,7 @@ def test_a_model_that_is_chosen_is_the_only_one_of_the_key(
         **settings_file(stack),
         **env,
     )
-    wanted = json.loads(stack.requests[0][2])
+    wanted = json.loads(stack.requests[1][2])
     assert wanted["models"] == ["fast"] and wanted["expires_at"] - time.time() <= 3600
     profile = stack.data / "launch" / "opencode" / "profile"
     config = json.loads((profile / "opencode.json").read_text())
@@ -194,7 +197,7 @@ def test_print_shows_everything_and_changes_nothing(
     assert CLIENTS[name].package in done.stdout and "hello" in done.stdout
     assert "# environment" in done.stdout and "# command" in done.stdout
     assert KEY not in done.stdout
-    assert stack.requests == []
+    assert [request for request, *_ in stack.requests] == ["GET /api/models"]
     assert {str(path) for path in files(tmp_path)} == before
 
 

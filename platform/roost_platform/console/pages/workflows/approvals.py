@@ -11,6 +11,7 @@ from roost_platform.console.console import Visit, text_field
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
+from roost_platform.db.cards.buttons import in_days
 from roost_platform.db.waits.deciding import ANSWER_MAX, REASON_MAX
 from roost_platform.db.waits.for_operators import waiting_count
 from roost_platform.db.waits.store import OperatorVerdict
@@ -42,11 +43,15 @@ VERDICTS: Final = get_args(OperatorVerdict)
 
 @dataclass(frozen=True, slots=True)
 class QueueSection:
-    """What is open. count: how many there are, of which `rows` are the first."""
+    """What is open. count: how many there are, of which `rows` are the first.
+
+    standing: how long a standing approval holds, in words.
+    """
 
     rows: tuple[ApprovalView, ...]
     count: int
     waiting: int
+    standing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,14 @@ class ApprovalsContext:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalSection:
-    """One question, and the arguments beside those of the last call that was decided."""
+    """One question, and the arguments beside those of the last call that was decided.
+
+    standing: how long a standing approval holds, in words.
+    """
 
     approval: ApprovalView
     compared: Comparison
+    standing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +107,18 @@ async def load(visit: Visit) -> ApprovalsContext:
         standing = await grants(session, visit.now) if visit.me.may("operator") else ()
     pages = Pages(number, total, "/approvals", (("state", state), ("q", text)))
     return ApprovalsContext(
-        queue=QueueSection(shown(visit, queue), count, waiting),
+        queue=QueueSection(shown(visit, queue), count, waiting, how_long(visit)),
         state=state,
         text=text,
         history=HistorySection(shown(visit, over), pages),
         grants=tuple(standing),
         query=visit.request.url.query,
     )
+
+
+def how_long(visit: Visit) -> str:
+    """How long a standing approval holds."""
+    return in_days(visit.deps.stores.waits.rules.grant_s)
 
 
 def shown(visit: Visit, views: Sequence[ApprovalView]) -> tuple[ApprovalView, ...]:
@@ -129,7 +143,7 @@ async def load_one(visit: Visit) -> ApprovalContext:
         id = await full_id(session, visit.param("id"))
         view = await question(session, id, with_texts=visit.reads_texts)
         beside = await compared(session, view) if visit.reads_texts else Comparison(())
-    return ApprovalContext(ApprovalSection(view, beside))
+    return ApprovalContext(ApprovalSection(view, beside, how_long(visit)))
 
 
 def live_one(data: ApprovalContext) -> LivePage:

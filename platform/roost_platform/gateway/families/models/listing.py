@@ -136,8 +136,8 @@ class ModelList:
 
 def _window_of(entries: Mapping[str, Mapping[str, Any]], model: str) -> int | None:
     if not model and len(entries) == 1:
-        return _context(next(iter(entries.values())))  # whatever the engine runs
-    return _context(entries.get(model, {}))
+        return context_window(next(iter(entries.values())))  # whatever the engine runs
+    return context_window(entries.get(model, {}))
 
 
 def _direct(provider: str, id: str, entry: Mapping[str, Any], *, name: str = "") -> ListedModel:
@@ -147,11 +147,11 @@ def _direct(provider: str, id: str, entry: Mapping[str, Any], *, name: str = "")
         name or f"{provider}/{id}",
         owner if isinstance(owner, str) and owner else provider,
         created if is_time and isinstance(created, int) else 0,
-        _context(entry),
+        context_window(entry),
     )
 
 
-def _context(entry: Mapping[str, Any]) -> int | None:
+def context_window(entry: Mapping[str, Any]) -> int | None:
     """The context window that an entry tells, itself or in an object inside of it."""
     inside = [value for value in entry.values() if isinstance(value, Mapping)]
     for place in (entry, *inside):
