@@ -158,8 +158,11 @@ class Load:
 
 LOADS = (
     Load("1 client", 1, 10),
-    # As an engine serves them: each stream has its own beginning, and its tokens come in time.
-    Load("32 clients with streams of 50 tokens a second", CLIENTS, 3, 32, PAUSE_MS, 32 * PAUSE_MS),
+    # Each stream has its own beginning, and no two of them send their tokens at the same moment.
+    Load("32 clients with streams of 50 tokens a second", CLIENTS, 3, 32, PAUSE_MS, 33 * PAUSE_MS),
+    # As an engine sends them that computes all in one batch: the tokens of all streams come at
+    # once, and a call begins where another one has ended, in the middle of them.
+    Load("32 clients with such streams in step", CLIENTS, 3, 32, PAUSE_MS, 32 * PAUSE_MS),
     # All ask at one instant, and again as soon as they are answered: what is measured is the queue
     # before one processor, the time of a call thirty-two times over.
     Load("32 clients at the same instant", CLIENTS, 3),
