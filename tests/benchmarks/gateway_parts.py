@@ -1,21 +1,20 @@
-"""The processes of the gateway's benchmark: the upstream, the gateway, and the clients.
+"""The processes of the gateway's benchmark: the upstream, the gateway, and a relay without logic.
 
 python tests/benchmarks/gateway_parts.py upstream
 python tests/benchmarks/gateway_parts.py gateway FOLDER UPSTREAM_URL [PROFILE]
-python tests/benchmarks/gateway_parts.py clients '{"targets": {...}, ...}'
+python tests/benchmarks/gateway_parts.py relay UPSTREAM_URL
 
-The first two print one line of JSON when they are ready, and end with their standard input.
+Each prints one line of JSON when it is ready, and ends with its standard input. The upstream stands
+for an engine on another machine, but shares this one's processors with what is measured: it runs on
+libuv's loop and sends bytes made before.
 """
 
 import asyncio
 import cProfile
 import json
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
 
 from roost_inference.http.listener import listening
 from roost_platform.db.base.engine import Database
@@ -27,8 +26,7 @@ from roost_platform.wiring.models import open_gateway
 MODEL = "scripted"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
-READ_BYTES = 2**20
-ANSWER_S = 60.0
+TOKENS_AT_ONCE = 8
 
 
 def event(choices: list[Any], **more: Any) -> bytes:
@@ -44,41 +42,119 @@ LAST = event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
 DONE = b"e\r\ndata: [DONE]\n\n\r\n"
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer requests on one connection with as many tokens as they ask for.
+class Answers(asyncio.Protocol):
+    """Answers requests on one connection with as many tokens as they ask for.
 
     `seed` is the pause between two tokens in milliseconds; 0 sends them one after another.
     """
-    try:
-        while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-            body = json.loads(await reader.readexactly(length))
-            count, pause_s = int(body["max_tokens"]), int(body.get("seed") or 0) / 1000
-            writer.write(HEAD + FIRST)
-            begun = time.monotonic()
-            for number in range(count):
-                writer.write(TOKEN)
-                if pause_s:
-                    due = begun + pause_s * (number + 1)
-                    await asyncio.sleep(max(0.0, due - time.monotonic()))
-                elif number % 8 == 7:
-                    await writer.drain()
-                    await asyncio.sleep(0)
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+        self._left = self._count = 0
+        self._due = self._pause_s = 0.0
+        self._timer: asyncio.Handle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open. What is written goes out at once."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Begin to answer once the request has come whole."""
+        self._received += data
+        head, _, body = self._received.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        if len(body) < length:
+            return
+        self._received = b""
+        asked = json.loads(body)
+        self._left = self._count = int(asked["max_tokens"])
+        self._pause_s = int(asked.get("seed") or 0) / 1000
+        self._due = self._loop.time()
+        self._send(HEAD + FIRST)
+        self._next()
+
+    def _next(self) -> None:
+        """Send the next token, or all that is left."""
+        if self._left == 0:
+            count = self._count
             usage = {"prompt_tokens": 9, "completion_tokens": count, "total_tokens": 9 + count}
-            writer.write(LAST + event([], usage=usage) + DONE + END)
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    finally:
-        writer.close()
+            self._send(LAST + event([], usage=usage) + DONE + END)
+        elif self._pause_s:
+            self._left -= 1
+            self._send(TOKEN)
+            self._due += self._pause_s
+            self._timer = self._loop.call_at(self._due, self._next)
+        else:
+            for _ in range(min(self._left, TOKENS_AT_ONCE)):
+                self._left -= 1
+                self._send(TOKEN)
+            self._timer = self._loop.call_soon(self._next)
+
+    def _send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
 
 async def upstream() -> None:
     """Serve scripted answers until the standard input ends."""
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Answers, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     await ready({"url": f"http://127.0.0.1:{port}"})
+
+
+class Relay(asyncio.Protocol):
+    """Passes bytes between a client and the upstream, and knows nothing of them."""
+
+    def __init__(self, port: int, other: "Relay | None" = None) -> None:
+        self._port = port
+        self._other = other
+        self._transport: asyncio.Transport | None = None
+        self._waiting: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(0)
+        if self._other is None:
+            loop = asyncio.get_running_loop()
+            self._opening = loop.create_task(
+                loop.create_connection(lambda: Relay(self._port, self), "127.0.0.1", self._port)
+            )
+            return
+        self._other._other = self
+        for data in self._other._waiting:
+            self._transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on."""
+        if self._other is None or self._other._transport is None:
+            self._waiting.append(data)
+        else:
+            self._other._transport.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """One side is closed, so the other one is as well."""
+        self._transport = None
+        if self._other is not None and self._other._transport is not None:
+            self._other._transport.close()
+
+
+async def relay(upstream_url: str) -> None:
+    """Serve what a process in between costs that does nothing."""
+    upstream_port = int(upstream_url.rpartition(":")[2])
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Relay(upstream_port), "127.0.0.1", 0
+    )
+    await ready({"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
 
 
 async def gateway(folder: Path, upstream_url: str) -> None:
@@ -107,114 +183,19 @@ async def ready(facts: dict[str, Any]) -> None:
     await asyncio.to_thread(sys.stdin.read)
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer: milliseconds until its first token, seconds of the whole, its tokens."""
-
-    first_ms: float
-    whole_s: float
-    tokens: int
-
-
-class Connection:
-    """A kept connection that sends one request after another, as few steps as can be."""
-
-    def __init__(self, target: dict[str, str], tokens: int, pause_ms: int) -> None:
-        url = urlsplit(target["url"])
-        self._host, self._port = str(url.hostname), int(url.port or 80)
-        body = {
-            **{"model": target["model"], "stream": True, "max_tokens": tokens, "seed": pause_ms},
-            "messages": [
-                {"role": "system", "content": "You are helpful. " * 100},
-                {"role": "user", "content": "Say something."},
-            ],
-        }
-        data = json.dumps(body).encode()
-        self._request = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: {url.netloc}\r\n"
-            f"authorization: Bearer {target['key']}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(data)}\r\n\r\n"
-        ).encode() + data
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def ask(self) -> Answered:
-        """Send the request and read its answer to the end."""
-        if self._reader is None or self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection(
-                self._host, self._port, limit=READ_BYTES
-            )
-        async with asyncio.timeout(ANSWER_S):
-            began = time.perf_counter()
-            self._writer.write(self._request)
-            first, received = 0.0, b""
-            while not received.endswith(END):
-                part = await self._reader.read(READ_BYTES)
-                if not part:
-                    raise ConnectionError(f"the answer broke off: {received[-500:]!r}")
-                received += part
-                if not first and b" token" in received:
-                    first = time.perf_counter()
-        if b"[DONE]" not in received or not received.startswith(b"HTTP/1.1 200"):
-            raise ConnectionError(f"not an answer: {received[:500]!r}")
-        ended = time.perf_counter()
-        return Answered(1000 * (first - began), ended - began, received.count(b" token"))
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._writer is not None:
-            self._writer.close()
-        self._reader = self._writer = None
-
-
-async def clients(plan: dict[str, Any]) -> None:
-    """Ask all targets in turn, so that what disturbs one disturbs all; print what was measured.
-
-    In each of `rounds`, `clients` connections send `each` requests, first to one target, then to
-    the next one. `spread_ms`: the time over which their first requests are spread; all begin at
-    the same instant without it.
-    """
-    count, each = int(plan["clients"]), int(plan["each"])
-    step_s = int(plan.get("spread_ms", 0)) / 1000 / count
-    firsts: dict[str, list[float]] = {name: [] for name in plan["targets"]}
-    rates: dict[str, list[float]] = {name: [] for name in plan["targets"]}
-    connections = {
-        name: [Connection(target, plan["tokens"], plan["pause_ms"]) for _ in range(count)]
-        for name, target in plan["targets"].items()
-    }
-
-    async def several(connection: Connection, place: int) -> list[Answered]:
-        await asyncio.sleep(step_s * place)
-        answers = [await connection.ask() for _ in range(each)]
-        connection.close()  # servers close one that rests until its next turn
-        return answers
-
-    for number in range(plan["rounds"] + 1):
-        for name, opened in connections.items():
-            began = time.perf_counter()
-            answers = await asyncio.gather(
-                *(several(one, place) for place, one in enumerate(opened))
-            )
-            took_s = time.perf_counter() - began
-            if number:  # the first round warms up
-                firsts[name] += [one.first_ms for some in answers for one in some]
-                rates[name].append(sum(one.tokens for some in answers for one in some) / took_s)
-    print(json.dumps({"first_ms": firsts, "tokens_per_s": rates}))
-
-
 def main() -> None:
     """Run one of the parts."""
     match sys.argv[1:]:
         case ["upstream"]:
-            asyncio.run(upstream())
+            run_serving(upstream())
+        case ["relay", url]:
+            run_serving(relay(url))
         case ["gateway", folder, url]:
             run_serving(gateway(Path(folder), url))
         case ["gateway", folder, url, profile]:
             with cProfile.Profile() as profiler:
                 run_serving(gateway(Path(folder), url))
             profiler.dump_stats(profile)
-        case ["clients", plan]:
-            asyncio.run(clients(json.loads(plan)))
         case _:
             sys.exit(__doc__)
 

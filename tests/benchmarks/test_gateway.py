@@ -1,5 +1,8 @@
 """What the gateway adds to a call, with key, budget and streaming, against the upstream itself.
 
+All parts share this machine's processors, though the clients and the upstream stand for others: so
+these are made to cost little, and a relay that passes bytes on without a look at them shows what a
+process in between costs that does nothing.
 LITELLM=1 measures LiteLLM's proxy beside it, in the same run; it is installed into an environment
 of its own (LITELLM_DIR), at a version that was not compromised. GATEWAY_ROUNDS=n measures longer.
 """
@@ -102,6 +105,8 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
     with part("upstream") as upstream, contextlib.ExitStack() as stack:
         found = {"direct": {**upstream, "key": "none", "model": "scripted"}}
         profile = [os.environ["PROFILE"]] if os.environ.get("PROFILE") else []
+        relay = stack.enter_context(part("relay", upstream["url"]))
+        found["relay"] = {**relay, "key": "none", "model": "scripted"}
         gateway = stack.enter_context(part("gateway", str(folder), upstream["url"], *profile))
         found["gateway"] = {**gateway, "model": "fast"}
         if os.environ.get("LITELLM"):
@@ -122,7 +127,7 @@ def record() -> Iterator[report.BenchmarkRun]:
 def measure(targets: Targets, **plan: int) -> Any:
     """Run the clients as a process of their own. cpu_ms: what a call took of each processor."""
     text = json.dumps({"targets": dict(targets), **plan})
-    command = [sys.executable, str(FOLDER / "gateway_parts.py"), "clients", text]
+    command = [sys.executable, str(FOLDER / "gateway_clients.py"), text]
     before = {name: processor_s(target) for name, target in targets.items()}
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     calls = (plan["rounds"] + 1) * plan["clients"] * plan["each"]
@@ -142,7 +147,7 @@ def processor_s(target: Mapping[str, str]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How clients come. spread_ms: see gateway_parts.clients."""
+    """How clients come. spread_ms: see gateway_clients.clients."""
 
     name: str
     clients: int
@@ -154,8 +159,11 @@ class Load:
 
 LOADS = (
     Load("1 client", 1, 10),
-    # As an engine serves them: each stream has its own beginning, and its tokens come in time.
-    Load("32 clients with streams of 50 tokens a second", CLIENTS, 3, 32, PAUSE_MS, 32 * PAUSE_MS),
+    # Each stream has its own beginning, and no two of them send their tokens at the same moment.
+    Load("32 clients with streams of 50 tokens a second", CLIENTS, 3, 32, PAUSE_MS, 33 * PAUSE_MS),
+    # As an engine sends them that computes all in one batch: the tokens of all streams come at
+    # once, and a call begins where another one has ended, in the middle of them.
+    Load("32 clients with such streams in step", CLIENTS, 3, 32, PAUSE_MS, 32 * PAUSE_MS),
     # All ask at one instant, and again as soon as they are answered: what is measured is the queue
     # before one processor, the time of a call thirty-two times over.
     Load("32 clients at the same instant", CLIENTS, 3),
@@ -188,6 +196,8 @@ def test_measure_gateway_first_byte(
         is_goal = load.clients == 1 or percent == 50
         record.add(Figure("gateway", name, added, "ms", goal=goal if is_goal else None))
         record.add(Figure("gateway", f"{name}: asked directly", direct, "ms"))
+        floor = percentile(first["relay"], percent) - direct
+        record.add(Figure("gateway", f"{name}: added by a relay without logic", floor, "ms"))
         if "litellm" in first:
             other = percentile(first["litellm"], percent) - direct
             record.add(

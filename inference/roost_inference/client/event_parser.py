@@ -22,13 +22,18 @@ class EventParser:
         self._data: list[str] = []
         self._size = 0  # characters of the lines of an event that has not ended
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether the next text begins a new line of a new event."""
+        return not (self._begun or self._size or self._data or self._ends_in_return)
+
     def feed(self, text: str) -> Iterator[tuple[str, str]]:
         """The name, empty for none, and the data of each event that this text completes, without
         blanks around it.
 
         Raises EngineUnavailable for an event that is too long.
         """
-        if not (self._begun or self._size or self._ends_in_return) and "\r" not in text:
+        if self.is_between_events and "\r" not in text:
             # Most events have one line of data and nothing else.
             at = 0
             while text.startswith(DATA, at) and (stop := text.find("\n\n", at)) > 0:

@@ -82,10 +82,13 @@ def json_value(text: str) -> Any:
 
 
 async def event_batches(
-    parts: AsyncIterator[bytes], read: Callable[[str], Any] = json_value
+    parts: AsyncIterator[bytes],
+    read: Callable[[str], Any] = json_value,
+    parser: EventParser | None = None,
 ) -> AsyncGenerator[Sequence[Event], None]:
     """The events of a body up to [DONE], those that have come together in one batch. Comments and
     heartbeats, empty or in a word, are passed over. read: gives the value of an event's data.
+    parser: a new one, for who looks at it meanwhile.
 
     A whole JSON answer is one event and the end mark. Raises EngineFailed for an answer that is too
     long, EngineRefused for a web page; what came before an error is told before it.
@@ -97,7 +100,7 @@ async def event_batches(
         return
     if first == "<":
         raise web_page(await body.whole(PAGE_CHARACTERS_MAX))
-    parser = EventParser()
+    parser = parser or EventParser()
     text: str | None = body.begun
     count = 0
     while text is not None:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Message, Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge
+from roost_inference.http.protocol.direct_parts import PARTS, DirectParts
 from roost_platform.gateway.encoding import encode
 from roost_platform.gateway.errors import EncodedBody
 from roost_platform.gateway.guards.admission import Grow
@@ -59,6 +60,8 @@ class Exchange:
         self.method: str = scope["method"]
         self._receive = receive
         self._send = send
+        extensions: Mapping[str, Any] = scope.get("extensions") or {}
+        self._parts: DirectParts | None = extensions.get(PARTS)
         self._body_is_read = False
         self._linger_bytes = STRANGERS_BYTES_MAX
         self.body_bytes = 0
@@ -155,6 +158,23 @@ class Exchange:
     async def send_part(self, part: bytes) -> None:
         """Send a part of a stream."""
         await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether `send_part_now` can send: a stream has begun, and its client reads. Our own ports
+        tell it; others never do.
+        """
+        return self._parts is not None and self._parts.is_ready
+
+    def send_part_now(self, part: bytes) -> None:
+        """Send a part of a stream without a wait, where `takes_parts`."""
+        if self._parts is not None:
+            self._parts.send(part)
+
+    def flush(self) -> None:
+        """Let what was sent go out before anything else is done. Only our own ports can."""
+        if self._parts is not None:
+            self._parts.flush()
 
     async def pass_on(self, message: Message) -> None:
         """Send a message of another exchange, whose answer is this one's as well."""

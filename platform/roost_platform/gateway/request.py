@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Family = Literal["chat", "completions", "responses", "messages", "embeddings"]
 Wire = Literal["openai", "anthropic"]
@@ -12,6 +12,21 @@ Wire = Literal["openai", "anthropic"]
 HINTS = frozenset(
     {"session_id", "cache_salt", "priority", "tenant", "kv_transfer_params", "request_id"}
 )
+
+
+class TextSink(Protocol):
+    """Takes text of a streamed answer as it comes, past its events. It is for providers whose next
+    events are waited for: text must not overtake what came before it.
+    """
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes text now. Text that it does not take becomes an event."""
+        ...
+
+    def send(self, text: str, choice: int) -> None:
+        """Take this text of a choice, where `is_ready`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,7 @@ class ModelRequest:
     truncates: drop the oldest turns of a prompt that is too long, rather than refuse it.
     native_only: a field that only a provider with the wire of `native` can obey, empty for none.
     unread: fields of the client's request that do nothing at any provider.
+    direct: takes text of the answer, where a client waits for it as it comes.
     """
 
     family: Family
@@ -56,6 +72,7 @@ class ModelRequest:
     more_bodies: Sequence[Mapping[str, Any]] = ()
     native_only: str = ""
     unread: Sequence[str] = ()
+    direct: TextSink | None = field(default=None, repr=False, compare=False)
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:

@@ -14,6 +14,7 @@ from roost_platform.gateway.config import GatewayConfig
 from roost_platform.gateway.errors import DeadKey, ModelNotAllowed, UnreadableAnswer
 from roost_platform.gateway.events import Event
 from roost_platform.gateway.exchange import Exchange
+from roost_platform.gateway.families.direct_text import DirectText
 from roost_platform.gateway.families.family import GenerationFamily
 from roost_platform.gateway.guards.admission import Admission, Place
 from roost_platform.gateway.guards.bodies import work_on
@@ -91,8 +92,7 @@ class Serving:
         status, code = 500, "internal_error"
         try:
             with exchange.until_gone():
-                events = self._events(request, model, key, trace)
-                await self._answer(exchange, family, body, request, events, trace)
+                await self._answer(exchange, family, body, request, model, key, trace)
             outcome, status, code = "ok", 200, ""
         except ClientGone:
             outcome, status, code = "cancelled", CLIENT_GONE, "client_gone"
@@ -128,6 +128,7 @@ class Serving:
                 return compression.stream(request, model, key, trace, hints)
 
             stream = compressed
+            request = replace(request, direct=None)  # each event may belong to a hidden call
         if request.truncates:
             stream = truncating(stream)
         return stream(request, trace, hints_for(request, key))
@@ -138,24 +139,30 @@ class Serving:
         family: GenerationFamily,
         body: Mapping[str, Any],
         request: ModelRequest,
-        events: AsyncGenerator[Sequence[Event], None],
+        model: RoutedModel,
+        key: GatewayKey,
         trace: CallTrace,
     ) -> None:
-        async with contextlib.aclosing(events) as batches:
-            if not request.stream:
-                answer = Answer()
+        if not request.stream:
+            answer = Answer()
+            async with contextlib.aclosing(self._events(request, model, key, trace)) as batches:
                 async for batch in batches:
                     answer.take(batch)
-                whole = family.whole(request, body, exchange.call_id, answer)
-                await exchange.answer(whole, headers=_ignored(request, trace))
-                return
-            writer = family.writer(request, body, exchange.call_id)
+            whole = family.whole(request, body, exchange.call_id, answer)
+            await exchange.answer(whole, headers=_ignored(request, trace))
+            return
+        writer = family.writer(request, body, exchange.call_id)
+        request = replace(request, direct=DirectText(exchange, writer, trace.heard))
+        async with contextlib.aclosing(self._events(request, model, key, trace)) as batches:
             try:
                 async for batch in batches:
                     if part := writer.write(batch):
-                        if not exchange.has_begun:
-                            await exchange.begin_stream(_ignored(request, trace))
+                        if exchange.has_begun:
+                            await exchange.send_part(part)
+                            continue
+                        await exchange.begin_stream(_ignored(request, trace))
                         await exchange.send_part(part)
+                        exchange.flush()  # before the next parts of other calls
             except EngineError as error:
                 if not exchange.has_begun:
                     raise

@@ -30,6 +30,7 @@ from roost_inference.http.protocol.answers import (
     Refusal,
     UnknownLength,
 )
+from roost_inference.http.protocol.direct_parts import PARTS, DirectParts
 from roost_inference.http.protocol.joined_writes import JoinedWrites
 from roost_inference.http.protocol.leaving import LEAVING, Leaving
 from roost_inference.wire.ids import id_in_head, request_id
@@ -38,7 +39,6 @@ from roost_inference.wire.ids import id_in_head, request_id
 HEAD_LINES_MAX: Final = 200
 # Of a head that has not come whole, and of what stands between the pieces of a body.
 HEAD_BYTES_MAX: Final = 16 * 1024
-
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 # Nothing here speaks another protocol. The parser would take the body for one.
@@ -175,7 +175,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             raise httptools.HttpParserError
         super().on_headers_complete()
-        self.scope["extensions"] = {LEAVING: self._leaving.watch}  # type: ignore[dict-item]
+        extensions: Any = {LEAVING: self._leaving.watch, PARTS: DirectParts(self.cycle)}
+        self.scope["extensions"] = extensions
         self._step, self._between = Step.BODY, 0
         self._body_left = None if is_chunked else length
         if self.scope["http_version"] == "1.0":

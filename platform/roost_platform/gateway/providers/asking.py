@@ -112,7 +112,9 @@ class _Choices:
             hints.pop("session_id", None)  # one sequence at a time continues a session
         if count == 1 and first and isinstance(body.get("seed"), int):
             body = {**body, "seed": body["seed"] + first}  # or all choices would be the same
-        request = dataclasses.replace(self._request, body=body, n=count, more_bodies=())
+        request = dataclasses.replace(
+            self._request, body=body, n=count, more_bodies=(), direct=None
+        )
         stream = self._provider.stream(request, self._model, hints)
         try:
             async for batch in stream:

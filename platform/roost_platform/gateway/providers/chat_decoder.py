@@ -100,6 +100,17 @@ class ChatDecoder:
             self._was_ended = self._was_ended or choices == []
         return events
 
+    def passes(self, chunk: PlainText) -> bool:
+        """Whether this text was taken, and is the client's as it is. Else it has to be fed."""
+        state, size = self._choices.get(chunk.choice), len(chunk.text)
+        if state is None or not state.has_text or self._size + size > ANSWER_CHARACTERS_MAX:
+            return False
+        if not state.filter.passes(chunk.text):
+            return False
+        self._size += size
+        state.shown += size
+        return True
+
     def _plain(self, chunk: PlainText) -> list[Event]:
         """The events of a chunk that says nothing but its text."""
         text, choice = chunk.text, chunk.choice

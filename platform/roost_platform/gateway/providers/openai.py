@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from roost_inference.client import events as streamed
+from roost_inference.client.event_parser import EventParser
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineUnavailable, InvalidRequest, UnknownModel
 from roost_platform.gateway.config import ProviderConfig
@@ -23,7 +24,7 @@ from roost_platform.gateway.providers.failures import (
 )
 from roost_platform.gateway.providers.http.response import Response
 from roost_platform.gateway.providers.llama_server import TemplateProbe
-from roost_platform.gateway.providers.plain_text import ChunkReader
+from roost_platform.gateway.providers.plain_text import ChunkReader, DirectChunks
 from roost_platform.gateway.request import ModelRequest, Wire
 
 PROPERTIES_BYTES_MAX = 2**20
@@ -64,7 +65,11 @@ class OpenAIProvider:
         try:
             with SILENCE_IS_AN_ERROR:
                 response = await self._ask("/chat/completions", body, headers, request.prompt_bytes)
-                read = streamed.event_batches(response.parts(), ChunkReader().read)
+                reader, parser = ChunkReader(), EventParser()
+                if request.direct is not None:
+                    direct = DirectChunks(reader, parser, decoder.passes, request.direct)
+                    response.divert(direct.take)
+                read = streamed.event_batches(response.parts(), reader.read, parser)
                 with contextlib.closing(response):
                     async with contextlib.aclosing(read) as batches:
                         async for batch in batches:

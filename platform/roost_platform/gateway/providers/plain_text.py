@@ -1,13 +1,18 @@
 """Reads chunks that add text and nothing else, of which an answer mostly consists, in few steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, Final
 
+from roost_inference.client.event_parser import EventParser
 from roost_inference.client.events import json_value
+from roost_platform.gateway.request import TextSink
 
 CHOICES_MAX: Final = 128
 LEARNT_MAX: Final = 4  # forms of one answer; where each chunk has its own, none is of use
+_BEGIN: Final = b"data: "
+_END: Final = b"\n\n"
 _CONTENT: Final = '"content":'
 # What else a delta may have in it that counts.
 _OTHERS: Final = (
@@ -38,16 +43,22 @@ class ChunkReader:
         self._learnt = 0
         self._has_begun = False
 
-    def read(self, data: str) -> Any:
-        """The JSON of this data, or PlainText. Raises EngineUnavailable where it is none."""
+    def known(self, data: str) -> PlainText | None:
+        """The text in this data, where all around it is known."""
         before, after = self._before, self._after
         if before and data.startswith(before) and data.endswith(after):
             try:
                 text, end = scanstring(data, len(before))
             except ValueError:
-                text, end = "", 0
+                return None
             if text and end - 1 == len(data) - len(after):
                 return PlainText(text, self._choice)
+        return None
+
+    def read(self, data: str) -> Any:
+        """The JSON of this data, or PlainText. Raises EngineUnavailable where it is none."""
+        if (known := self.known(data)) is not None:
+            return known
         value = json_value(data)
         if not self._has_begun:
             self._has_begun = isinstance(value, dict) and isinstance(value.get("choices"), list)
@@ -74,6 +85,41 @@ class ChunkReader:
         if (before, after) != (self._before, self._after):
             self._before, self._after, self._choice = before, after, plain.choice
             self._learnt += 1
+
+
+class DirectChunks:
+    """Takes parts of an answer's body that are one event with text and nothing else, straight from
+    the connection to the client. passes: whether a text was taken as it is by whoever reads the
+    answer; else it has to be read in full.
+    """
+
+    def __init__(
+        self,
+        reader: ChunkReader,
+        parser: EventParser,
+        passes: Callable[[PlainText], bool],
+        sink: TextSink,
+    ) -> None:
+        self._reader = reader
+        self._parser = parser
+        self._passes = passes
+        self._sink = sink
+
+    def take(self, part: bytes) -> bool:
+        """Whether this part was taken. Nothing is lost of one that was not."""
+        if not (part.startswith(_BEGIN) and part.endswith(_END)):
+            return False
+        if not (self._parser.is_between_events and self._sink.is_ready):
+            return False
+        try:
+            data = part[len(_BEGIN) : -len(_END)].decode()
+        except UnicodeDecodeError:
+            return False
+        known = self._reader.known(data)
+        if known is None or not self._passes(known):
+            return False
+        self._sink.send(known.text, known.choice)
+        return True
 
 
 def plain_text(chunk: Any) -> PlainText | None:

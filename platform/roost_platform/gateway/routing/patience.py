@@ -15,13 +15,15 @@ class Patience:
         self._timer = DueTimer(asyncio.get_running_loop(), self._end)
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
-        self._is_over = False
+        self._seconds: float | None = None
+        self._is_over = self._is_waiting = False
 
     def __call__(self, seconds: float | None) -> "Patience":
         """Bound the wait in the block that follows; None for no bound."""
         self._task = asyncio.current_task()
         self._cancelling = self._task.cancelling() if self._task else 0
         self._is_over = False
+        self._is_waiting = True
         self.extend(seconds)
         return self
 
@@ -35,14 +37,21 @@ class Patience:
         traceback: TracebackType | None,
     ) -> None:
         """The wait is over."""
+        self._is_waiting = False
         self._timer.stop()
         if self._is_over and self._task is not None:
             is_ours = self._task.uncancel() <= self._cancelling
             if is_ours and kind is asyncio.CancelledError:
                 raise TimeoutError from error
 
+    def renew(self) -> None:
+        """The present wait begins anew: a part of what it is for has come by another way."""
+        if self._is_waiting:
+            self.extend(self._seconds)
+
     def extend(self, seconds: float | None) -> None:
         """The present wait may last so long from now on."""
+        self._seconds = seconds
         if seconds is None:
             self._timer.stop()
         else:

@@ -40,7 +40,8 @@ class CallTrace:
 
     Times are monotonic seconds. target: the one that answered. model: the provider's own name of
     it. tries: targets that were asked and failed, with the code of the error, and those that were
-    passed over as `busy` or `cooling`. saved_tokens: of the prompt, by compressing it.
+    passed over as `busy` or `cooling`. saved_tokens: of the prompt, by compressing it. patience: of
+    the waits for more of the answer.
     """
 
     started: float = field(default_factory=time.monotonic)
@@ -53,6 +54,7 @@ class CallTrace:
     saved_tokens: int = 0
     produced_bytes: int = 0
     tries: list[tuple[str, str]] = field(default_factory=list)
+    patience: Patience | None = field(default=None, repr=False)
 
     @property
     def target_name(self) -> str:
@@ -60,6 +62,12 @@ class CallTrace:
         if self.target is None or not self.target.model:
             return f"{BUNDLED}/{self.model}" if self.model else ""
         return self.target.name
+
+    def heard(self, text: str) -> None:
+        """Take down text that has gone to the client past the events."""
+        self.produced_bytes += _size(text)
+        if self.patience is not None:
+            self.patience.renew()
 
     def note(self, batch: Sequence[Event]) -> None:
         """Take down what these events tell."""
@@ -143,6 +151,7 @@ class Router:
                         bound_s = _alive_s(target)
                         beginning = await _beginning(taken, items, begins, patience)
                         trace.target, trace.first = target, time.monotonic()
+                        trace.patience = patience
                         for item in beginning:
                             note(item)
                             yield item

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
 
 import aiohttp
@@ -42,6 +42,9 @@ class AiohttpResponse:
         if not part:
             raise StopAsyncIteration
         return part
+
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """Nothing is shown; see Response."""
 
     def close(self) -> None:
         """End it; see Response. aiohttp would wait for the other side where it is encrypted."""

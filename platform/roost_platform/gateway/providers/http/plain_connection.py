@@ -37,6 +37,7 @@ class PlainResponse:
         self.error: EngineUnavailable | None = None
         self.unread: list[bytes] = []
         self.size = 0  # of what is unread
+        self.take: Callable[[bytes], bool] | None = None
         self._connection = connection
         self._is_closed = False
 
@@ -62,6 +63,10 @@ class PlainResponse:
         taken, self.unread, self.size = self.unread, [], 0
         self._connection.go_on()
         return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """Show it each part that is waited for; see Response."""
+        self.take = take
 
     def close(self) -> None:
         """End it; see Response."""
@@ -152,6 +157,10 @@ class PlainConnection(asyncio.Protocol):
     def _end_wait(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError())
+
+    @property
+    def _is_waited_for(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -275,8 +284,13 @@ class PlainConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""
         self._between = 0
-        self._response.unread.append(body)
-        self._response.size += len(body)
+        response = self._response
+        take = response.take if self._is_waited_for and not response.unread else None
+        if take is not None and take(body):
+            self._timer.start(self.silence_s)
+            return
+        response.unread.append(body)
+        response.size += len(body)
 
     def on_message_complete(self) -> None:
         """The answer has come whole, or one that only tells that another comes."""

@@ -1,6 +1,6 @@
 """What callers need of a provider's answer, and of a client, whichever of them it is."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 
@@ -24,6 +24,12 @@ class Response(Protocol):
 
     def parts(self) -> AsyncIterator[bytes]:
         """More of its body: whatever has come since the last part."""
+        ...
+
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """Show `take` each part that comes while somebody waits for more; one for which it returns
+        True is its own. A client that can't do so shows none.
+        """
         ...
 
     def close(self) -> None:
