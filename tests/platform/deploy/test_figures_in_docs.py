@@ -90,7 +90,7 @@ CLAIMS = [
     ("operations", f"sign of life every {services.HEARTBEAT_S:.0f} s"),
     ("operations", f"After {lifeline.SILENCE_MAX_S:.0f} s without one (the engine: "),
     ("operations", f"the engine: {up.ENGINE_SILENCE_MAX_S:.0f} s without any answer"),
-    ("operations", f"From the {lifeline.STUCK_S:.0f}th second on"),
+    ("operations", f"From the {lifeline.STUCK_S + lifeline.BEAT_EVERY_S:.0f}th second on"),
     ("operations", f"{word(login_failures.LOGIN_FAILURES_MAX).title()} wrong passwords"),
     ("operations", f"for {login_failures.LOGIN_WINDOW_S / MINUTE:.0f} minutes"),
     ("operations", f"only one try in {login_failures.LOGIN_SPACING_S:.0f} s"),
