@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from roost_inference.http.connections import ConnectionLimits
-from roost_inference.http.protocol.bounded import bounded_protocol
+from roost_inference.http.protocol.bounded import BoundedProtocol, bounded_protocol
 
 # How long answers under way may go on after the signal to stop.
 SHUTDOWN_GRACE_S = 1
@@ -102,11 +102,16 @@ class SignalServer(RestingServer):
         self._catch_signals = catch_signals
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let answers end, cancel the rest, and let those tell their clients."""
+        """Let answers end, cancel the rest, let those tell their clients, and close for good."""
         await super().shutdown(sockets)
         cancelled = set(self.server_state.tasks)
         if cancelled:
             await asyncio.wait(cancelled, timeout=FAREWELL_S)
+        # A client that does not read its answer keeps its connection.
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.close_now()
+        await asyncio.sleep(0)  # transports close in the next pass of the loop
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

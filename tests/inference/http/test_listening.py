@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from roost_inference.http.listener import RestingServer, bind
+from roost_inference.http.listener import RestingServer, bind, listening
 
 
 async def test_small_writes_do_not_wait_for_acknowledgements() -> None:
@@ -56,6 +56,23 @@ async def test_a_server_that_is_stopped_before_it_runs_ends() -> None:
     server._stopping = Stopping()
     server.should_exit = True
     await asyncio.wait_for(server.main_loop(), 10.0)
+
+
+async def test_no_connection_is_left_behind_a_server_that_has_stopped() -> None:
+    size = 32 * 2**20
+    head = {"type": "http.response.start", "status": 200, "headers": []}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(head)
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    async with listening(app) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readexactly(1)  # and then reads no more
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(size)
+    writer.close()
 
 
 async def test_each_answer_bears_the_date_of_its_own_second(
