@@ -51,7 +51,7 @@ class Ledger:
             account_rate=self.config.account_rate, chat_burst=self.config.chat_burst
         )
         self.stop = stop or asyncio.Event()
-        self._passed = Passed.by(self.clock)
+        self.passed = Passed.by(self.clock)
         # Accepted by the provider while storage was away: recorded before anything else is tried.
         self.unrecorded: OrderedDict[str, Receipt] = OrderedDict()
 
@@ -84,10 +84,10 @@ class Ledger:
 
         It must not arrive after the answer. The caller holds the lane, so none of ours is.
         """
-        if not is_under_way(entry.status_left_at, self._passed) or entry.turn_id is None:
+        if not is_under_way(entry.status_left_at, self.passed) or entry.turn_id is None:
             return False
         status = await self.outbox.status_message(entry.turn_id)
-        return status is not None and is_under_way(status.left_at, self._passed)
+        return status is not None and is_under_way(status.left_at, self.passed)
 
     def allowed_at(self, channel: Channel, entry: OutboxEntry) -> float | None:
         """When the limits let the entry go; None for now."""

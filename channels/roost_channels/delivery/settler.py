@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from roost_channels.channel import Channel, Outgoing
-from roost_channels.clock import Passed
 from roost_channels.delivery.edits import LATE_EDIT_S, edits_in_place
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError, EditTargetMissing, Failure, NotModified, Throttled
@@ -43,7 +42,6 @@ class Settler:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._passed = Passed.by(ledger.clock)
 
     async def settle(self, channel: Channel, entry: OutboxEntry, part: StoredPart) -> float | None:
         """Settle one part in doubt, as far as that is possible now.
@@ -58,7 +56,7 @@ class Settler:
             await self._ledger.try_later(part, now, "outcome unknown")
             return None
         since = part.started_at if part.started_at is not None else now
-        age_s = self._passed.since(since)
+        age_s = self._ledger.passed.since(since)
         inquiry = await self._inquire(channel, entry, part, since)
         if isinstance(inquiry.proof, Receipt):
             conclusion = f"{inquiry.answered}; not sent again"
@@ -158,7 +156,7 @@ class Settler:
             return None
         if status.answer_part_id == part.id:
             return status
-        if self._passed.since(status.late_until - LATE_EDIT_S) < LATE_EDIT_S:
+        if self._ledger.passed.since(status.late_until - LATE_EDIT_S) < LATE_EDIT_S:
             return None  # an earlier edit may yet arrive, and hide the answer
         # The status message must be the last one in the chat: else the answer stands out of order.
         if status.state != "open" or await outbox.overtaken(entry.turn_id):
