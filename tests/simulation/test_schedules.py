@@ -37,8 +37,12 @@ WAITING = (3003, 1015)
 # bot knew its own name; a job's result began a new session; a clock was set while a tool ran; two
 # couriers settled one send in doubt; one sent again a card that the other was still sending; a
 # clock that was set back kept the bot from asking for its name; a lost status was looked for late;
-# an edit that was to become the answer was given up, as a clock had been set forward.
-ATTACKS = (14, 3000014, 3000331, 3005031, 3005030, 7000235, 7000351, 8000194, 9701453, 9701898)
+# an edit that was to become the answer was given up, as a clock had been set forward; a message
+# came while the database was away at the first start, and a clock was set before it came back.
+ATTACKS = (
+    *(14, 3000014, 3000331, 3005031, 3005030),
+    *(7000235, 7000351, 8000194, 9701453, 9701898, 10400119),
+)
 
 ONE_QUESTION = Plan(1, (Says(0.5, "101", "w1", think_s=2.0),))
 

@@ -49,6 +49,10 @@ def settings(twilio: FakeTwilio, **fields: Any) -> TwilioConfig:
     )
 
 
+async def refused(*_: object, **__: object) -> Any:
+    raise OSError("the database is away")
+
+
 def texts(intake: MemoryIntake) -> list[str]:
     return [message.text for message in intake.messages.values()]
 
@@ -57,9 +61,9 @@ async def test_r19_an_hour_without_webhooks_is_caught_up_in_order_and_once(
     twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
 ) -> None:
     intake = MemoryIntake()
-    first = Backfill(client, settings(twilio), clock)
     await twilio.user_says(ADA, "before our time")
     await clock.advance(GRACE_S + OVERLAP_S + 1)
+    first = Backfill(client, settings(twilio), clock)
     assert await first.search(intake) == 0  # the first start answers nothing old
     for number, person in enumerate((ADA, BEN, ADA)):
         await clock.advance(1000)
@@ -77,6 +81,22 @@ async def test_r19_an_hour_without_webhooks_is_caught_up_in_order_and_once(
     assert found[0].raw["sid"] == found[0].event_id and found[0].raw["direction"] == "inbound"
     assert await second.search(intake) == 0
     assert len(intake.messages) == 3
+
+
+async def test_what_came_while_the_first_search_could_not_be_stored_is_caught_up(
+    twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away when the channel starts for the first time, here for an hour."""
+    await twilio.user_says(ADA, "before our time")
+    await clock.advance(GRACE_S + OVERLAP_S + 1)
+    reconciler, intake = Backfill(client, settings(twilio), clock), MemoryIntake()
+    with monkeypatch.context() as away, pytest.raises(OSError, match="away"):
+        away.setattr(MemoryIntake, "cursor", refused)
+        await reconciler.search(intake)
+    await twilio.user_says(ADA, "meanwhile")
+    await clock.advance(3600)
+    assert [await reconciler.search(intake) for _ in range(3)] == [0, 1, 0]
+    assert texts(intake) == ["meanwhile"]
 
 
 async def test_a_message_gets_the_time_its_webhook_needs(

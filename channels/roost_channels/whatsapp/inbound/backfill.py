@@ -57,6 +57,7 @@ class Backfill:
         self._back_s = config.reconcile_back_s
         self._has_template = bool(config.window_template)
         self._clock = clock
+        self._began = clock.time()
         self._state = ("up", "waiting for webhooks")
 
     async def run(self, intake: Intake) -> None:
@@ -87,8 +88,11 @@ class Backfill:
         now = self._clock.time()
         cursor = await intake.cursor("whatsapp", self._account)
         until = now - GRACE_S
-        if cursor is None:  # from here on: messages from before the first start are not answered
-            await intake.accept("whatsapp", self._account, (), cursor=int(until))
+        if cursor is None:
+            # Messages from before the first start are not answered; those that came while the
+            # database could not be reached are, even if the clock was set meanwhile.
+            first = min(self._began - GRACE_S, until)
+            await intake.accept("whatsapp", self._account, (), cursor=int(first))
             return 0
         since = max(cursor - OVERLAP_S, now - self._back_s)
         await self._file_failures(intake, since)
