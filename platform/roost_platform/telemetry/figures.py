@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import generate_latest
 
-from roost_platform.db.base.facts import (
+from roost_platform.db.base.committed.facts import (
     DeliveryEnded,
     Fact,
     MessageAccepted,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from roost_inference.http.listener import listening
-from roost_platform.db.base import facts
+from roost_platform.db.base.committed import facts
 from roost_platform.db.base.engine import Database
 from roost_platform.settings.config import Settings
 from roost_platform.settings.servers import provider_servers

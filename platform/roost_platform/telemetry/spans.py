@@ -26,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from roost_platform.db.base.facts import (
+from roost_platform.db.base.committed.facts import (
     DeliveryEnded,
     Fact,
     MessageAccepted,

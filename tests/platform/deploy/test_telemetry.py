@@ -18,8 +18,8 @@ from starlette.routing import Route
 
 from roost_channels.rendering.parts import RenderedPart
 from roost_inference.http.listener import bind, listening, url_of
-from roost_platform.db.base import facts
-from roost_platform.db.base.facts import TurnEnded
+from roost_platform.db.base.committed import facts
+from roost_platform.db.base.committed.facts import TurnEnded
 from roost_platform.errors import ConfigError, PortInUse
 from roost_platform.settings.config import load_settings
 from roost_platform.telemetry import spans as spans_module

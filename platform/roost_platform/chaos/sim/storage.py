@@ -21,7 +21,7 @@ from roost_platform.chaos.sim.inline_session import InlineSession, ReadingSessio
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock
 from roost_platform.chaos.sim.memory import Memory, NotingConnection
-from roost_platform.db.base.bells import ring_bells
+from roost_platform.db.base.committed.bells import ring_bells
 from roost_platform.db.base.engine import Database, normalise
 
 URL = "sqlite:///:memory:"

@@ -16,8 +16,8 @@ from roost_platform.db.attempts.journal import (
     took_effect,
 )
 from roost_platform.db.attempts.refusals import compensations, refuse_place, refuse_stopped
+from roost_platform.db.base.committed.told import tell
 from roost_platform.db.base.ids import new_id, new_nonce
-from roost_platform.db.base.told import tell
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import lock_turn
 from roost_platform.db.turns.transcript import take

@@ -10,7 +10,7 @@ from roost_platform.db import models
 from roost_platform.db.attempts.forking import fork_point
 from roost_platform.db.attempts.journal import reopen
 from roost_platform.db.attempts.refusals import compensations, refuse_what_is_over
-from roost_platform.db.base.told import tell
+from roost_platform.db.base.committed.told import tell
 from roost_platform.db.locks import lock_turn
 from roost_platform.db.turns.transcript import RETRIED
 from roost_platform.errors import NotAllowed, NotFound

@@ -17,8 +17,10 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
 from roost_channels.clock import Passed
-from roost_platform.db.base.bells import Bell, ring_bells
-from roost_platform.db.base.facts import tell_listeners
+from roost_platform.db.base.committed.bells import Bell, ring_bells
+from roost_platform.db.base.committed.facts import tell_listeners
+from roost_platform.db.base.committed.told import write_lines
+from roost_platform.db.base.in_flight import InFlight
 from roost_platform.db.base.inline import (
     BUSY_TIMEOUT_MS,
     DRIVER,
@@ -29,7 +31,6 @@ from roost_platform.db.base.inline import (
 from roost_platform.db.base.liveness import refuse_closed
 from roost_platform.db.base.migrate import downgrade, upgrade
 from roost_platform.db.base.news import CHANNEL, FileNews, News, NotifyNews
-from roost_platform.db.base.told import write_lines
 from roost_platform.db.base.touch_watch import touch
 
 WAL_RETRY_S = 0.05
@@ -37,6 +38,7 @@ WAL_ATTEMPTS_MAX = 200  # ten seconds
 POOL_SIZE = 8
 POOL_OVERFLOW_MAX = 16
 POOL_TIMEOUT_S = 30.0
+CLOSE_S = 5.0  # what still runs when the database is closed has this long
 BEGIN = "roost_begin"  # execution option: how SQLite opens the transaction
 IS_NEWS = "roost_is_news"  # execution option: SQLite's news see the transaction
 CHANGES = "roost_changes"  # in a connection's info: rows changed before the transaction
@@ -181,6 +183,7 @@ class Database:
         self.bell: Bell | None = None
         self._news = news or (FileNews(self.url) if self.is_sqlite else NotifyNews(self.url))
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+        self._in_flight = InFlight()
 
     @staticmethod
     def parse(url: str) -> URL:
@@ -217,7 +220,8 @@ class Database:
     async def quiet_turn(self) -> AsyncIterator[Engine]:
         """The engine of writes that are no news, in this writer's turn; see plain.py."""
         async with self._turn:
-            yield self._quiet_writer.sync_engine
+            with self._in_flight:
+                yield self._quiet_writer.sync_engine
 
     @property
     def inline(self) -> KeptConnection | None:
@@ -233,8 +237,9 @@ class Database:
     @asynccontextmanager
     async def _session(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         opened = AsyncSession(engine, expire_on_commit=False, info=self.session_info)
-        async with opened as session, session.begin():
-            yield session
+        with self._in_flight:
+            async with opened as session, session.begin():
+                yield session
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
@@ -282,8 +287,11 @@ class Database:
             await engine.dispose()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, after the transactions that still run: their tasks may be on
+        their way out, and a connection that comes back to a closed pool is never closed.
+        """
         await self._news.close()
+        await self._in_flight.ended(CLOSE_S)
         if self._kept is not None:
             await self._kept.close()
         await self._engine.dispose()

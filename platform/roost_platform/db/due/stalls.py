@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.base.bells import stop_after
+from roost_platform.db.base.committed.bells import stop_after
 from roost_platform.db.base.engine import Database
 from roost_platform.db.locks import try_lock_conversation
 from roost_platform.db.turns.stop import record_stop

@@ -11,10 +11,10 @@ from roost_platform import commands
 from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.audit import audit
+from roost_platform.db.base.committed.facts import MessageAccepted, record
+from roost_platform.db.base.committed.told import tell
 from roost_platform.db.base.engine import Database
-from roost_platform.db.base.facts import MessageAccepted, record
 from roost_platform.db.base.text import clean
-from roost_platform.db.base.told import tell
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.conversations.addresses import lock_conversations
 from roost_platform.db.conversations.homes import home_of

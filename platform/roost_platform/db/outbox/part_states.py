@@ -12,8 +12,8 @@ from roost_channels.message import Address, Button, Media
 from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
-from roost_platform.db.base.facts import DeliveryEnded, SendAttempted, record
-from roost_platform.db.base.told import tell
+from roost_platform.db.base.committed.facts import DeliveryEnded, SendAttempted, record
+from roost_platform.db.base.committed.told import tell
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.reply_targets import reply_target_of
 from roost_platform.db.schedules.undelivered import lock_schedule_of

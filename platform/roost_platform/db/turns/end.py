@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.messages import NoteKind
 from roost_platform.db import models
-from roost_platform.db.base.bells import stop_after
+from roost_platform.db.base.committed.bells import stop_after
 from roost_platform.db.cards.cards import cancel_questions
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES, lock_turn

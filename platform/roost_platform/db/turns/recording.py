@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.base.facts import ModelCalled, ToolCalled, TurnEnded, record
+from roost_platform.db.base.committed.facts import ModelCalled, ToolCalled, TurnEnded, record
 from roost_platform.db.base.text import clean
 from roost_workflows.model_calls import Asked
 

@@ -10,8 +10,8 @@ from roost.effects import Effect
 from roost.turn import Finish
 from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
+from roost_platform.db.base.committed.told import tell
 from roost_platform.db.base.text import clean
-from roost_platform.db.base.told import tell
 from roost_platform.db.cards.cards import tell_outcome
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn

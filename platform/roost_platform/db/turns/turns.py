@@ -7,10 +7,10 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.base.committed.told import tell
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.ids import new_id, new_nonce
 from roost_platform.db.base.text import clean
-from roost_platform.db.base.told import tell
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, open_turn
 from roost_platform.db.people.tenants import Tenants

@@ -112,6 +112,7 @@ class BackgroundRuns:
         await asyncio.gather(*(self._stop(id, stopped) for id in list(self._runs)))
         if self._looking is not None:
             self._looking.cancel()
+            await asyncio.wait({self._looking})
 
     async def _stop(self, id: str, why: EngineError | None) -> bool:
         run = self._runs.get(id)

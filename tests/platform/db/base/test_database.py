@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.in_flight import InFlight
 from roost_platform.db.base.news import RECONNECT_S
 from roost_platform.db.base.text import clean
 from roost_platform.db.services import Heartbeats
@@ -29,6 +30,7 @@ sys.path[:0] = {paths!r}
 from sqlalchemy import select
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.in_flight import InFlight
 
 async def main():
     database = Database({url!r})
@@ -265,3 +267,31 @@ async def test_news_come_again_after_postgresql_closed_the_connection(postgres_u
             async with database.write() as session:
                 await session.merge(token("again", time.time()))
     await database.close()
+
+
+async def test_a_database_that_is_closed_waits_for_what_still_runs(
+    database: Database,
+) -> None:
+    is_open, may_end = asyncio.Event(), asyncio.Event()
+
+    async def write() -> None:
+        async with database.write() as session:
+            await session.execute(select(models.SetupToken))
+            is_open.set()
+            await may_end.wait()
+
+    writing = asyncio.create_task(write())
+    await is_open.wait()
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0.05)
+    assert not closing.done()
+    may_end.set()
+    await closing
+    assert writing.done()
+
+
+async def test_what_never_ends_is_waited_for_no_longer_than_asked() -> None:
+    in_flight = InFlight()
+    with in_flight:
+        await asyncio.wait_for(in_flight.ended(0.02), 5.0)
+    assert not in_flight.count

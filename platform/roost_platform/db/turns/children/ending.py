@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.execution.call import Outcome
 from roost_platform.db import models
-from roost_platform.db.base.bells import ring_after
+from roost_platform.db.base.committed.bells import ring_after
+from roost_platform.db.base.committed.told import tell
 from roost_platform.db.base.text import clean
-from roost_platform.db.base.told import tell
 from roost_platform.db.locks import open_turn
 from roost_platform.db.message_files import keep_text
 from roost_platform.db.reasons import WORDS

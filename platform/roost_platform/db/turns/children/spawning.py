@@ -7,10 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.waits import Spawn
 from roost_platform.db import models
-from roost_platform.db.base.bells import ring_after
+from roost_platform.db.base.committed.bells import ring_after
+from roost_platform.db.base.committed.told import tell
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.base.text import clean
-from roost_platform.db.base.told import tell
 from roost_platform.db.turns.children import budgets, limits
 from roost_platform.db.turns.lookups import person_of
 from roost_platform.db.turns.recording import record_tool_call
