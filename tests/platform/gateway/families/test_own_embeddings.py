@@ -50,3 +50,14 @@ async def test_the_model_that_answers_makes_none(gateway: GatewayServer) -> None
     response = await gateway.post("/v1/embeddings", {"model": "puppet", "input": "a"})
     assert response.status_code in (400, 404), response.text
     assert "vectors" in response.text or "embeddings" in response.text
+
+
+async def test_the_engine_s_own_names_have_the_window_of_the_model_that_answers(
+    gateway: GatewayServer,
+) -> None:
+    client = AsyncOpenAI(api_key=gateway.secret, base_url=f"{gateway.url}/v1", max_retries=0)
+    async with client:
+        listed = [entry.model_dump() for entry in (await client.models.list()).data]
+    windows = {entry["id"]: entry.get("max_model_len") for entry in listed}
+    assert windows["roost"] == windows["default"] == windows["roost/puppet"] != 256
+    assert windows["vectors"] == windows["roost/tiny-bert"] == 256

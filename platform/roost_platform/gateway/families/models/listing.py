@@ -135,8 +135,8 @@ class ModelList:
 
 
 def _window_of(entries: Mapping[str, Mapping[str, Any]], model: str) -> int | None:
-    if not model and len(entries) == 1:
-        return context_window(next(iter(entries.values())))  # whatever the engine runs
+    if not model:  # whatever the engine runs: it lists the model that answers first
+        return context_window(next(iter(entries.values()), {}))
     return context_window(entries.get(model, {}))
 
 
