@@ -99,6 +99,20 @@ async def test_what_came_while_the_first_search_could_not_be_stored_is_caught_up
     assert texts(intake) == ["meanwhile"]
 
 
+async def test_what_came_while_the_clock_was_ahead_is_found_once_it_is_set_right(
+    twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
+) -> None:
+    intake = MemoryIntake()
+    reconciler = Backfill(client, settings(twilio), clock)
+    await reconciler.search(intake)
+    await twilio.user_says(ADA, "while it was ahead")
+    intake.cursors["whatsapp", twilio.sender] = int(clock.time() + 3600 - GRACE_S)
+    await clock.advance(GRACE_S + 1)
+    assert [await reconciler.search(intake) for _ in range(2)] == [1, 0]
+    assert texts(intake) == ["while it was ahead"]
+    assert intake.cursors["whatsapp", twilio.sender] == int(clock.time() - GRACE_S)
+
+
 async def test_a_message_gets_the_time_its_webhook_needs(
     twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
 ) -> None:

@@ -94,6 +94,8 @@ class Backfill:
             first = min(self._began - GRACE_S, until)
             await intake.accept("whatsapp", self._account, (), cursor=int(first))
             return 0
+        if cursor > now:  # stored while the clock was ahead: what came then is dated before it
+            cursor = int(now - self._back_s)
         since = max(cursor - OVERLAP_S, now - self._back_s)
         await self._file_failures(intake, since)
         missing = await self._missing(intake, since, until)
