@@ -4,7 +4,7 @@ Marks inside of addresses and identifiers are characters: `/_v1_/`, `__init__`, 
 is an escape only before a mark that would act; elsewhere it is a character, as in `\\d+`. Character
 references (`&amp;`) stay as they are written. An address in angle brackets is shown once and
 unchanged. Beside East Asian letters a style may open and close at punctuation. `<br>` in a cell of
-a table is a line break.
+a table is a line break, and a row keeps what it has beyond the table's columns.
 """
 
 import re
@@ -16,6 +16,7 @@ from markdown_it.token import Token
 
 from roost_channels.rendering.escapes import escape
 from roost_channels.rendering.styles import strike, style
+from roost_channels.rendering.tables import table
 from roost_channels.rendering.words import is_ascii_word
 
 _AUTOLINK = re.compile(
@@ -32,6 +33,7 @@ def faithful(parser: MarkdownIt) -> MarkdownIt:
     rules.at("strikethrough", strike)
     rules.at("escape", escape)
     rules.at("autolink", _autolink)
+    parser.block.ruler.at("table", table, {"alt": ["paragraph", "reference"]})
     parser.disable(["entity", "reference"])
     parser.core.ruler.push("cell_breaks", _break_cells)
     return parser

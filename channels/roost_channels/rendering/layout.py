@@ -125,7 +125,8 @@ def lay_out(
         for span in writer.spans
         if span.start < min(span.end, limit)
     ]
-    spans.sort(key=lambda span: (span.start, -span.end))
+    # Code is inside of a style around the same words: within code, marks are characters.
+    spans.sort(key=lambda span: (span.start, -span.end, span.type == "code"))
     return Layout(text, tuple(spans), tuple(sorted(set(writer.breaks))))
 
 

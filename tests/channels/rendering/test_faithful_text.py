@@ -138,6 +138,20 @@ def test_a_break_in_a_cell_is_a_line_break() -> None:
     assert on_telegram("no<br>cell") == "no<br>cell"
 
 
+def test_a_row_with_more_bars_than_columns_keeps_every_word() -> None:
+    head = "| a | b |\n|---|---|\n"
+    assert on_telegram(f"{head}| 1 | `x|y` |").endswith("1 | x|y")
+    assert on_telegram(f"{head}| `p || q` | or |").endswith("p || q | or")
+    assert on_telegram(f"{head}| 1 | 2 | 3 | 4 |").endswith("1 | 2 | 3 | 4")
+    assert on_telegram(f"{head}|||x").endswith("| | x")
+    assert on_telegram(f"{head}| `1 | 2 | 3` |").endswith("`1 | 2 | 3`")
+    assert on_telegram(f"{head}| 1 | 2 ||").endswith("1 | 2")
+    assert on_telegram(f"> {head.replace(chr(10), chr(10) + '> ')}| 1 | `2|3` |").endswith(
+        "1 | 2|3"
+    )
+    assert "<td><code>x|y</code></td>" in markdown(f"{head}| 1 | `x|y` |")
+
+
 def test_an_address_with_marks_is_code_on_whatsapp_and_keeps_every_character() -> None:
     def body(text: str) -> str:
         return render(text, WHATSAPP)[0].text

@@ -138,3 +138,9 @@ def test_the_quote_line_is_for_older_messages_and_for_quotes_asked_for(
     [part] = render("the answer", CAPABILITIES)
     quoted = quote or "the whole message"
     assert body_of(part, reply) == (f"> {quoted}\n\nthe answer" if is_needed else "the answer")
+
+
+def test_no_mark_stands_inside_of_code() -> None:
+    text = "**`a`** and *`b`* ~~`c`~~ ***`d`*** **e `f`** **`g` h**"
+    (part,) = render(text, CAPABILITIES)
+    assert part.text == "*`a`* and _`b`_ ~`c`~ *_`d`_* *e `f`* *`g` h*"
