@@ -23,7 +23,7 @@ _EARLY_EDIT = (
         models.Inbox.kind == "edited",
         models.Inbox.reason_code == "edit_of_unknown",
     )
-    .order_by(models.Inbox.sequence.desc())
+    .order_by(models.Inbox.sent_at.desc(), models.Inbox.sequence.desc())
     .limit(1)
 )
 
@@ -37,7 +37,7 @@ async def take_early_edit(session: AsyncSession, arrival: Arrival) -> None:
     edit = await session.scalar(_EARLY_EDIT, where)
     if edit is None or edit.sent_at < event.sent_at:
         return
-    if edit.sender.get("address") != row.sender.get("address"):
+    if not _is_by_same(edit, row):
         return
     edit.state, edit.reason_code = "done", "edit_replaced"
     edit.reason = "came before its message"
@@ -54,7 +54,7 @@ async def take_edit_as_message(session: AsyncSession, arrival: Arrival) -> None:
         return
     original = await _original(session, arrival.row)
     if original is not None:
-        if original.reason_code != "not_addressed":
+        if original.reason_code != "not_addressed" or not _is_by_same(original, arrival.row):
             return
         original.state, original.reason_code = "done", "edit_replaced"
         original.reason = "replaced by an edit that speaks to the agent"
@@ -78,9 +78,16 @@ async def apply_edit(session: AsyncSession, arrival: Arrival) -> None:
     if original is None:
         arrival.conclude("ignored", "edit_of_unknown")
         return
+    if arrival.event.is_group and not _is_by_same(original, row):
+        arrival.conclude("ignored", "edit_of_other")
+        return
+    last = await _last_edit(session, row)
+    if last is not None and row.sent_at < last.sent_at:  # webhooks have no order
+        arrival.conclude("done", "edit_overtaken")
+        return
     head = await head_of(session, original)
     is_waiting = head.state in ("pending", "held", "ignored")
-    known = original if is_waiting else await _last_edit(session, row) or original
+    known = original if is_waiting else last or original
     has_other_files = _contents(known) != _contents(row, arrival.event.attachments)
     if caption_of(known) == row.text and not has_other_files:
         arrival.conclude("done", "edit_unchanged")
@@ -130,6 +137,17 @@ def _contents(row: models.Inbox, attachments: Sequence[Attachment] = ()) -> list
     listed = [clean(asdict(one)) for one in attachments] or row.attachments
     own = [one for one in listed if one.get(OF_MESSAGE, row.message_id) == row.message_id]
     return [(one["kind"], one.get("provider_id") or one.get("name")) for one in own]
+
+
+def _is_by_same(one: models.Inbox, other: models.Inbox) -> bool:
+    """Whether one person wrote both, under whichever of their names."""
+    if one.identity_id is not None and one.identity_id == other.identity_id:
+        return True
+    return not _names(one).isdisjoint(_names(other))
+
+
+def _names(row: models.Inbox) -> set[str]:
+    return {str(row.sender.get("address", "")), *row.sender.get("aliases", ())}
 
 
 async def _original(session: AsyncSession, row: models.Inbox) -> models.Inbox | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from roost_channels.message import Attachment, InboundMessage
+from roost_channels.message import Attachment, InboundMessage, Sender
 from roost_platform.db.turns.transcript import ALBUM_S
 from roost_platform.testing.chats import HandClock, Person
 from roost_workflows.ports import TranscriptMessage
@@ -46,6 +46,42 @@ async def test_an_edit_of_somebody_else_changes_no_later_message(sqlite_ada: Per
     await ada.gives(replace(edited(message, "e1", "pay Eve"), sender=other))
     await ada.gives(message)
     assert [m.content for m in await seen(ada)] == ["pay Ben"]
+
+
+async def test_an_older_edit_that_comes_late_changes_nothing(ada: Person) -> None:
+    message = ada.message("at six")
+    old = replace(edited(message, "e1", "at seven"), sent_at=message.sent_at + 10)
+    new = replace(edited(message, "e2", "at eight"), sent_at=message.sent_at + 20)
+    await ada.gives(message, new, old)
+    late = replace(edited(message, "e3", "at nine"), sent_at=message.sent_at + 15)
+    assert [m.content for m in await seen(ada)] == ["at eight"]
+    await ada.gives(late)
+    assert not [m for m in await seen(ada) if m.role == "system"]
+
+
+async def test_the_newest_of_the_edits_that_come_before_their_message_counts(ada: Person) -> None:
+    message = ada.message("at six")
+    old = replace(edited(message, "e1", "at seven"), sent_at=message.sent_at + 10)
+    new = replace(edited(message, "e2", "at eight"), sent_at=message.sent_at + 20)
+    await ada.gives(new, old)
+    await ada.gives(message)
+    assert [m.content for m in await seen(ada)] == ["at eight"]
+
+
+async def test_nobody_edits_what_others_wrote_in_a_group(sqlite_ada: Person) -> None:
+    ada = sqlite_ada
+    ada.address = replace(ada.address, chat="-100", is_group=True)
+    message = ada.message("pay Ben")
+    said = replace(ada.message("Ben is paid on Mondays"), is_addressed=False)
+    eve = Sender("666", "Eve")
+    await ada.gives(said, message)
+    await ada.gives(
+        replace(edited(message, "e1", "pay Eve"), sender=eve, is_addressed=False),
+        replace(edited(said, "e2", "Eve is paid on Mondays, bot"), sender=eve),
+    )
+    (found,) = await seen(ada)
+    assert found.content == "pay Ben"
+    assert found.context == (("Ada", "Ben is paid on Mondays"),)
 
 
 async def test_a_place_that_moves_before_the_turn_is_where_it_is_now(ada: Person) -> None:
