@@ -74,6 +74,8 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
     "stream": "you see the answer while I write it, where this app can show that",
 }
 
+COMMAND_MAX = 200  # characters of a command and the bot's name behind it
+
 # Each run is taken whole (`++`): people's text of any length is scanned once.
 _COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z0-9-]++))?", re.IGNORECASE)
 _WITH_TEXT = re.compile(
@@ -85,6 +87,8 @@ _MENTION = re.compile(r"^@\w++[\s,:]++")
 # Keyboards put these behind a command by themselves: a full stop after two blanks, for one.
 _ENDS = " \t\r\n.!?,;:…。！？，；：、"  # noqa: RUF001
 _SLASHES = "/／\\"  # noqa: RUF001
+# Wide keyboards write wide letters, too: the characters of ASCII a second time.
+_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,24 +126,28 @@ def parse(
         word = with_text.group(1).lower()
         free = next(known for known in WITH_TEXT if known == word)
         return Command(free, argument=(with_text.group(2) or "").strip())
-    match = _COMMAND.fullmatch(message.rstrip(_ENDS))
+    match = _COMMAND.fullmatch(message.rstrip(_ENDS).translate(_NARROW))
     if match is not None:
         name, argument = match.group(1).lower(), (match.group(2) or "").lower()
         command = next((known for known in COMMANDS if known == name), None)
         if command is None or (argument and command not in WITH_ARGUMENT):
             return None
         return Command(command, argument=argument)
-    if " ".join(_words(message).lower().split()) in phrases:
+    words = " ".join(_words(message).lower().split())
+    if words in phrases or words.translate(_NARROW) in phrases:
         return Command("stop", is_phrase=True)
     return None
 
 
 def _shown(text: str) -> str:
     """The text without blanks and what nobody sees at its ends, such as marks of direction; a
-    command of a wide keyboard begins with a slash of ours.
+    command of a wide keyboard begins with a slash and letters of ours.
     """
     shown = _cut(text, lambda char: char.isspace() or category(char) in ("Cf", "Cc"))
-    return f"/{shown[1:]}" if shown[:1] == _SLASHES[1] else shown
+    if shown[:1] not in ("/", _SLASHES[1]):
+        return shown
+    command = shown[:COMMAND_MAX].split(maxsplit=1)[0]
+    return command.translate(_NARROW) + shown[len(command) :]
 
 
 def _words(text: str) -> str:

@@ -194,15 +194,14 @@ def _contacts(message: Mapping[str, Any]) -> Content:
 
 def _contact(person: Mapping[str, Any]) -> str:
     """`Ben Ng, +1 555 123 4567 (CELL), ben@x.example, Acme`."""
-    name = inner(person, "name")
-    words = [text(name, "formatted_name") or described(name)]
+    words = [text(inner(person, "name"), "formatted_name") or described(person.get("name"))]
     for phone in objects(person.get("phones")):
         number = text(phone, "phone") or _plus(text(phone, "wa_id"))
         words.append(_typed(number, text(phone, "type")))
     words += [_typed(text(m, "email"), text(m, "type")) for m in objects(person.get("emails"))]
     words += [_typed(text(u, "url"), text(u, "type")) for u in objects(person.get("urls"))]
-    rest = {n: person[n] for n in person if n not in _CONTACT and person[n]}
-    words.append(described(rest))
+    told = {name for name in _CONTACT if name == "name" or objects(person.get(name))}
+    words.append(described({name: value for name, value in person.items() if name not in told}))
     return plain(", ".join(word for word in words if word), 600)
 
 
@@ -223,7 +222,9 @@ def _order(message: Mapping[str, Any]) -> Content:
         words.append(f"and {len(items) - ITEMS_MAX} more")
     if catalog := text(order, "catalog_id"):
         words.append(f"catalog {catalog}")
-    told = plain("; ".join(words), 3000) or described(order)
+    if not items:
+        words = [described({name: value for name, value in order.items() if name != "text"})]
+    told = plain("; ".join(words), 3000)
     return Content(text(order, "text"), (_told("order", told),) if told else ())
 
 

@@ -20,7 +20,7 @@ from roost_channels.message import (
     Sender,
 )
 from roost_channels.whatsapp.described import SILENT, identifier, plain, storable
-from roost_channels.whatsapp.numbers import other_forms
+from roost_channels.whatsapp.numbers import PREFIX, canonical, other_forms
 from roost_channels.whatsapp_cloud import contents
 from roost_channels.whatsapp_cloud.json_values import inner, objects, text
 
@@ -52,11 +52,13 @@ class Value:
 
     @cached_property
     def _people(self) -> Mapping[tuple[str, str], tuple[int, Mapping[str, Any]]]:
-        """The contacts with their places, by (field, id): a batch may have thousands."""
+        """The contacts with their places, by (field, id): a batch may have thousands. Numbers are
+        in their country's own form, as contact and message may have different ones.
+        """
         known: dict[tuple[str, str], tuple[int, Mapping[str, Any]]] = {}
         for place, person in enumerate(objects(self.body.get("contacts"))):
-            for name in ("wa_id", "user_id"):
-                known.setdefault((name, text(person, name)), (place, person))
+            known.setdefault(("wa_id", _own_form(text(person, "wa_id"))), (place, person))
+            known.setdefault(("user_id", text(person, "user_id")), (place, person))
         return known
 
     @cached_property
@@ -70,7 +72,7 @@ class Value:
         """
         if not (wa_id or user_id):
             return self._alone
-        wanted = [key for key in (("wa_id", wa_id), ("user_id", user_id)) if key[1]]
+        wanted = [key for key in (("wa_id", _own_form(wa_id)), ("user_id", user_id)) if key[1]]
         found = [self._people[key] for key in wanted if key in self._people]
         return min(found, key=itemgetter(0))[1] if found else {}
 
@@ -86,6 +88,10 @@ class Value:
     def errors(self) -> Sequence[str]:
         """Return the problems of the account, in words."""
         return [_error(item)[1] for item in objects(self.body.get("errors"))]
+
+
+def _own_form(wa_id: str) -> str:
+    return canonical(f"{PREFIX}+{wa_id.removeprefix('+')}") if wa_id else ""
 
 
 def values(payload: Mapping[str, Any]) -> Iterator[Value]:

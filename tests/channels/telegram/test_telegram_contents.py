@@ -144,6 +144,10 @@ CARD = "\r\n".join(
             {"paid_media": {"star_count": 25, "paid_media": [{"type": "photo", "photo": [FILE]}]}},
             "[photo]\n[paid_media: photo for 25 Stars]",
         ),
+        (
+            {"paid_media": {"paid_media": [{"type": "live_photo", "live_photo": FILE}]}},
+            "[video]\n[paid_media: live_photo for ? Stars]",
+        ),
         ({"live_photo": {**FILE, "photo": [FILE], "duration": 3}}, "[photo]"),
         ({"audio": {**FILE, "performer": "Bach", "title": "Air"}}, "[audio: Bach - Air]"),
         ({"sticker": {**FILE, "emoji": "🦆", "type": "regular"}}, "[sticker: 🦆]"),

@@ -57,6 +57,17 @@ def test_all_of_a_contact_is_told() -> None:
     ]
 
 
+def test_words_of_another_type_than_they_were_are_told() -> None:
+    person = {"name": "Bea", "phones": ["+1 5"], "emails": {"email": "b@x.example"}}
+    assert told({"type": "contacts", "contacts": [person]}) == [
+        "contact: Bea, phones: +1 5; emails.email: b@x.example"
+    ]
+    order = {"catalog_id": "c", "text": "please", "product_items": {"product_retailer_id": "A"}}
+    assert told({"type": "order", "order": order}) == [
+        "order: catalog_id: c; product_items.product_retailer_id: A"
+    ]
+
+
 def test_an_edit_is_read_in_both_of_its_forms() -> None:
     text = {"type": "text", "text": {"body": "new"}}
     for form in ({"message": text}, text):
@@ -76,3 +87,17 @@ def test_a_writer_whom_only_the_contact_names_is_no_stranger(
     assert (found.sender.address, found.text, found.sent_at) == (address, "12", 5.0)
     two = read(message, Value("106", {"contacts": [contact, contact]}), 1.0)
     assert two.problem
+
+
+@pytest.mark.parametrize(
+    ("number", "wa_id"),
+    [("525512345678", "5215512345678"), ("5511987654321", "551187654321"), ("1555", "+1555")],
+)
+def test_a_writer_is_the_contact_under_another_form_of_their_number(
+    number: str, wa_id: str
+) -> None:
+    person = {"wa_id": wa_id, "user_id": "MX.7", "profile": {"name": "Lu"}}
+    other = {"wa_id": "1999", "user_id": "US.8", "profile": {"name": "Eve"}}
+    message = {**BASE, "from": number, "type": "text", "text": {"body": "hi"}}
+    found = read(message, Value("106", {"contacts": [other, person]}), 1.0)
+    assert found.sender.display_name == "Lu" and "whatsapp:MX.7" in found.sender.aliases

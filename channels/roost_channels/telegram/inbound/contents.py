@@ -62,10 +62,10 @@ def line_of(attachment: Attachment) -> str:
 def _files(message: Json) -> list[Attachment]:
     attachments = []
     live = message.get("live_photo")
-    if photo := message.get("photo") or (live.get("photo") if isinstance(live, Mapping) else None):
+    if photo := message.get("photo"):
         attachments.append(_file("photo", photo[-1]))  # sizes come smallest first
     elif isinstance(live, Mapping):
-        attachments.append(_file("video", live))
+        attachments.append(_live(live))
     for kind in _FILES:
         # An animation repeats itself as a document.
         if (body := message.get(kind)) and not (kind == "document" and "animation" in message):
@@ -90,6 +90,8 @@ def _inner_files(holder: Any) -> list[Attachment]:
             body = part.get(str(part.get("type")))
             if kind == "photo" and isinstance(body, list) and body:
                 found.append(_file(kind, body[-1]))
+            elif kind == "live_photo" and isinstance(body, Mapping):
+                found.append(_live(body))
             elif kind in _FILES and isinstance(body, Mapping):
                 found.append(_file(kind, body))
             else:
@@ -117,6 +119,12 @@ def _files_within(name: str, value: Any) -> list[Attachment]:
         elif isinstance(part, list):
             rest.extend((key, each) for each in reversed(part))
     return found
+
+
+def _live(body: Json) -> Attachment:
+    """The picture of a live photo, or its film where it comes without one."""
+    photo = body.get("photo")
+    return _file("photo", photo[-1]) if isinstance(photo, list) and photo else _file("video", body)
 
 
 def _file(kind: str, body: Json) -> Attachment:

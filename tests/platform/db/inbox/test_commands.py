@@ -40,6 +40,10 @@ from roost_workflows.ports import Snapshot
         ("/stop.", "stop"),
         ("/New!", "new"),
         ("／stop", "stop"),  # noqa: RUF001
+        ("／ＳＴＯＰ", "stop"),  # noqa: RUF001
+        ("／ｑｕｅｕｅ　ｓｔｅｅｒ", "queue"),  # noqa: RUF001
+        ("／ｒｅｍｉｎｄ　９時", "remind"),  # noqa: RUF001
+        ("ｓｔｏｐ！", "stop"),  # noqa: RUF001
         ("\u200e/stop\u200f", "stop"),
         ("\ufeffstop\u200b", "stop"),
         ("stop 🛑", "stop"),
@@ -269,6 +273,7 @@ async def test_in_a_group_an_unknown_command_is_answered_where_it_names_the_bot(
         ("/foo bar", "foo"),
         ("/foo 10:30", "foo"),
         ("\u200e/foo.", "foo"),
+        ("／ｆｏｏ", "foo"),  # noqa: RUF001
         ("/etc/hosts", ""),
         ("/path/like this", ""),
         ("/srv/my files", ""),
