@@ -41,9 +41,9 @@ def _would_act(state: StateInline, place: int, escaped: str) -> bool:
                 high += 1
             opens = starts_word(text, low) and high < most and not text[high].isspace()
             closes = ends_word(text, high, most) and low > 0 and not text[low - 1].isspace()
-            return (opens and line.last(escaped) > place) or (
-                closes and line.first(escaped) < place
-            )
+            is_item = escaped == "*" and _starts_block(text, place, escaped)
+            has_opener = closes and line.first(escaped) < place
+            return is_item or has_opener or (opens and line.last(escaped) > place)
         case "~":
             return "~" in (text[place + 1 : place + 2], text[place - 2 : place - 1]) or (
                 text[place + 1 : place + 3] == "\\~"

@@ -113,7 +113,11 @@ def _utf16_length(text: str) -> int:
 def _fenced(text: str) -> str:
     if not text.strip():
         return text
-    return FENCE + text.replace(FENCE, f"`{WORD_JOINER}`{WORD_JOINER}`") + FENCE
+    # A backtick beside a fence would be read as part of it.
+    before = WORD_JOINER if text[0] == "`" else ""
+    after = WORD_JOINER if text[-1] == "`" else ""
+    inner = text.replace(FENCE, f"`{WORD_JOINER}`{WORD_JOINER}`")
+    return f"{FENCE}{before}{inner}{after}{FENCE}"
 
 
 def _line(text: str, start: int, end: int, spans: list[StyledSpan], *, has_code: bool) -> str:

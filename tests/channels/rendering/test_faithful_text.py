@@ -115,6 +115,7 @@ def test_what_people_copy_is_shown_as_it_was_written(channel: str, text: str) ->
         ("**in**side and geh**st**", "inside and gehst"),
         (r"\*no style\* and \_none\_", "*no style* and _none_"),
         (r"1\. no list", "1. no list"),
+        (r"\* no list", "* no list"),
     ],
 )
 def test_marks_that_mean_a_style_are_not_shown(channel: str, text: str, shown: str) -> None:

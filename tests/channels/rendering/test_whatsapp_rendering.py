@@ -144,3 +144,8 @@ def test_no_mark_stands_inside_of_code() -> None:
     text = "**`a`** and *`b`* ~~`c`~~ ***`d`*** **e `f`** **`g` h**"
     (part,) = render(text, CAPABILITIES)
     assert part.text == "*`a`* and _`b`_ ~`c`~ *_`d`_* *e `f`* *`g` h*"
+
+
+def test_no_backtick_of_a_code_block_is_read_as_part_of_its_fence() -> None:
+    (part,) = render("~~~\n`a` and\nreturn `x`\n~~~", CAPABILITIES)
+    assert part.text == f"{FENCE}{WORD_JOINER}`a` and\nreturn `x`{WORD_JOINER}{FENCE}"

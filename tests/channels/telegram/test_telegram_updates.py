@@ -146,6 +146,9 @@ def test_the_largest_photo_is_taken() -> None:
     sizes = [{"file_id": "s"}, {"file_id": "l", "file_size": 9}]
     attachment = parsed(message(photo=sizes)).attachments[0]
     assert (attachment.provider_id, attachment.size) == ("l", 9)
+    large, small = {"file_id": "l", "width": 90, "height": 60}, {"file_id": "s", "width": 9}
+    for sizes in ([large, {**small, "height": 6}], [{**small, "height": 6}, large], [small, large]):
+        assert parsed(message(photo=sizes)).attachments[0].provider_id == "l"
 
 
 def test_a_pressed_button_brings_its_data_and_whose_press_it_was() -> None:

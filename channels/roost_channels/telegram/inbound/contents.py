@@ -1,7 +1,7 @@
 """What a Telegram message holds: its text with addresses, its files, and all else in words."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +63,7 @@ def _files(message: Json) -> list[Attachment]:
     attachments = []
     live = message.get("live_photo")
     if photo := message.get("photo"):
-        attachments.append(_file("photo", photo[-1]))  # sizes come smallest first
+        attachments.append(_file("photo", _largest(photo)))
     elif isinstance(live, Mapping):
         attachments.append(_live(live))
     for kind in _FILES:
@@ -89,7 +89,7 @@ def _inner_files(holder: Any) -> list[Attachment]:
             kind = "voice" if part.get("type") == "voice_note" else str(part.get("type"))
             body = part.get(str(part.get("type")))
             if kind == "photo" and isinstance(body, list) and body:
-                found.append(_file(kind, body[-1]))
+                found.append(_file(kind, _largest(body)))
             elif kind == "live_photo" and isinstance(body, Mapping):
                 found.append(_live(body))
             elif kind in _FILES and isinstance(body, Mapping):
@@ -115,7 +115,7 @@ def _files_within(name: str, value: Any) -> list[Attachment]:
             shown = [each for each in part.items() if str(each[0]) not in _PREVIEWS]
             rest.extend((str(key), each) for key, each in reversed(shown))
         elif isinstance(part, list) and key == "photo":
-            rest.extend((key, each) for each in part[-1:])  # sizes come smallest first
+            rest += [(key, _largest(part))] if part else []
         elif isinstance(part, list):
             rest.extend((key, each) for each in reversed(part))
     return found
@@ -124,7 +124,20 @@ def _files_within(name: str, value: Any) -> list[Attachment]:
 def _live(body: Json) -> Attachment:
     """The picture of a live photo, or its film where it comes without one."""
     photo = body.get("photo")
-    return _file("photo", photo[-1]) if isinstance(photo, list) and photo else _file("video", body)
+    if isinstance(photo, list) and photo:
+        return _file("photo", _largest(photo))
+    return _file("video", body)
+
+
+def _largest(sizes: Sequence[Any]) -> Any:
+    """The largest of a photo's sizes; the last where none says how large it is."""
+    return max(enumerate(sizes), key=lambda each: (_pixels(each[1]), each[0]))[1]
+
+
+def _pixels(size: Any) -> int:
+    sides = (size.get("width"), size.get("height")) if isinstance(size, Mapping) else (0, 0)
+    width, height = sides
+    return width * height if isinstance(width, int) and isinstance(height, int) else 0
 
 
 def _file(kind: str, body: Json) -> Attachment:
