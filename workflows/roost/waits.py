@@ -5,7 +5,7 @@ due time brings it back, in whatever process runs then.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
 from roost.checks import require_type, shown
@@ -134,6 +134,21 @@ class Sleep:
 
 
 Wait = Ask | Approve | Spawn | Sleep
+WAITS: Final = {kind.__name__: kind for kind in (Ask, Approve, Spawn, Sleep)}
+
+
+def fields_of(wait: Wait) -> dict[str, Any]:
+    """The wait as JSON can carry it from one process to another; `wait_of` reads it."""
+    return {"kind": type(wait).__name__, **asdict(wait)}
+
+
+def wait_of(fields: Mapping[str, Any]) -> Wait:
+    """The wait that `fields_of` wrote. Raises DefinitionError."""
+    given = dict(fields)
+    kind = WAITS[given.pop("kind")]
+    if kind is Ask:
+        given["questions"] = tuple(Question(**question) for question in given["questions"])
+    return kind(**given)
 
 
 def check_approver(where: str, approver: object) -> None:

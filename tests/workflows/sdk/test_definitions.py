@@ -1,5 +1,6 @@
 """What developers declare is checked field by field, and the docs name every field."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -11,6 +12,7 @@ import pytest
 import roost.testing
 from roost.agent import QUEUE_MODES, Agent, ModelSettings
 from roost.errors import DefinitionError
+from roost.flow import flow
 from roost.testing import Run
 from roost.tools import Tool, tool
 
@@ -185,3 +187,27 @@ def tool_named(name: str) -> Tool:
         return ""
 
     return body
+
+
+@pytest.mark.parametrize("name", ["_place", "__place", "model_config", "model_post_init"])
+def test_a_parameter_that_would_be_lost_is_refused(name: str) -> None:
+    lines = f"async def book({name}: str) -> str:\n    'Book.'\n    return 'booked'\n"
+    scope: dict[str, Any] = {}
+    exec(lines, scope)
+    with pytest.raises(DefinitionError, match=f"parameter '{name}' can't have this name"):
+        tool(effect="pure")(scope["book"])
+    lines = f"async def book(ctx, {name}: str) -> str:\n    return 'booked'\n"
+    exec(lines, scope)
+    with pytest.raises(DefinitionError, match=f"parameter '{name}' can't have this name"):
+        flow(scope["book"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_parameter_may_have_a_name_that_pydantic_uses_as_well() -> None:
+    @tool(effect="pure")
+    async def send(schema: str, json: str, copy: int) -> str:
+        """Send it."""
+        return schema + json
+
+    given = {"schema": "a", "json": "b", "copy": 2}
+    assert send.parse(json.dumps(given)) == given
