@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
-from roost.checks import require_type, shown
+from roost.checks import require_sendable, require_type, shown
 from roost.errors import DefinitionError
 
 # What a waiting call waits for.
@@ -121,6 +121,15 @@ class Spawn:
             raise DefinitionError(
                 f"A task: context must be one of {', '.join(CONTEXTS)}, not {shown(self.context)}."
             )
+        if self.schema is not None:
+            require_type("A task", "schema", self.schema, Mapping, "a JSON schema")
+            require_sendable("A task", "its schema", dict(self.schema))
+        for name, most in (("max_tokens", self.max_tokens), ("max_steps", self.max_steps)):
+            if most is None:
+                continue
+            require_type("A task", name, most, int, "a whole number or None")
+            if most < 1:
+                raise DefinitionError(f"A task: {name} must be 1 or more, not {most}.")
 
 
 @dataclass(frozen=True, slots=True)
