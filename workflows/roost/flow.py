@@ -13,6 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from roost.agent import NAME, Agent, QueueMode
 from roost.checks import require_sendable, require_type, shown
+from roost.declaration.hashing import code_of, held_by
 from roost.declaration.inputs import kept_input
 from roost.declaration.parameters import explain, faults, model_of, shape_of, untitled
 from roost.errors import DefinitionError, FlowError
@@ -256,18 +257,8 @@ def _model(where: str, name: str, fields: dict[str, Any]) -> type[BaseModel]:
 
 def _hash(function: Callable[..., Any]) -> str:
     """A SHA-256 of the source, of plain values that it closes over, and of the tools it names."""
-    try:
-        code = inspect.getsource(function)
-    except (OSError, TypeError):  # made at run time: the instructions stand for the text
-        code = function.__code__.co_code.hex() + repr(function.__code__.co_consts)
-    plain = (str, int, float, bool, bytes, type(None))
-    held = {
-        name: repr(value)
-        for name, value in inspect.getclosurevars(function).nonlocals.items()
-        if isinstance(value, plain)
-    }
     tools = [tool.definition_hash for tool in _named(function) if isinstance(tool, Tool)]
-    text = json.dumps([code, held, sorted(tools)], sort_keys=True)
+    text = json.dumps([code_of(function), held_by(function), sorted(tools)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

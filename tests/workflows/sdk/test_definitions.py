@@ -1,7 +1,10 @@
 """What developers declare is checked field by field, and the docs name every field."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -211,3 +214,37 @@ def test_a_parameter_may_have_a_name_that_pydantic_uses_as_well() -> None:
 
     given = {"schema": "a", "json": "b", "copy": 2}
     assert send.parse(json.dumps(given)) == given
+
+
+def test_a_tool_that_closes_over_another_value_is_another_tool() -> None:
+    def payer(account: str) -> Tool:
+        @tool
+        async def pay(amount: int) -> str:
+            """Pay."""
+            return f"{amount} from {account}"
+
+        return pay
+
+    assert payer("ours").definition_hash == payer("ours").definition_hash
+    assert payer("ours").definition_hash != payer("theirs").definition_hash
+
+
+def test_a_tool_made_at_run_time_has_one_hash_in_every_process() -> None:
+    lines = (
+        "from roost import tool\n"
+        "def pay(amount: int, to: str) -> str:\n"
+        "    'Pay.'\n"
+        "    return (lambda: to)() if to in {'Ada', 'Bob', 'Cid', 'Dee'} else 'nobody'\n"
+        "print(tool(pay).definition_hash)\n"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", f"exec({lines!r})"],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(hashes) == 1
