@@ -347,3 +347,30 @@ async def test_a_tool_sees_no_setting_of_the_platform(
     for names in (seen, program.stdout.split()):
         assert "WEATHER_API_KEY" in names
         assert not [name for name in names if name.upper().startswith("ROOST_")]
+
+
+@pytest.mark.parametrize("kind", ["ask", "approve", "sleep", "spawn"])
+async def test_what_a_synchronous_tool_waits_for_comes_out_of_its_process(
+    processes: ToolProcesses, kind: str
+) -> None:
+    outcome = await run(processes, slow_tools.asks, json.dumps({"kind": kind}))
+    assert outcome == Outcome("ok", "", wait=slow_tools.asks(kind))
+
+
+async def test_a_wait_that_json_cannot_hold_is_the_tools_error(processes: ToolProcesses) -> None:
+    outcome = await run(processes, slow_tools.asks, '{"kind": "unsendable"}')
+    assert (outcome.status, outcome.wait) == ("error", None)
+    assert (await run(processes, slow_tools.where)).status == "ok"
+
+
+async def test_a_flow_gets_the_type_of_what_a_synchronous_tool_returned(
+    processes: ToolProcesses,
+) -> None:
+    found = [
+        await run_tool(
+            slow_tools.nobody, json.dumps({"name": name}), make_context(), processes, is_typed=True
+        )
+        for name in ("", "null", "done")
+    ]
+    assert [outcome.text for outcome in found] == ["null", '"null"', '"done"']
+    assert (await run(processes, slow_tools.nobody, '{"name": ""}')).text == "done"

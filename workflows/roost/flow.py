@@ -7,12 +7,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints, overload
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic_core import PydanticSerializationError, to_json
 
 from roost.agent import NAME, Agent, QueueMode
 from roost.checks import require_sendable, require_type, shown
-from roost.declaration.parameters import explain, shape_of, untitled
+from roost.declaration.hashing import code_of, held_by
+from roost.declaration.inputs import kept_input
+from roost.declaration.parameters import explain, faults, model_of, shape_of, untitled
 from roost.errors import DefinitionError, FlowError
 from roost.flows.advancing import FlowFacts
 from roost.flows.context import FlowContext
@@ -64,7 +67,10 @@ class Flow:
 
     def parse_input(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The input as JSON can keep it, from named values. Raises WrongInput."""
-        return self._checked(json.dumps(dict(given)))
+        try:
+            return self._checked(to_json(dict(given)).decode())
+        except PydanticSerializationError as error:
+            raise WrongInput(f"The input of {self.name} can't be kept as JSON: {error}.") from None
 
     def text_of(self, given: Mapping[str, Any]) -> str:
         """The message that starts the flow with these values; `parse` reads it again."""
@@ -76,7 +82,13 @@ class Flow:
         self, run: Run, facts: FlowFacts, values: Mapping[str, Any]
     ) -> Coroutine[Any, Any, Any]:
         """The function as it begins, with its ctx over this run. values: what `parse` gave."""
-        model = self._input.model_validate_json(json.dumps(dict(values)))
+        try:
+            model = self._input.model_validate_json(json.dumps(dict(values)))
+        except ValidationError as error:
+            raise FlowError(
+                f"What this run was started with does not fit the code as it is now: "
+                f"{faults(error)}."
+            ) from None
         given = {name: getattr(model, name) for name in self._input.model_fields}
         return self.function(**{self._context_name: FlowContext(run, facts)}, **given)
 
@@ -105,8 +117,10 @@ class Flow:
             model = self._input.model_validate_json(text)
         except ValidationError as error:
             raise WrongInput(f"{explain(self.name, error)} {self._wanted()}") from None
-        kept: dict[str, Any] = json.loads(model.model_dump_json())
-        return kept
+        try:
+            return kept_input(model, text)
+        except (ValueError, RecursionError) as error:
+            raise WrongInput(f"{self.name}: {error}. {self._wanted()}") from None
 
     def _wanted(self) -> str:
         """What the flow takes, in words."""
@@ -233,30 +247,18 @@ def _is_context(hint: Any) -> bool:
 
 
 def _model(where: str, name: str, fields: dict[str, Any]) -> type[BaseModel]:
+    model = model_of(where, f"{name}_input", fields)
     try:
-        model: type[BaseModel] = create_model(
-            f"{name}_input", __config__=ConfigDict(extra="forbid"), **fields
-        )
         require_sendable(where, "the schema of its input", model.model_json_schema())
-    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
     return model
 
 
 def _hash(function: Callable[..., Any]) -> str:
     """A SHA-256 of the source, of plain values that it closes over, and of the tools it names."""
-    try:
-        code = inspect.getsource(function)
-    except (OSError, TypeError):  # made at run time: the instructions stand for the text
-        code = function.__code__.co_code.hex() + repr(function.__code__.co_consts)
-    plain = (str, int, float, bool, bytes, type(None))
-    held = {
-        name: repr(value)
-        for name, value in inspect.getclosurevars(function).nonlocals.items()
-        if isinstance(value, plain)
-    }
     tools = [tool.definition_hash for tool in _named(function) if isinstance(tool, Tool)]
-    text = json.dumps([code, held, sorted(tools)], sort_keys=True)
+    text = json.dumps([code_of(function), held_by(function), sorted(tools)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

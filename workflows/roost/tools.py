@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from roost.checks import require_sendable, require_type, shown
 from roost.context import Context
+from roost.declaration.hashing import code_of, held_by
 from roost.declaration.parameters import arguments_of, explain, parameters_of
 from roost.effects import EFFECTS, Effect
 from roost.errors import DefinitionError, ModelRetry
@@ -250,10 +251,7 @@ def _require_check(where: str, check: object) -> None:
 
 
 def _hash(function: Callable[..., Any], declared: Sequence[Any]) -> str:
-    """A SHA-256 of what the model sees of a tool and of what it does."""
-    try:
-        code = inspect.getsource(function)
-    except (OSError, TypeError):  # made at run time: the instructions stand for the text
-        code = function.__code__.co_code.hex() + repr(function.__code__.co_consts)
-    text = json.dumps([*declared, code], sort_keys=True)
+    """A SHA-256 of what the model sees of a tool, of its code and of the values it holds."""
+    held = held_by(function)
+    text = json.dumps([*declared, code_of(function), *([held] if held else [])], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -5,10 +5,10 @@ due time brings it back, in whatever process runs then.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
-from roost.checks import require_type, shown
+from roost.checks import require_sendable, require_type, shown
 from roost.errors import DefinitionError
 
 # What a waiting call waits for.
@@ -121,6 +121,15 @@ class Spawn:
             raise DefinitionError(
                 f"A task: context must be one of {', '.join(CONTEXTS)}, not {shown(self.context)}."
             )
+        if self.schema is not None:
+            require_type("A task", "schema", self.schema, Mapping, "a JSON schema")
+            require_sendable("A task", "its schema", dict(self.schema))
+        for name, most in (("max_tokens", self.max_tokens), ("max_steps", self.max_steps)):
+            if most is None:
+                continue
+            require_type("A task", name, most, int, "a whole number or None")
+            if most < 1:
+                raise DefinitionError(f"A task: {name} must be 1 or more, not {most}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,21 @@ class Sleep:
 
 
 Wait = Ask | Approve | Spawn | Sleep
+WAITS: Final = {kind.__name__: kind for kind in (Ask, Approve, Spawn, Sleep)}
+
+
+def fields_of(wait: Wait) -> dict[str, Any]:
+    """The wait as JSON can carry it from one process to another; `wait_of` reads it."""
+    return {"kind": type(wait).__name__, **asdict(wait)}
+
+
+def wait_of(fields: Mapping[str, Any]) -> Wait:
+    """The wait that `fields_of` wrote. Raises DefinitionError."""
+    given = dict(fields)
+    kind = WAITS[given.pop("kind")]
+    if kind is Ask:
+        given["questions"] = tuple(Question(**question) for question in given["questions"])
+    return kind(**given)
 
 
 def check_approver(where: str, approver: object) -> None:

@@ -16,6 +16,7 @@ FAILURE_REASONS: Final = (
     "unknown_agent",
     "flow_failed",  # the flow's function raised an error
     "flow_edited",  # its code does not fit what it did before
+    "flow_input",  # the task that it was given is not the input that it takes
     "flow_unanswered",  # it can't go on without an answer that nobody gave
     "worker_died",  # the workers that computed for this turn froze or died, again and again
     "timeout",

@@ -24,6 +24,7 @@ TITLES: Final = {
     "worker_died": "Workers died of a turn",
     "unknown_agent": "A conversation's agent is not installed",
     "flow_failed": "A flow failed",
+    "flow_input": "A flow was given a task that is not its input",
     "flow_edited": "A flow was edited while it ran",
     "out_of_time": "A turn worked for too long and was ended",
 }

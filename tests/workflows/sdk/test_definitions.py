@@ -1,6 +1,10 @@
 """What developers declare is checked field by field, and the docs name every field."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +15,7 @@ import pytest
 import roost.testing
 from roost.agent import QUEUE_MODES, Agent, ModelSettings
 from roost.errors import DefinitionError
+from roost.flow import flow
 from roost.testing import Run
 from roost.tools import Tool, tool
 
@@ -185,3 +190,61 @@ def tool_named(name: str) -> Tool:
         return ""
 
     return body
+
+
+@pytest.mark.parametrize("name", ["_place", "__place", "model_config", "model_post_init"])
+def test_a_parameter_that_would_be_lost_is_refused(name: str) -> None:
+    lines = f"async def book({name}: str) -> str:\n    'Book.'\n    return 'booked'\n"
+    scope: dict[str, Any] = {}
+    exec(lines, scope)
+    with pytest.raises(DefinitionError, match=f"parameter '{name}' can't have this name"):
+        tool(effect="pure")(scope["book"])
+    lines = f"async def book(ctx, {name}: str) -> str:\n    return 'booked'\n"
+    exec(lines, scope)
+    with pytest.raises(DefinitionError, match=f"parameter '{name}' can't have this name"):
+        flow(scope["book"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_parameter_may_have_a_name_that_pydantic_uses_as_well() -> None:
+    @tool(effect="pure")
+    async def send(schema: str, json: str, copy: int) -> str:
+        """Send it."""
+        return schema + json
+
+    given = {"schema": "a", "json": "b", "copy": 2}
+    assert send.parse(json.dumps(given)) == given
+
+
+def test_a_tool_that_closes_over_another_value_is_another_tool() -> None:
+    def payer(account: str) -> Tool:
+        @tool
+        async def pay(amount: int) -> str:
+            """Pay."""
+            return f"{amount} from {account}"
+
+        return pay
+
+    assert payer("ours").definition_hash == payer("ours").definition_hash
+    assert payer("ours").definition_hash != payer("theirs").definition_hash
+
+
+def test_a_tool_made_at_run_time_has_one_hash_in_every_process() -> None:
+    lines = (
+        "from roost import tool\n"
+        "def pay(amount: int, to: str) -> str:\n"
+        "    'Pay.'\n"
+        "    return (lambda: to)() if to in {'Ada', 'Bob', 'Cid', 'Dee'} else 'nobody'\n"
+        "print(tool(pay).definition_hash)\n"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", f"exec({lines!r})"],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(hashes) == 1

@@ -1,6 +1,7 @@
 """The parameters of a tool: the pydantic model that checks them and the JSON schema of it."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
@@ -52,11 +53,26 @@ def arguments_of(
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hint, default)
+    return model_of(where, f"{name}_arguments", fields), context_name
+
+
+def model_of(where: str, name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
+    """The pydantic model of named values: their types and defaults. Raises DefinitionError."""
+    for field in fields:
+        if field.startswith(("_", "model_")) and (field[0] == "_" or hasattr(BaseModel, field)):
+            raise DefinitionError(
+                f"{where}: parameter {field!r} can't have this name, which pydantic keeps for "
+                f"itself. Rename it."
+            )
     try:
-        model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+        with warnings.catch_warnings():  # of `schema`, `json` and others, which do no harm here
+            warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
+            model: type[BaseModel] = create_model(
+                name, __config__=ConfigDict(extra="forbid"), **fields
+            )
     except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
         raise DefinitionError(f"{where}: {str(error).splitlines()[0]} {TYPES}") from error
-    return model, context_name
+    return model
 
 
 def _unannotated(name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from roost.context import Context
+from roost.declaration.results import typed_text
 from roost.errors import ModelRetry, ToolFailed
 from roost.execution.threads import run_in_thread
 from roost.execution.tool_process import NotLoaded, ProcessDied, ToolError
@@ -47,14 +48,15 @@ async def run_tool(
     note: Note = contextlib.nullcontext,
     *,
     result_bytes: int = RESULT_BYTES_MAX,
+    is_typed: bool = False,
 ) -> Outcome:
     """Validate the arguments, run the tool within its time limit, and return the result as text of
     at most `result_bytes`.
 
     processes: where synchronous tools run; without it, and those that no process can import, in a
-    thread, inside of what `note` gives. Only the CancelledError of whoever cancelled this comes
-    out: the caller knows whether a stop or a dying worker caused it, and asks `interrupted` for the
-    outcome of a stop.
+    thread, inside of what `note` gives. is_typed: the text is for a flow, see `typed_text`. Only
+    the CancelledError of whoever cancelled this comes out: the caller knows whether a stop or a
+    dying worker caused it, and asks `interrupted` for the outcome of a stop.
     """
     limit = asyncio.timeout(tool.timeout_s)
     try:
@@ -63,8 +65,12 @@ async def run_tool(
             async with processes.one(tool) as process:  # waiting for one is not the tool's time
                 try:
                     async with limit:
-                        done = await process.call(tool, arguments, context, result_bytes)
-                        return Outcome("ok", done)
+                        done = await process.call(
+                            *(tool, arguments, context, result_bytes), is_typed=is_typed
+                        )
+                    if isinstance(done, Wait):
+                        return Outcome("ok", "", wait=done)
+                    return Outcome("ok", done)
                 except NotLoaded as error:
                     processes.cannot_load(tool, str(error))
             limit = asyncio.timeout(tool.timeout_s)
@@ -72,7 +78,8 @@ async def run_tool(
             result = await _invoke(tool, values, context, note)
         if isinstance(result, Wait):
             return Outcome("ok", "", wait=result)
-        return Outcome("ok", cap(result_text(result), result_bytes))
+        text = typed_text(tool, result) if is_typed else result_text(result)
+        return Outcome("ok", cap(text, result_bytes))
     except ModelRetry as error:
         return Outcome("error", cap(f"{error} Correct the call and try again."))
     except ToolFailed as error:

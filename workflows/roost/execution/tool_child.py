@@ -20,9 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from roost.context import Context, NoteRecord, Person, SessionInfo
+from roost.declaration.results import typed_text
 from roost.errors import ModelRetry, ToolFailed
 from roost.text import RESULT_BYTES_MAX, cap, result_text
 from roost.tools import Tool
+from roost.waits import Wait, fields_of
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -91,7 +93,10 @@ class ToolChild:
             self._context = context = self._make_context(order["context"])
             result = tool.function(**tool.bind(context, tool.parse(order["arguments"])))
             limit = order.get("result_bytes", RESULT_BYTES_MAX)
-            return {"end": "ok", "text": cap(result_text(result), limit)}
+            if isinstance(result, Wait):
+                return {"end": "wait", "text": json.dumps(fields_of(result))}
+            text = typed_text(tool, result) if order.get("is_typed") else result_text(result)
+            return {"end": "ok", "text": cap(text, limit)}
         except ModelRetry as error:
             return {"end": "retry", "text": cap(str(error))}
         except ToolFailed as error:

@@ -17,6 +17,7 @@ from roost.execution.descendants import kill_all
 from roost.program import tool_environment
 from roost.text import RESULT_BYTES_MAX
 from roost.tools import Tool
+from roost.waits import Wait, wait_of
 
 log = logging.getLogger(__name__)
 
@@ -104,13 +105,16 @@ class ToolProcess:
         arguments: str,
         context: Context,
         result_bytes: int = RESULT_BYTES_MAX,
-    ) -> str:
-        """The tool's result as text. Cancelled, it kills the process unless the call returns at
-        once; the result that it then has is given.
+        *,
+        is_typed: bool = False,
+    ) -> str | Wait:
+        """The tool's result as text, or what it waits for. Cancelled, it kills the process unless
+        the call returns at once; the result that it then has is given.
         """
         order = {
             "arguments": arguments,
             "result_bytes": result_bytes,
+            "is_typed": is_typed,
             "context": {
                 "key": context.key,
                 "attempt": context.attempt,
@@ -119,7 +123,8 @@ class ToolProcess:
                 "session": asdict(context.session),
             },
         }
-        return _text(await self._run(tool, order, context))
+        end = await self._run(tool, order, context)
+        return wait_of(json.loads(end["text"])) if end["end"] == "wait" else _text(end)
 
     async def check(self, tool: Tool, key: str) -> str | None:
         """What the tool's check says of the call `key`: its result, or None for no effect."""

@@ -15,6 +15,7 @@ from roost.errors import DefinitionError, FlowError, FlowLimit
 from roost.flows import decoding
 from roost.flows.driving import Run, Shown
 from roost.flows.journal import BRANCHES_MAX, Gather, Op, Step
+from roost.flows.prompting import subject_of
 from roost.tools import Tool
 from roost.waits import (
     APPROVERS,
@@ -127,7 +128,7 @@ class FlowContext:
             asked["instructions"] = instructions
         if form is not None:
             asked["schema"] = form
-        step = self._step("generate", _subject(prompt), asked, decode, agent)
+        step = self._step("generate", subject_of(prompt), asked, decode, agent)
         if len(step.arguments) > PROMPT_CHARS_MAX:
             raise FlowLimit(
                 f"{step.words}: prompt and data have {len(step.arguments)} characters, and "
@@ -152,6 +153,8 @@ class FlowContext:
         """
         is_form = not isinstance(question, str | Question)
         given = [question] if isinstance(question, str | Question) else list(question)
+        if isinstance(options, str):
+            raise FlowError(f"ask: options are a list of texts, not {shown(options)}.")
         if options and is_form:
             raise FlowError("ask: options belong to one question; give a form's to its questions.")
         questions = tuple(
@@ -183,13 +186,15 @@ class FlowContext:
         if until is not None:
             if until.tzinfo is None:
                 raise FlowError(f"sleep: until={until.isoformat()} has no time zone.")
-            if until.timestamp() - self._run.clock() > WAIT_S_MAX:
-                raise FlowLimit(f"A sleep lasts at most {WAIT_S_MAX / 86400:.0f} days.")
-            return self._step("sleep", "", {"until": until.timestamp()}, decoding.nothing)
+            end = until.timestamp()
+            step = self._step("sleep", "", {"until": end}, decoding.slept)
+            # Judged once, as it begins: by a clock that was set back it would last longer.
+            step.refusal = lambda now: decoding.TOO_LONG if end - now > WAIT_S_MAX else ""
+            return step
         assert seconds is not None
         length = seconds.total_seconds() if isinstance(seconds, timedelta) else float(seconds)
         if not 0 <= length <= WAIT_S_MAX:
-            raise FlowLimit(f"A sleep lasts 0 seconds to {WAIT_S_MAX / 86400:.0f} days.")
+            raise FlowLimit(f"{decoding.TOO_LONG} It can't be shorter than 0 seconds.")
         return self._step("sleep", "", {"seconds": length}, decoding.nothing)
 
     def spawn(
@@ -293,8 +298,3 @@ def _require_tool(tool: object, where: str) -> None:
 
 def _seconds(length: Seconds) -> float:
     return length.total_seconds() if isinstance(length, timedelta) else float(length)
-
-
-def _subject(prompt: str) -> str:
-    """The first line of a prompt, as the step's name."""
-    return prompt.strip().partition("\n")[0][:120]

@@ -1,43 +1,50 @@
 """What a flow's function gets of a kept result: a value of the type that was asked for."""
 
-import inspect
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from roost.checks import shown
 from roost.declaration.parameters import faults
-from roost.errors import CallFailed, FlowError, GenerateFailed, NoAnswer, SpawnFailed
+from roost.declaration.results import adapter_of, kind_of
+from roost.errors import (
+    CallFailed,
+    FlowError,
+    FlowLimit,
+    GenerateFailed,
+    NoAnswer,
+    SpawnFailed,
+)
 from roost.execution.call import Outcome
 from roost.flows.journal import RESULT_BYTES_MAX, Entry
 from roost.tools import Tool
-from roost.waits import Ask, Wait
+from roost.waits import WAIT_S_MAX, Ask
 
+TOO_LONG: Final = f"A sleep lasts at most {WAIT_S_MAX / 86400:.0f} days."
 Decode = Callable[[Entry], Any]
 Schema = type[Any] | Mapping[str, Any] | None
-_ANY: Final = (inspect.Signature.empty, Any, str)
 
 
 def nothing(_entry: Entry) -> None:
     """Steps without a value."""
 
 
+def slept(entry: Entry) -> None:
+    """A sleep gives nothing. Raises FlowLimit for one that was too long to begin."""
+    if entry.state == "error":
+        raise FlowLimit(entry.result)
+
+
 def of_tool(tool: Tool) -> Decode:
     """The result as the type that the tool's function is annotated to return; text without one."""
-    try:
-        kind = get_type_hints(tool.function).get("return", str)
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        kind = str
+    kind = kind_of(tool)
     if kind is type(None):
         return nothing
-    if kind in _ANY or _is_wait(kind):
-        return _text
-    try:
-        adapter = TypeAdapter[Any](kind)
-    except (PydanticSchemaGenerationError, PydanticUserError):
+    adapter = adapter_of(kind)
+    if adapter is None:
         return _text
 
     def decode(entry: Entry) -> Any:
@@ -45,12 +52,15 @@ def of_tool(tool: Tool) -> Decode:
             return adapter.validate_json(entry.result)
         except ValidationError:
             pass
-        try:  # a text in a union, such as `str | Booking`
-            return adapter.validate_python(entry.result)
+        try:  # what a person answered or a check found, which is kept as it was said
+            value = adapter.validate_python(entry.result)
         except ValidationError as error:
             raise CallFailed(
                 tool.name, "ok", f"its result is no {shown(kind)}: {faults(error)}"
             ) from None
+        if isinstance(value, bytes):  # of which the text is a picture, as Python writes it
+            raise CallFailed(tool.name, "ok", "its result has bytes that are no UTF-8.")
+        return value
 
     return decode
 
@@ -141,7 +151,3 @@ def _generated(entry: Entry) -> str:
     if entry.state != "ok":
         raise GenerateFailed(entry.result)
     return entry.result
-
-
-def _is_wait(kind: object) -> bool:
-    return kind == Wait or (isinstance(kind, type) and issubclass(kind, Wait))

@@ -1,14 +1,17 @@
 """Driving a flow's function and its branches from step to step, without an event loop."""
 
-import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from roost.errors import CallFailed, FlowEdited, FlowError, FlowLimit, Stopped
+from roost.execution.threads import Interrupted
 from roost.flows.journal import ENDED, Entry, EntryState, Gather, Step
+
+log = logging.getLogger(__name__)
 
 FOREIGN: Final = (
     "A flow awaits only what its ctx gives, because that alone is kept. Put other work into a tool "
@@ -93,9 +96,11 @@ class Run:
             except StopIteration as end:
                 self._raise_fatal()
                 return End(end.value)
-            except Exception as failure:
+            except (Frozen, Interrupted):
+                raise
+            except BaseException as failure:  # a flow's sys.exit() must not end the worker
                 self._raise_fatal()
-                return End(error=failure)
+                return End(error=_as_error(failure))
             finally:
                 self._frames.pop()
             self._raise_fatal()
@@ -141,8 +146,12 @@ class Run:
         """End all functions that wait. Their `finally` blocks run, but can do nothing."""
         self._is_frozen = True
         for coroutine in reversed(self._begun):
-            with contextlib.suppress(Exception, Frozen):
+            try:
                 coroutine.close()
+            except Interrupted:
+                raise
+            except BaseException as error:  # it can do nothing any more, so it can't fail either
+                log.debug("a flow that was only closed raised %s", type(error).__name__)
 
     def _take(self, step: Step[Any], path: str) -> End | None:
         step.is_awaited = True
@@ -155,7 +164,11 @@ class Run:
         if self._stopped:
             return End(error=Stopped())
         if known is None:
-            self.new.append(Entry(path, step.op, step.name, step.arguments))
+            why = step.refusal(self.clock()) if step.refusal is not None else ""
+            entry = Entry(path, step.op, step.name, step.arguments)
+            self.new.append(replace(entry, state="error", result=why) if why else entry)
+            if why:
+                return End(error=FlowLimit(why))
         self.steps[path] = step
         return None
 
@@ -223,6 +236,15 @@ def value_of(step: Step[Any], entry: Entry) -> Any:
     if entry.state != "ok" and step.op == "call":
         raise CallFailed(entry.name, entry.state, entry.result)
     return step.decode(entry)
+
+
+def _as_error(failure: BaseException) -> Exception:
+    """What a branch raised, as an error that ends the flow and nothing else."""
+    if isinstance(failure, Exception):
+        return failure
+    error = FlowError(f"The flow raised {type(failure).__name__}. End it with `return`.")
+    error.__cause__ = failure
+    return error.with_traceback(failure.__traceback__)
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:

@@ -62,9 +62,10 @@ class Step(Generic[Result]):
     made_at: the file and line of the function that made it, where that is known.
     target: the tool or agent object; it is in no journal, the function gives it again each time.
     decode: the value that the function gets for an entry that ended well; raises FlowError.
+    refusal: why the step can't begin at this time, empty where it can; kept as its error.
     """
 
-    __slots__ = ("arguments", "decode", "is_awaited", "made_at", "name", "op", "target")
+    __slots__ = ("arguments", "decode", "is_awaited", "made_at", "name", "op", "refusal", "target")
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Step(Generic[Result]):
         self.target = target
         self.is_awaited = False
         self.made_at = ""
+        self.refusal: Callable[[float], str] | None = None
 
     def __await__(self) -> Generator["Step[Result]", Any, Result]:
         return cast(Result, (yield self))

@@ -18,6 +18,11 @@ AS_JSON: Final = "Answer with JSON alone, of this schema: {schema}"
 AGAIN: Final = "That does not fit: {why}\nAnswer again, with the JSON alone."
 
 
+def subject_of(prompt: str) -> str:
+    """The first line of a prompt, as the name of its step."""
+    return prompt.strip().partition("\n")[0][:120]
+
+
 def prompt_of(arguments: str, agent: Agent | None) -> list[dict[str, Any]]:
     """The chat messages of a `generate` entry. arguments: the entry's."""
     asked = json.loads(arguments)

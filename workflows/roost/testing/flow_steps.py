@@ -178,7 +178,9 @@ class LocalSteps:
             attempt=self._attempts[entry.path],
         )
         arguments = entry.arguments
-        outcome = await run_tool(tool, arguments, context, result_bytes=TAKEN_BYTES_MAX)
+        outcome = await run_tool(
+            tool, arguments, context, result_bytes=TAKEN_BYTES_MAX, is_typed=True
+        )
         if outcome.wait is not None:
             return self.people.outcome(outcome.wait)
         return bounded(entry.name, outcome)

@@ -34,6 +34,7 @@ class FlowRecord:
 
     name: of the flow. message: what the person wrote. input: what it was begun with, None before
     that. code_hash: of the code that began it. now: storage's time when this was read.
+    is_child: whether another flow or agent gave it its message, and no person.
     """
 
     turn_id: str
@@ -47,6 +48,7 @@ class FlowRecord:
     is_stopped: bool = False
     worker_deaths: int = 0
     now: float = 0.0
+    is_child: bool = False
 
     @property
     def journal(self) -> tuple[Entry, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from roost import Agent, Context, ModelRetry, ToolFailed, tool
+from roost.waits import Approve, Ask, Question, Sleep, Spawn
 
 HOLD = -(10**9)  # of round(1, HOLD): computed in C without ever giving the interpreter away
 
@@ -131,6 +132,25 @@ def scribbles(line: str) -> str:
     return "never read"
 
 
+@tool(effect="pure", timeout=10)
+def asks(kind: str) -> Any:
+    """Wait for somebody."""
+    kinds: dict[str, Any] = {
+        "ask": Ask((Question("Which?", ("A", "B"), free_text=False), Question("When?")), 60),
+        "approve": Approve("Really?", "another", 60),
+        "sleep": Sleep(5.5),
+        "spawn": Spawn("sceptic", "Find faults.", schema={"type": "object"}, max_steps=2),
+        "unsendable": Spawn("sceptic", "Find faults.", schema={"type": object()}),
+    }
+    return kinds[kind]
+
+
+@tool(effect="pure", timeout=10)
+def nobody(name: str) -> str | None:
+    """Find nobody."""
+    return name or None
+
+
 def happened(key: str) -> str | None:
     """Whether a payment took effect."""
     return f"paid {key} in {os.getpid()}" if "paid" in key else None
@@ -166,5 +186,7 @@ agent = Agent(
         scribbles,
         pay,
         renamed,
+        asks,
+        nobody,
     ],
 )

@@ -92,6 +92,7 @@ APOLOGIES: Final[Mapping[str, str]] = {
     "flow_edited": (
         "This was changed while I worked on it, so I could not finish it. Please start it again."
     ),
+    "flow_input": "The task is not the input that it takes.",
     "flow_unanswered": (
         "I got no answer to my question, so I stopped here. Write to me to begin anew."
     ),

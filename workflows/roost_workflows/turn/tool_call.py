@@ -203,9 +203,9 @@ class ToolCaller:
                         *(tool, record.arguments, context, self._processes),
                         note=lambda: self._suspects.in_thread(call.turn_id),
                         result_bytes=RESULT_BYTES_MAX if agent else TAKEN_BYTES_MAX,
+                        is_typed=agent is None,
                     )
-                if agent is None:
-                    outcome = bounded(tool.name, outcome)
+                outcome = outcome if agent else bounded(tool.name, outcome)
         except asyncio.CancelledError:
             is_stop = stop_was_asked() and await finish(self._turns.stop_requested(call.turn_id))
             if not is_stop:

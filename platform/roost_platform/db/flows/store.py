@@ -61,10 +61,12 @@ class FlowStore:
                 facts = replace(facts, key=flow.run_key)
             entries = (await session.scalars(_ENTRIES, {"id": turn_id})).all()
             said = (await session.scalars(_SAID, {"id": turn_id})).all()
+            # A flow takes its task alone: the schema of the answer is for models.
+            task = await session.get(models.ChildTask, conversation.id)
             return FlowRecord(
                 turn_id=turn_id,
                 name=turn.agent if flow is None else flow.name,
-                message="\n\n".join(said),
+                message="\n\n".join(said) if task is None else task.task,
                 facts=facts,
                 cache_salt=await self._salt(session, conversation) or turn_id,
                 input=None if flow is None else flow.input,
@@ -73,6 +75,7 @@ class FlowStore:
                 is_stopped=turn.stop_requested_at is not None,
                 worker_deaths=turn.worker_deaths,
                 now=self._database.now(),
+                is_child=task is not None,
             )
 
     async def begin(

@@ -93,7 +93,7 @@ async def commit(
     finish = call.finish
     if turn.stop_requested_at is not None and finish != "tools":
         finish = "stopped"  # the stop was recorded first: the text is kept as a partial answer
-    if finish == "answer" and await corrected(session, conversation, call, now):
+    if finish == "answer" and await corrected(session, turn, conversation, call, now):
         finish = "tools"
     row = models.TurnStep(
         turn_id=turn_id,

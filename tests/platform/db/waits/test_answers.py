@@ -16,7 +16,7 @@ from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.testing.chats import DoorbellLog, HandClock, Person, count_rows
-from roost_platform.testing.waiting import Parked, begun, booking, waiting
+from roost_platform.testing.waiting import BOOKING, Parked, begun, booking, waiting
 
 DAY = Question("Which day?", ("Friday", "Monday"))
 NAME = Question("Your name?")
@@ -258,6 +258,32 @@ async def test_a_code_says_which_of_several_is_meant(grace: Person) -> None:
     await grace.says(f"/deny {first.code} not now")
     assert [one.state for one in await parked.approvals()] == ["denied", "approved"]
     assert (await parked.approvals())[0].reason == "not now"
+
+
+@pytest.mark.parametrize("command", ["approve", "deny"])
+async def test_the_code_of_a_card_that_is_decided_decides_no_other_card(
+    grace: Person, command: str
+) -> None:
+    parked = await begun(grace, "book", "book")
+    await parked.gate()
+    await parked.gate(call_id="c1")
+    first, _ = await parked.approvals()
+    await grace.intake.decide(first.id, "deny", "", "max", "console")
+    await grace.says(f"/{command} {first.code.lower()}")
+    assert [one.state for one in await parked.approvals()] == ["denied", "pending"]
+    assert (await last(grace)).startswith("Denied by max")
+    await grace.says(f"/{command}")
+    assert (await parked.approvals())[1].state != "pending"
+
+
+async def test_the_code_of_somebody_elses_card_decides_no_other_card(grace: Person) -> None:
+    parked = await begun(grace, "book", "book")
+    await parked.gate(replace(BOOKING, approver="operator"))
+    await parked.gate(call_id="c1")
+    theirs, _ = await parked.approvals()
+    await grace.says(f"/approve {theirs.code}")
+    assert [one.state for one in await parked.approvals()] == ["pending", "pending"]
+    assert await last(grace) == "Somebody else has to decide this."
 
 
 async def test_a_word_from_before_the_card_approves_nothing(grace: Person) -> None:

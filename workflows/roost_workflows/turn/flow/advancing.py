@@ -68,6 +68,9 @@ class FlowAdvancer:
                 try:
                     values = flow.parse(record.message)
                 except WrongInput as error:
+                    if record.is_child:  # its words would pass for what the flow answers
+                        await note_error(self._turns, call.turn_id, str(error))
+                        raise failure("flow_input") from None
                     return StepResult(await finish(self._flows.answer(call.turn_id, str(error))))
                 await self._flows.begin(call.turn_id, flow.name, flow.code_hash, values)
                 continue

@@ -127,7 +127,11 @@ async def decide_by_command(
     coded = [one for one in mine if one.code and one.code == first.upper()]
     reason = rest.strip() if coded else command.argument
     chosen = coded or mine
-    if not chosen:
+    # A code names one card: a late one, or one of somebody else's, decides no other card.
+    other = None if coded else await _of_code(session, arrival, first)
+    if other is not None:
+        told = await _told_of(session, other)
+    elif not chosen:
         told = NOT_YOURS if approvals else NOTHING_OPEN
     elif len(chosen) > 1:
         told = which(mine, f"/{command.name} {mine[0].code}")
@@ -141,6 +145,27 @@ async def decide_by_command(
         told = given.told
     arrival.answer = None
     await tell(session, arrival, told)
+
+
+async def _of_code(session: AsyncSession, arrival: Arrival, code: str) -> models.Approval | None:
+    """The newest question of this chat with that code, whatever became of it."""
+    return await session.scalar(
+        select(models.Approval)
+        .where(
+            models.Approval.chat_id == arrival.conversation.id,
+            models.Approval.code == code.upper(),
+            models.Approval.code != "",
+        )
+        .order_by(models.Approval.created_at.desc(), models.Approval.id.desc())
+        .limit(1)
+    )
+
+
+async def _told_of(session: AsyncSession, other: models.Approval) -> str:
+    """Why a command does not decide the question that its code names."""
+    if other.state != "pending":
+        return await recorded(session, other)
+    return NOT_YOURS if other.kind == "approve" else WRITE.format(question=subject(other))
 
 
 async def _answered(

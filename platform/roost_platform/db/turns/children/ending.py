@@ -10,6 +10,7 @@ from roost_platform.db import models
 from roost_platform.db.base.committed.bells import ring_after
 from roost_platform.db.base.committed.told import tell
 from roost_platform.db.base.text import clean
+from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import open_turn
 from roost_platform.db.message_files import keep_text
 from roost_platform.db.reasons import WORDS
@@ -148,6 +149,12 @@ async def _pass_on(
     )
     for row in late.all():
         target = await _open_ancestor(session, task)
+        if await _is_flow(session, target):
+            await _send(
+                session, target, row.event_id, str(row.sender["display_name"]), row.text, now
+            )
+            row.state = "done"
+            continue
         target.inbox_sequence += 1
         row.conversation_id, row.sequence = target.id, target.inbox_sequence
         ring_after(session, target.id)
@@ -161,6 +168,12 @@ async def _pass_on(
 async def _bring(session: AsyncSession, task: models.ChildTask, now: float) -> None:
     """Let the answer of a child for which nobody waits arrive as a message."""
     target = await _open_ancestor(session, task)
+    event_id, agent = (
+        f"result:{task.conversation_id}",
+        f"{task.agent} {short(task.conversation_id)}",
+    )
+    if await _is_flow(session, target):
+        return await _send(session, target, event_id, agent, told(task), now)
     first = await session.scalar(
         select(models.Inbox.identity_id)
         .where(models.Inbox.conversation_id == task.conversation_id)
@@ -173,14 +186,44 @@ async def _bring(session: AsyncSession, task: models.ChildTask, now: float) -> N
             target,
             sequence=target.inbox_sequence,
             kind=RESULT,
-            event_id=f"result:{task.conversation_id}",
-            agent=f"{task.agent} {short(task.conversation_id)}",
+            event_id=event_id,
+            agent=agent,
             text=told(task),
             person_id=first,
             now=now,
         )
     )
     ring_after(session, target.id)
+
+
+async def _is_flow(session: AsyncSession, target: models.Conversation) -> bool:
+    """Whether a flow answers in the chat at the top: what comes as a message begins it anew."""
+    latest = await session.scalar(
+        select(models.Turn.id)
+        .where(models.Turn.conversation_id == target.id)
+        .order_by(models.Turn.number.desc())
+        .limit(1)
+    )
+    return target.kind == "chat" and await session.get(models.FlowRun, latest or "") is not None
+
+
+async def _send(
+    session: AsyncSession,
+    target: models.Conversation,
+    event_id: str,
+    agent: str,
+    text: str,
+    now: float,
+) -> None:
+    """Show people a child's answer, which nothing else reads."""
+    await enqueue(
+        session,
+        target,
+        kind="answer",
+        body=f"{agent}:\n\n{text}",
+        dedupe_key=event_id,
+        now=now,
+    )
 
 
 async def _open_ancestor(session: AsyncSession, task: models.ChildTask) -> models.Conversation:

@@ -52,15 +52,21 @@ def bare(text: str) -> str:
 
 
 async def corrected(
-    session: AsyncSession, conversation: models.Conversation, call: ModelCall, now: float
+    session: AsyncSession,
+    turn: models.Turn,
+    conversation: models.Conversation,
+    call: ModelCall,
+    now: float,
 ) -> bool:
     """Ask a child whose answer does not fit its schema for another one, once; False where there is
-    nothing to ask for, or no model call left.
+    nothing to ask for, or no model call left, and for a flow, which gives the same answer again.
     """
     if conversation.kind != "child" or (call.asked is not None and call.asked.last):
         return False
     task = await session.get(models.ChildTask, conversation.id)
     if task is None or task.state != "running" or task.answer_schema is None:
+        return False
+    if await session.get(models.FlowRun, turn.id) is not None:
         return False
     faults = faults_of(call.text, task.answer_schema)
     event_id = f"correction:{conversation.id}"

@@ -1,0 +1,50 @@
+"""How a tool's result is kept for a flow, whose function gets it as a value of its type."""
+
+import inspect
+from typing import Any, Final, get_type_hints
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic_core import PydanticSerializationError, to_json
+
+from roost.text import result_text
+from roost.tools import Tool
+from roost.waits import Wait
+
+TEXTS: Final = (inspect.Signature.empty, Any, str)
+
+
+def kind_of(tool: Tool) -> Any:
+    """What the tool's function is annotated to return; `str` without an annotation."""
+    try:
+        return get_type_hints(tool.function).get("return", str)
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return str
+
+
+def adapter_of(kind: Any) -> TypeAdapter[Any] | None:
+    """What checks values of this type, None for results that stay texts."""
+    if kind in TEXTS or kind is type(None) or _is_wait(kind):
+        return None
+    try:
+        return TypeAdapter[Any](kind)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return None
+
+
+def typed_text(tool: Tool, value: Any) -> str:
+    """The result as text that tells its type: JSON where the function returns more than texts.
+
+    For a model None is `done` and a text stays as it is; for `str | None` or `str | int` that would
+    be another value.
+    """
+    if adapter_of(kind_of(tool)) is None:
+        return result_text(value)
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:
+        return result_text(value)
+
+
+def _is_wait(kind: object) -> bool:
+    return kind == Wait or (isinstance(kind, type) and issubclass(kind, Wait))
