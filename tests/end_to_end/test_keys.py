@@ -56,6 +56,7 @@ def test_what_can_not_be_a_key_is_told_in_one_line(scripted: World) -> None:
         (("create", "--name", "x", "--expires", "soon"), "30d"),
         (("create", "--name", "x", "--per", "day"), "budget"),
         (("create", "--name", ""), "name"),
+        (("create", "--name", "x", "--models", " , "), "no model"),
         (("revoke", "nobody"), "no key"),
         (("rotate", "nobody", "--grace", "soon"), "10m"),
     ):

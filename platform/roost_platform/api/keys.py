@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from roost_platform.api.auth import admin
 from roost_platform.api.routes import UsesApi, client_ip
+from roost_platform.api.schemas import Body
 from roost_platform.db.gateway.key_admin import (
     AMOUNT_MAX,
     GRACE_S_MAX,
@@ -64,7 +65,7 @@ class KeyList(BaseModel):
     keys: list[KeyItem]
 
 
-class WantedKey(BaseModel):
+class WantedKey(Body):
     """A key to make; what is left out is no bound."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -81,7 +82,7 @@ class WantedKey(BaseModel):
     compress: bool = False
 
 
-class Rotation(BaseModel):
+class Rotation(Body):
     """How long the old secret is still good, in seconds."""
 
     grace_s: Annotated[float, Field(ge=0, le=GRACE_S_MAX)] = 0.0

@@ -301,3 +301,13 @@ async def test_a_turn_of_an_agent_with_an_alias_is_answered_and_stopped(
     assert (first.agent, first.model, first.outcome) == ("guide", "fast", "ok")
     assert (second.agent, second.outcome) == ("guide", "cancelled")
     assert office.engine.requests == []
+
+
+async def test_a_provider_that_counts_nothing_is_no_free_model_of_an_agent(office: Office) -> None:
+    end = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+    function = {"name": "look", "arguments": '{"at": "the sky"}'}
+    call = {"index": 0, "id": "a", "type": "function", "function": function}
+    office.provider.acts = [Act(events=[delta(tool_calls=[call]), {"choices": [end]}, "[DONE]"])]
+    await office.ask(model="fast")
+    (row,) = await office.rows()
+    assert row.input_tokens == 3 and row.output_tokens == 6 and row.cost_microusd > 0

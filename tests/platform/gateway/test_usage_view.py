@@ -80,6 +80,9 @@ async def test_calls_are_added_up_by_what_is_asked(database: Database) -> None:
     }
     people = await usage(database, "person", FIRST, FIRST, UsageFilter(key=key))
     assert {(row.group, row.calls) for row in people.rows} == {("ada", 1), ("", 1)}
+    named = await usage(database, "person", FIRST, FIRST, UsageFilter(key="laptop"))
+    assert named.rows == people.rows
+    assert (await usage(database, "day", FIRST, until, UsageFilter(key=""))).total.calls == 2
     agents = await usage(database, "agent", FIRST, until, UsageFilter(agent="clerk"))
     assert [(row.group, row.cost_microusd) for row in agents.rows] == [("clerk", 90)]
     assert (await usage(database, "target", date(2020, 1, 1), date(2020, 1, 9))).rows == ()

@@ -27,8 +27,9 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 def create(
     name: Annotated[str, typer.Option(help="What the key is for.")],
     models: Annotated[
-        str, typer.Option(help="Models it may use, with commas; all by default.")
-    ] = "",
+        str | None,
+        typer.Option(help="Models it may use, with commas, or provider/*; all by default."),
+    ] = None,
     budget: Annotated[
         str | None, typer.Option(metavar="MONEY", help="US dollars, such as 5 or 0.25.")
     ] = None,
@@ -49,9 +50,12 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key. Its secret is shown this once."""
+    named = [one.strip() for one in (models or "").split(",") if one.strip()]
+    if models is not None and not named:  # an empty variable of a shell would allow all
+        raise PlatformError("--models names no model; without it the key may use all.")
     body: dict[str, Any] = {
         "name": name,
-        "models": [one.strip() for one in models.split(",") if one.strip()],
+        "models": named,
         "budget": None if budget is None else budget.strip().removeprefix("$"),
         "budget_tokens": budget_tokens,
         "per": per,

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from roost_platform.errors import PlatformError
 
 if TYPE_CHECKING:
     from roost_platform.cli.api_client import ApiClient
-    from roost_platform.gateway.launch.client import Client, LaunchModel, Offer
+    from roost_platform.gateway.launch.client import Client, LaunchModel, Offer, Profile
     from roost_platform.settings.config import Settings
 
 FOLDER = "launch"  # in the data folder: CLIENT/profile and CLIENT/program
@@ -84,10 +85,18 @@ def launch(
     sys.exit(code)
 
 
-def _run(client: "Client", offer: "Offer", given: list[str], program: Path) -> int:
+def _profile(client: "Client", offer: "Offer") -> "Profile":
     from roost_platform.gateway.launch import session
 
     profile = client.profile(offer)
+    direct = session.without_proxy(offer.url, os.environ)
+    return replace(profile, environment={**profile.environment, **direct})
+
+
+def _run(client: "Client", offer: "Offer", given: list[str], program: Path) -> int:
+    from roost_platform.gateway.launch import session
+
+    profile = _profile(client, offer)
     session.write(profile)
     environment = session.environment_of(profile, os.environ)
     return session.run(program, (*profile.arguments, *given), environment)
@@ -97,7 +106,7 @@ def _print(client: "Client", offer: "Offer", given: list[str], program: Path | N
     """Show files, variables and the command; the key is made at the start."""
     from roost_platform.gateway.launch import install
 
-    profile = client.profile(offer)
+    profile = _profile(client, offer)
     if program is None:
         commands = install.install_commands(client, offer.folder.parent / "program")
         print(f"# {client.title} is not installed; --install runs\n{install.spelled(commands)}\n")

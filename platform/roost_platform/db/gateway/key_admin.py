@@ -14,7 +14,7 @@ from roost_platform.db.base.ids import new_id
 from roost_platform.db.gateway.keys import secret_hash
 from roost_platform.db.gateway.periods import PERIODS, period_end
 from roost_platform.errors import NotAllowed, NotFound, Refused
-from roost_platform.gateway.keys.ports import KEY_PREFIX
+from roost_platform.gateway.keys.ports import ANY_OF, KEY_PREFIX
 
 KEYS_MAX = 10_000
 SECRET_BYTES = 32
@@ -198,6 +198,9 @@ def _check(wanted: NewKey, now: float) -> None:
     for model in wanted.models:
         if not model or len(model) > MODEL_CHARACTERS_MAX or not model.isprintable():
             raise Refused(f"A model's name has 1 to {MODEL_CHARACTERS_MAX} characters.")
+        provider = model.removesuffix(ANY_OF)
+        if not provider or model != model.strip() or "*" in provider:
+            raise Refused("A key may name models, or `provider/*` for all models of a provider.")
     if wanted.expires_at is not None and wanted.expires_at <= now:
         raise Refused("The time at which the key expires is over already.")
     amounts = {

@@ -57,6 +57,9 @@ class RoutedModels:
                         trace.first = time.monotonic()
                     if isinstance(item, Completed):
                         trace.usage = _usage(item)
+                        trace.produced_bytes += text_bytes(
+                            [one.name + one.arguments for one in item.tool_calls]
+                        )
                         trace.model = item.model
                         outcome, status, code = "ok", 200, ""
                     else:
@@ -84,7 +87,7 @@ class RoutedModels:
     async def _record(
         self, request: ChatRequest, trace: CallTrace, outcome: Outcome, status: int, code: str
     ) -> None:
-        if trace.usage is None:  # it was cut off, so its cost is estimated
+        if trace.usage is None or not trace.usage.input_tokens:  # so its cost is estimated
             trace.prompt_bytes = text_bytes([*request.messages, *request.tools])
         wanted = Reservation(
             call_id=new_call_id(),

@@ -8,7 +8,7 @@ from roost_platform.gateway.answer import Answer, AnsweredCall
 from roost_platform.gateway.compression.planning import Plan
 from roost_platform.gateway.compression.retrieval import tool
 from roost_platform.gateway.events import CallDelta, Event, Finish, Started, TextDelta, Usage
-from roost_platform.gateway.keys.prices import estimated_tokens
+from roost_platform.gateway.keys.prices import estimated_tokens, with_estimates
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.router import CallTrace
 from roost_platform.gateway.sizes import text_bytes
@@ -136,10 +136,8 @@ def add_round(trace: CallTrace, step: CallTrace) -> None:
         return
     trace.first = trace.first or step.first
     trace.target, trace.model = step.target, step.model
-    used = step.usage or Usage(
-        input_tokens=estimated_tokens(step.prompt_bytes),
-        output_tokens=estimated_tokens(step.produced_bytes),
-    )
+    read = estimated_tokens(step.prompt_bytes)
+    used = with_estimates(step.counted, read, step.produced_bytes)
     trace.usage = used if trace.usage is None else _sum(trace.usage, used)
 
 

@@ -7,11 +7,13 @@ from roost_inference.errors import EngineError
 
 Outcome = Literal["ok", "cancelled", "failed", "refused", "lost"]
 KEY_PREFIX = "sk-roost-"  # secret scanners recognise keys by it
+ANY_OF = "/*"  # behind a provider's name, in what a key may use
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayKey:
-    """A key of the gateway, without its secret. models: those it may use, empty for all.
+    """A key of the gateway, without its secret. models: those it may use, empty for all;
+    `provider/*` is every model of that provider.
 
     salt: separates cached prefixes of its calls from those of others. compress: as in the settings
     of a model. secret_hash: of the secret by which it was found, which a rotation ends.
@@ -29,7 +31,9 @@ class GatewayKey:
 
     def may_use(self, model: str) -> bool:
         """Whether this key may name this model."""
-        return not self.models or model in self.models
+        if not self.models or model in self.models:
+            return True
+        return any(one.endswith(ANY_OF) and model.startswith(one[:-1]) for one in self.models)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,20 +158,19 @@ class Prices:
         )
 
     def _usage(self, trace: CallTrace) -> Usage:
-        """What the provider has counted, which is learnt from, or what it seems to have read and
-        written before it was cut off.
+        """What the provider has counted, which is learnt from. Where it has not counted all that
+        came of the answer: what it seems to have read and written.
         """
-        if (told := trace.usage) is not None:
-            usage = _sensible(told)
-            if trace.target is not None and usage.input_tokens > 0 and trace.size.messages > 0:
-                self.estimates.learn(trace.target.name, trace.size, usage.input_tokens)
-            return usage
-        if trace.produced_bytes == 0:
-            return Usage()  # providers send the head of an answer before they have read the prompt
+        usage = _sensible(trace.counted)
+        target = trace.target if trace.size.messages > 0 else None
+        if target is not None and usage.input_tokens > 0:
+            self.estimates.learn(target.name, trace.size, usage.input_tokens)
+        if trace.produced_bytes == 0 and not trace.is_embedded:
+            return usage  # providers send the head of an answer before they have read the prompt
         read = estimated_tokens(trace.prompt_bytes)
-        if trace.target is not None and trace.size.messages > 0:
-            read = self.estimates.tokens(trace.target.name, trace.size)
-        return Usage(input_tokens=read, output_tokens=estimated_tokens(trace.produced_bytes))
+        if target is not None and usage.input_tokens == 0:
+            read = self.estimates.tokens(target.name, trace.size)
+        return with_estimates(usage, read, trace.produced_bytes)
 
 
 def unpriced(call_id: str, request: ModelRequest, key: GatewayKey) -> Reservation:
@@ -192,6 +191,15 @@ def unpriced(call_id: str, request: ModelRequest, key: GatewayKey) -> Reservatio
 def estimated_tokens(size: int) -> int:
     """Tokens of so many bytes of text."""
     return math.ceil(size / BYTES_PER_TOKEN)
+
+
+def with_estimates(usage: Usage, read: int, produced_bytes: int) -> Usage:
+    """The counts of an answer of so many bytes. Some providers leave counts out, or send zeros."""
+    return replace(
+        usage,
+        input_tokens=usage.input_tokens or read,
+        output_tokens=usage.output_tokens or estimated_tokens(produced_bytes),
+    )
 
 
 def _sensible(usage: Usage) -> Usage:

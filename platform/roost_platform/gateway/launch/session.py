@@ -6,11 +6,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
+from roost_inference.client.network import is_loopback
 from roost_platform.gateway.launch.client import Profile
 
 # Secrets of this installation, which a client and the commands it runs have no use for.
 OWN_PREFIX = "ROOST_"
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -22,6 +25,20 @@ def environment_of(profile: Profile, given: Mapping[str, str]) -> dict[str, str]
         if name not in profile.unset and not name.startswith(OWN_PREFIX)
     }
     return kept | dict(profile.environment)
+
+
+def without_proxy(url: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which a client reaches a gateway on this machine past the person's proxy,
+    which could not reach it, and would read the key. None where there is no proxy.
+    """
+    host = urlsplit(url).hostname or ""
+    names = {name.lower() for name, value in given.items() if value}
+    if not is_loopback(host) or names.isdisjoint(PROXIES):
+        return {}
+    known = [given.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    hosts = [one.strip() for text in known for one in text.split(",") if one.strip()]
+    direct = ",".join(dict.fromkeys([*hosts, host]))
+    return {"NO_PROXY": direct, "no_proxy": direct}
 
 
 def write(profile: Profile) -> None:

@@ -2,10 +2,11 @@
 
 What a provider says of itself may name its address, our account or another service. So its words
 go to the log and to the page Models; the client reads ours. What it says of the request, such as
-which field it refuses, is the client's to mend and stays.
+which field it refuses, is the client's to mend and stays, without the name of our account.
 """
 
 import logging
+import re
 from typing import Final
 
 from roost_inference.errors import (
@@ -21,6 +22,8 @@ from roost_inference.errors import (
 from roost_platform.gateway.errors import ProviderFailed, ProviderRefused, StreamBroken
 
 LOGGED_CHARACTERS_MAX: Final = 500
+# "Request too large for gpt-5 in organization org-…": OpenAI and Groq name the account.
+_ACCOUNT: Final = re.compile(r"\b(?:org|proj)[-_][A-Za-z0-9]{12,}")
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,7 @@ def client_error(error: EngineError, *, has_begun: bool) -> EngineError:
     """The error as the client is told. has_begun: it has read a part of the answer."""
     is_of_request = isinstance(error, InvalidRequest) and not has_begun
     if is_of_request or isinstance(error, ContentRefused | StreamBroken):
+        error.message = _ACCOUNT.sub("[account]", error.message)
         return error
     words = "" if _is_a_provider_s(error) else error.message
     if not words:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from roost_inference.errors import EngineError
@@ -11,8 +11,10 @@ from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.errors import ProviderSilent, UnreadableAnswer
 from roost_platform.gateway.events import (
     CallDelta,
+    Embedded,
     Event,
     ReasoningDelta,
+    RefusalDelta,
     Started,
     TextDelta,
     Usage,
@@ -40,21 +42,31 @@ class CallTrace:
 
     Times are monotonic seconds. target: the one that answered. model: the provider's own name of
     it. tries: targets that were asked and failed, with the code of the error, and those that were
-    passed over as `busy` or `cooling`. saved_tokens: of the prompt, by compressing it. patience: of
-    the waits for more of the answer.
+    passed over as `busy` or `cooling`. prompt: what the provider has told of the prompt before the
+    end. is_embedded: vectors have come. saved_tokens: of the prompt, by compressing it. patience:
+    of the waits for more of the answer.
     """
 
     started: float = field(default_factory=time.monotonic)
     first: float | None = None
     target: Target | None = None
     usage: Usage | None = None
+    prompt: Usage | None = None
     model: str = ""
     prompt_bytes: int = 0
     size: PromptSize = field(default_factory=PromptSize)
     saved_tokens: int = 0
     produced_bytes: int = 0
+    is_embedded: bool = False
     tries: list[tuple[str, str]] = field(default_factory=list)
     patience: Patience | None = field(default=None, repr=False)
+
+    @property
+    def counted(self) -> Usage:
+        """What the provider has counted so far; of the output only the count at its end is one."""
+        if self.usage is None and self.prompt is not None:
+            return replace(self.prompt, output_tokens=0)
+        return self.usage or Usage()
 
     @property
     def target_name(self) -> str:
@@ -73,14 +85,16 @@ class CallTrace:
         """Take down what these events tell."""
         for event in batch:
             match event:
-                case TextDelta() | ReasoningDelta():
+                case TextDelta() | ReasoningDelta() | RefusalDelta():
                     self.produced_bytes += _size(event.text)
                 case CallDelta():
                     self.produced_bytes += len(event.name) + len(event.arguments)
                 case Usage():
                     self.usage = event
                 case Started():
-                    self.model = event.model
+                    self.model, self.prompt = event.model, event.prompt
+                case Embedded():
+                    self.is_embedded = True
 
 
 def _at_once(item: Any) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -31,7 +31,9 @@ GROUPINGS: Final[Sequence[str]] = get_args(By)
 
 @dataclass(frozen=True, slots=True)
 class UsageFilter:
-    """Which calls: those of these names; None for all. key: an id; empty for agents' own calls."""
+    """Which calls: those of these names; None for all. key: its id or its name; empty for agents'
+    own calls.
+    """
 
     key: str | None = None
     model: str | None = None
@@ -219,13 +221,17 @@ def _arranged(by: str, rows: list[UsageRow]) -> tuple[UsageRow, ...]:
 
 def _conditions(which: UsageFilter) -> list[ColumnElement[bool]]:
     wanted = {
-        "key": which.key,
         "model": which.model,
         "target": which.target,
         "agent": which.agent,
         "person": which.person,
     }
-    return [COLUMNS[name] == value for name, value in wanted.items() if value is not None]
+    conditions = [COLUMNS[name] == value for name, value in wanted.items() if value is not None]
+    if which.key is not None:
+        key = models.GatewayKeyRow
+        named = select(key.id).where(key.name == which.key)
+        conditions.append(or_(CALL.key_id == which.key, CALL.key_id.in_(named)))
+    return conditions
 
 
 def _sum(name: str) -> ColumnElement[Any]:

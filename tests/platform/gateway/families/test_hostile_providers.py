@@ -161,6 +161,21 @@ async def test_what_a_provider_says_of_the_request_is_told_without_our_key(
     assert response.json()["error"]["message"] == "temperature is odd, said the holder of [key]"
 
 
+async def test_a_request_that_is_too_large_is_told_without_our_account(
+    gateway: GatewayServer, provider: Upstream
+) -> None:
+    words = (
+        "Request too large for gpt-5 in organization {} on tokens per min: Limit 9, Requested 99"
+    )
+    for account in ("`org_01hq4zxsw8fkv0r3c7f1abcdef`", "org-AbCdEfGhIjKlMnOpQrStUvWx"):
+        provider.acts = [refused(413, words.format(account), code="rate_limit_exceeded")]
+        response = await gateway.post("/v1/chat/completions", {"model": "p/m", "messages": HELLO})
+        assert response.status_code == 400, response.text
+        assert response.json()["error"]["message"] == words.format(
+            account.replace(account.strip("`"), "[account]")
+        )
+
+
 async def test_a_cooling_target_is_told_without_the_words_of_its_last_error(
     gateway: GatewayServer, provider: Upstream
 ) -> None:

@@ -135,6 +135,10 @@ async def test_names_are_taken_once_and_bounds_make_sense(database: Database, cl
         NewKey("two", models=("",)),
         NewKey("two", models=("x" * 201,)),
         NewKey("two", models=("x",) * 101),
+        NewKey("two", models=("gpt-*",)),
+        NewKey("two", models=("*",)),
+        NewKey("two", models=("/*",)),
+        NewKey("two", models=(" fast",)),
         NewKey(" "),
         NewKey("x" * 101),
         NewKey("a\x00b"),
@@ -198,6 +202,7 @@ async def test_the_api_makes_keys_for_admins_alone(stores: Stores, tmp_path: Pat
             {"per": "week"},
             {"name": "\u0000"},
             {"expires_at": 1},
+            {"budget_usd": "5"},
         ):
             bad = await client.post(url, json={"name": "other", **wrong}, headers=admin)
             assert bad.status_code == 422, wrong
@@ -206,3 +211,10 @@ async def test_the_api_makes_keys_for_admins_alone(stores: Stores, tmp_path: Pat
             select(models.Audit.action).where(models.Audit.action.startswith("key."))
         )
         assert sorted(rows) == ["key.create", "key.revoke", "key.rotate", "key.rotate"]
+
+
+async def test_a_key_may_name_each_model_of_a_provider_with_a_star(database: Database) -> None:
+    _, secret = await KeyAdmin(database).create(NewKey("far", models=("openai/*", "fast")), "ana")
+    key = await GatewayKeys(database).find(secret)
+    assert [key.may_use(name) for name in ("openai/gpt-5", "openai/a/b", "fast")] == [True] * 3
+    assert not any(key.may_use(name) for name in ("openai", "openai-2/gpt-5", "roost", "faster"))

@@ -16,7 +16,7 @@ import pytest
 from roost_platform.gateway.launch.client import Client, LaunchModel, Offer, Profile
 from roost_platform.gateway.launch.clients import CLIENTS
 from roost_platform.gateway.launch.install import find, install_commands, spelled
-from roost_platform.gateway.launch.session import environment_of
+from roost_platform.gateway.launch.session import environment_of, without_proxy
 from roost_platform.testing.command_line import FakeStack, roost, serving
 from roost_platform.testing.providers.clients import files
 
@@ -165,6 +165,20 @@ def test_launch_makes_a_key_runs_the_client_and_revokes_the_key(
     assert set(wanted["models"]) == {"fast", "roost"}
     assert 11 * 3600 < wanted["expires_at"] - time.time() <= 12 * 3600
     assert [path.name for path in files(tmp_path / "home") if ".local" not in str(path)] == ["seen"]
+
+
+def test_a_client_reaches_a_gateway_on_this_machine_past_the_person_s_proxy(
+    stack: FakeStack, tmp_path: Path
+) -> None:
+    proxy = {"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": "corp.example.com"}
+    env = {**person(tmp_path, "llm"), **proxy, "HTTP_PROXY": "http://127.0.0.1:9"}
+    done = roost("launch", "llm", data=stack.data, **settings_file(stack), **env)
+    assert done.returncode == 7, done.stderr
+    environment, _ = seen(tmp_path)
+    for name in ("NO_PROXY", "no_proxy"):
+        assert environment[name] == "corp.example.com,127.0.0.1"
+    assert without_proxy("http://127.0.0.1:9", {"HTTP_PROXY": ""}) == {}
+    assert without_proxy("https://models.example.com", proxy) == {}
 
 
 def test_a_model_that_is_chosen_is_the_only_one_of_the_key(

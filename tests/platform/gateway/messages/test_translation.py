@@ -234,3 +234,31 @@ def test_documents_pictures_and_results_become_parts() -> None:
     assert second == {"role": "tool", "tool_call_id": "b", "content": ""}
     assert [part["type"] for part in last["content"]] == ["image_url", "text", "text", "file"]
     assert last["content"][2]["text"] == "the text"
+
+
+@pytest.mark.parametrize(
+    ("address", "media"),
+    [
+        ("data:image/jpg;base64,AAAA", "image/jpeg"),
+        ("DATA:image/PNG;BASE64,AAAA", "image/png"),
+        ("data:image/svg+xml;base64,AAAA", None),
+    ],
+)
+def test_a_picture_that_anthropic_knows_by_another_name_is_seen(
+    address: str, media: str | None
+) -> None:
+    part = {"type": "image_url", "image_url": {"url": address}}
+    request = ModelRequest("chat", "m", {"messages": [{"role": "user", "content": [part]}]})
+    (block,) = anthropic_body(request, "m")["messages"][0]["content"]
+    if media is None:
+        assert "image/svg+xml" in block["text"]
+    else:
+        assert block["source"] == {"type": "base64", "media_type": media, "data": "AAAA"}
+
+
+@pytest.mark.parametrize(("given", "sent"), [(-1, None), (0, None), (5, 5)])
+def test_a_top_k_that_takes_all_tokens_is_no_field_at_anthropic(
+    given: int, sent: int | None
+) -> None:
+    body = {"messages": [{"role": "user", "content": "x"}], "top_k": given}
+    assert anthropic_body(ModelRequest("chat", "m", body), "m").get("top_k") == sent

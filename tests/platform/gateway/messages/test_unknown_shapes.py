@@ -119,3 +119,17 @@ def test_calls_that_share_an_id_get_each_their_own() -> None:
     assert first.id == "same"
     assert len({first.id, *(call.id for call in others)}) == 3
     assert [json.loads(call.arguments) for call in others] == [{"a": 1}] * 2
+
+
+def test_blocks_that_nothing_ends_are_whole_at_the_end() -> None:
+    decoder, answer = MessagesDecoder(), Answer()
+    searched = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}}
+    answer.take(decoder.feed(START))
+    answer.take(decoder.feed(begun("tool_use", id="a", name="look", input={"at": 1})))
+    answer.take(decoder.feed({"type": "content_block_start", "content_block": searched}))
+    answer.take(decoder.feed(begun("tool_use", id="b", name="look", input={"at": 2})))
+    answer.take(decoder.feed({"type": "message_stop"}))
+    answer.take(decoder.end())
+    whole = message(read_messages(BODY, {}), "1", answer, shows_reasoning=True)
+    inputs = [block["input"] for block in whole["content"]]
+    assert sorted(inputs, key=str) == sorted([{"at": 1}, {"at": 2}, {"query": "x"}], key=str)

@@ -93,6 +93,9 @@ def _sample(body: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Add how tokens are chosen. With thinking Anthropic chooses itself, and newer models take only
     one of temperature and top_p.
     """
+    top_k = body.get("top_k")
+    if isinstance(top_k, int) and top_k < 1:
+        del body["top_k"]  # other engines take all tokens then; Anthropic refuses it
     thinking = body.get("thinking")
     if isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive"):
         body.pop("top_k", None)

@@ -39,15 +39,9 @@ STATUSES: Final = {
 ERROR_FIELDS: Final = frozenset({"error", "errors", "message", "detail"})
 REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
 BLOCKS_MAX: Final = 4096  # of one answer
+PROMPT: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 # Usage that has a field of its own in the inner event.
-COUNTED: Final = frozenset(
-    {
-        "input_tokens",
-        "cache_creation_input_tokens",
-        "cache_read_input_tokens",
-        "output_tokens",
-    }
-)
+COUNTED: Final = frozenset({*PROMPT, "output_tokens"})
 
 
 @dataclass(slots=True)
@@ -94,12 +88,14 @@ class MessagesDecoder:
         if reason not in REASONS:
             reason = "stop"
         sequence = native.get("stop_sequence")
+        # Some providers leave out how their last blocks end.
+        rest = [event for index in tuple(self._blocks) for event in self._stop(index)]
         finish = Finish(
             cast(FinishReason, reason),
             stop_sequence=sequence if isinstance(sequence, str) else None,
             native={"stop_sequence": None, **native},
         )
-        return [finish, self._used()]
+        return [*rest, finish, self._used()]
 
     def _events(self, value: Mapping[str, Any], *, is_event_error: bool) -> Iterator[Event]:
         match value.get("type"):
@@ -136,6 +132,7 @@ class MessagesDecoder:
         )
 
     def _begin(self, index: Any, value: dict[str, Any]) -> Iterator[Event]:
+        yield from self._stop(index)  # of the block before, where nothing ended it
         self._begun += 1
         if self._begun > BLOCKS_MAX:
             raise UnreadableAnswer(f"The provider sent more than {BLOCKS_MAX} blocks")
@@ -233,9 +230,13 @@ class MessagesDecoder:
             yield ReasoningDelta(shown, signature=proof)
 
     def _count(self, usage: Any) -> None:
-        """Counts are totals so far; a later event may leave some out."""
-        if isinstance(usage, dict):
-            self._usage |= {name: value for name, value in usage.items() if value is not None}
+        """Counts are totals so far; a later event may leave some out, or all of the prompt's."""
+        if not isinstance(usage, dict):
+            return
+        told = {name: value for name, value in usage.items() if value is not None}
+        if not any(count_of(told.get(name)) for name in PROMPT):
+            told = {name: value for name, value in told.items() if name not in PROMPT}
+        self._usage |= told
 
     def _used(self) -> Usage:
         usage = self._usage

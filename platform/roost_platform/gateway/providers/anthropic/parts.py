@@ -7,9 +7,13 @@ from typing import Any, Final
 Block = dict[str, Any]
 
 _DATA: Final = re.compile(
-    r"data:(?P<media>[\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,(?P<data>.*)", re.S
+    r"data:(?P<media>[\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,(?P<data>.*)", re.S | re.I
 )
-PICTURES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+# By the names that clients use, of which Anthropic knows the others alone.
+PICTURES: Final = {
+    "image/jpg": "image/jpeg",
+    **{name: name for name in ("image/jpeg", "image/png", "image/gif", "image/webp")},
+}
 
 
 def blocks_of(content: Any) -> list[Block]:
@@ -52,12 +56,13 @@ def _text(text: Any) -> Block | None:
 def _image(url: str) -> Block | None:
     found = _DATA.fullmatch(url)
     if found is None:
-        if not url.startswith(("http://", "https://")):
+        if not url.lower().startswith(("http://", "https://")):
             return _text("[A picture at an address that can't be read.]")
         return {"type": "image", "source": {"type": "url", "url": url}}
-    if found["media"] not in PICTURES:
+    media = PICTURES.get(found["media"].lower())
+    if media is None:
         return _text(f"[A picture of the kind {found['media']}, which this model can't see.]")
-    source = {"type": "base64", "media_type": found["media"], "data": found["data"]}
+    source = {"type": "base64", "media_type": media, "data": found["data"]}
     return {"type": "image", "source": source}
 
 
@@ -66,9 +71,9 @@ def _file(part: Mapping[str, Any]) -> Block | None:
     file: Mapping[str, Any] = inner if isinstance(inner, dict) else part
     name, address = file.get("filename"), file.get("file_data")
     found = _DATA.fullmatch(address) if isinstance(address, str) else None
-    if found is None or found["media"] != "application/pdf":
+    if found is None or found["media"].lower() != "application/pdf":
         return _text(f"[A file named {name or 'without a name'}, which this model can't read.]")
-    source = {"type": "base64", "media_type": found["media"], "data": found["data"]}
+    source = {"type": "base64", "media_type": "application/pdf", "data": found["data"]}
     block: Block = {"type": "document", "source": source}
     if isinstance(name, str) and name:
         block["title"] = name
