@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from roost_inference.errors import InvalidRequest
-from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.chat_call import ChatCall, ResponseFormat
 from roost_inference.wire.fields import refuse_unsupported
 from roost_inference.wire.json_body import reject
 from roost_inference.wire.legacy import modern
@@ -16,7 +16,14 @@ TOKEN_DIGITS_MAX = 10
 
 # pydantic puts branches of unions and validators into a field's path; clients don't know them.
 BRANCHES = ("NamedToolChoice", "AllowedToolsChoice", "TierPlace")
-TAGS = ("literal[", "function-", "list[", "nullable[")
+# The fields of a response_format that say something in each of its types.
+FORM_FIELDS = {
+    "text": frozenset[str](),
+    "json_object": frozenset({"schema"}),
+    "json_schema": frozenset({"json_schema"}),
+    "structural_tag": frozenset({"structures", "triggers", "format"}),
+}
+TAGS = ("literal[", "function-", "list[", "dict[", "nullable[")
 
 
 def parse_chat_call(value: Any, *, session_id: str | None = None) -> ChatCall:
@@ -74,11 +81,20 @@ def _check_together(call: ChatCall) -> None:
     for name in sorted(call.allowed_names or ()):
         if name not in names:
             reject(f"tool_choice names {name!r}, which is not declared", param="tool_choice")
-    form = call.response_format
-    if form is not None and form.type == "json_schema" and form.json_schema is None:
-        reject("response_format json_schema needs a schema", param="response_format.json_schema")
+    if call.response_format is not None:
+        _check_form(call.response_format)
     if not all(_is_token_id(token) for token in call.logit_bias or ()):
         reject("The keys of logit_bias must be token ids, such as 42", param="logit_bias")
+
+
+def _check_form(form: ResponseFormat) -> None:
+    """Refuse a field that another type of form has: the caller expects that it is followed."""
+    if form.type == "json_schema" and form.json_schema is None:
+        reject("response_format json_schema needs a schema", param="response_format.json_schema")
+    given = form.model_dump(by_alias=True, exclude_none=True).keys() - {"type"}
+    for name in sorted(given - FORM_FIELDS[form.type]):
+        param = f"response_format.{name}"
+        reject(f"{param} says nothing in a response_format of type {form.type!r}", param=param)
 
 
 def _check_transfer(call: ChatCall) -> None:
