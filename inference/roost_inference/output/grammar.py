@@ -92,8 +92,9 @@ class GrammarCompiler:
         beginning = matcher.deep_copy()  # some are too large from their first token on
         forced = beginning.compute_ff_tokens()
         beginning.compute_bitmask()
-        if forced:  # a forced text without an end fails only when it is followed
-            beginning.consume_token(forced[0])
+        if forced and not beginning.consume_token(forced[0]):
+            # It fails only when it is followed, and its reason tells of the library's insides.
+            raise BadGrammar("The grammar can't be followed: its text has no end, or is too long")
         if beginning.is_error():
             raise _not_followed(beginning)
         return matcher
