@@ -1,8 +1,10 @@
 """From a body's JSON to checked values; the first fault becomes an InvalidRequest with its path."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from roost_inference.errors import InvalidRequest
 from roost_inference.wire.chat_call import ChatCall, ResponseFormat
@@ -122,7 +124,7 @@ def _is_token_id(text: str) -> bool:
 
 def first_error(error: ValidationError) -> InvalidRequest:
     """The first fault of a body, with the path of its field as clients know it."""
-    first = error.errors()[0]
+    first = _most_telling(error.errors())
     param = ""
     for step in first["loc"]:
         if isinstance(step, int):
@@ -137,3 +139,14 @@ def first_error(error: ValidationError) -> InvalidRequest:
     elif first["type"] == "missing":
         invalid.code = "missing_field"
     return invalid
+
+
+def _most_telling(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+    """The first error. Of an object that stands for a word, it is the first one of the form whose
+    type the object names: the first of all says which words there are."""
+    first = errors[0]
+    if first["type"] != "literal_error" or not isinstance(first["input"], dict):
+        return first
+    forms = [e for e in errors if e["loc"][0] == first["loc"][0] and len(e["loc"]) > 2]
+    others = {e["loc"][1] for e in forms if e["loc"][2] == "type"}
+    return next((e for e in forms if e["loc"][1] not in others), first)

@@ -224,3 +224,21 @@ async def test_an_error_names_the_field_and_no_branch_of_its_type(
 ) -> None:
     reply = await http.post(CHAT, json={**BODY, "structured_outputs": {"json": True}})
     assert reply.json()["error"]["param"] == "structured_outputs.json"
+
+
+@pytest.mark.parametrize(
+    ("choice", "param"),
+    [
+        ({"type": "function", "name": "f"}, "tool_choice.function"),
+        ({"type": "function", "function": {}}, "tool_choice.function.name"),
+        ({"type": "allowed_tools", "mode": "auto"}, "tool_choice.allowed_tools"),
+        ({"type": "any"}, "tool_choice"),
+        ("any", "tool_choice"),
+    ],
+)
+async def test_a_wrong_choice_of_tools_is_told_by_the_form_it_has(
+    http: httpx2.AsyncClient, choice: Any, param: str
+) -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    reply = await http.post(CHAT, json={**BODY, "tools": [tool], "tool_choice": choice})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
