@@ -38,11 +38,12 @@ from roost_inference.http.vectors.route import EmbeddingsRoute
 from roost_inference.kv.sessions import SESSIONS_KEPT
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.completion_call import parse_completion_call
-from roost_inference.wire.fields import warnings_of
+from roost_inference.wire.fields import warnings_of, with_warnings
 from roost_inference.wire.ids import REQUEST_ID
 from roost_inference.wire.json_body import parse_json
 from roost_inference.wire.legacy import modern, speaks_of_functions
 from roost_inference.wire.parsing import parse_chat_call, parse_session_hint
+from roost_inference.wire.session_hint import SessionHint
 
 # The body of a request about a session: a reason, a time and a salt.
 HINT_BYTES_MAX = 16 * 2**10
@@ -114,8 +115,8 @@ def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/sessions", routes.sessions),
-            Route("/v1/sessions/{id}", routes.close_session, methods=["DELETE"]),
-            Route("/v1/sessions/{id}/{action}", routes.session, methods=["POST"]),
+            Route("/v1/sessions/{id:path}", routes.close_session, methods=["DELETE"]),
+            Route("/v1/sessions/{id:path}/{action}", routes.session, methods=["POST"]),
             *handover.table(),
             Route("/", routes.name),
             Route("/version", routes.version),
@@ -221,10 +222,11 @@ class _Routes:
     async def _act(self, request: Request, action: str) -> Response:
         body = await read_body(request, HINT_BYTES_MAX)
         service = self._holder.require()
-        hint = parse_session_hint(parse_json(body) if body else {})
+        value = parse_json(body) if body else {}
+        hint = parse_session_hint(value)
         session_id = request.path_params["id"]
         result = await asyncio.to_thread(service.session, session_id, action, hint)
-        return JSONResponse(result)
+        return JSONResponse(with_warnings(result, warnings_of(value, SessionHint)))
 
     async def health(self, request: Request) -> Response:
         if self._holder.service is None:

@@ -13,6 +13,8 @@ from roost_inference.errors import BadGrammar, EngineFailed
 COMPILED_GRAMMARS_KEPT = 32
 # Where all properties of an object are optional, each takes four items of a row.
 ITEMS_IN_ROW_MAX = 8192
+# How the library says that a token is not one of those that may come next.
+NOT_ALLOWED = "doesn't satisfy the grammar"
 
 
 class Grammar:
@@ -24,18 +26,23 @@ class Grammar:
         self._size = vocabulary_size
 
     def allowed(self) -> NDArray[np.bool_]:
-        """[vocabulary] True where a token may come next. Raises EngineFailed if the grammar
+        """[vocabulary] True where a token may come next. Raises BadGrammar if the grammar
         has become too complex to follow."""
         self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
         if self._matcher.is_error():
-            raise EngineFailed(f"The grammar can't be followed: {self._matcher.get_error()}")
+            raise _not_followed(self._matcher)
         bits = np.unpackbits(self._words.view(np.uint8), bitorder="little")
         return bits[: self._size].view(np.bool_)
 
     def accept(self, token: int) -> None:
-        """Go on by a generated token. Raises EngineFailed for one that is not allowed."""
-        if not self._matcher.consume_token(token):
-            raise EngineFailed(f"The grammar refused a token: {self._matcher.get_error()}")
+        """Go on by a generated token. Raises EngineFailed for one that is not allowed, and
+        BadGrammar if the grammar has become too complex to follow."""
+        if self._matcher.consume_token(token):
+            return
+        reason = self._matcher.get_error()
+        if NOT_ALLOWED in reason:
+            raise EngineFailed(f"The grammar refused a token: {reason}")
+        raise _not_followed(self._matcher)
 
     def forced(self) -> list[int]:
         """The tokens of the only text that may follow; empty where there is a choice."""
@@ -83,12 +90,20 @@ class GrammarCompiler:
         if matcher.is_error():
             raise BadGrammar(f"The grammar can't be compiled: {matcher.get_error()}")
         beginning = matcher.deep_copy()  # some are too large from their first token on
-        beginning.compute_ff_tokens()
+        forced = beginning.compute_ff_tokens()
         beginning.compute_bitmask()
+        if forced and not beginning.consume_token(forced[0]):
+            # It fails only when it is followed, and its reason tells of the library's insides.
+            raise BadGrammar("The grammar can't be followed: its text has no end, or is too long")
         if beginning.is_error():
-            reason = beginning.get_error().strip().splitlines()[0]
-            raise BadGrammar(f"The grammar can't be followed: {reason}")
+            raise _not_followed(beginning)
         return matcher
 
     def __len__(self) -> int:
         return len(self._compiled)
+
+
+def _not_followed(matcher: LLMatcher) -> BadGrammar:
+    """The error of a grammar that is at fault itself: whoever sent it can't succeed by a retry."""
+    reason = matcher.get_error().strip().splitlines()[0]
+    return BadGrammar(f"The grammar can't be followed: {reason}")

@@ -6,11 +6,11 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import jinja2
 from jinja2 import meta
@@ -32,6 +32,7 @@ from roost_inference.prompt.pieces import (
     spelled_tokens,
     with_system_text,
 )
+from roost_inference.prompt.template_functions import UNRENDERED, listed, raise_exception
 from roost_inference.prompt.template_options import (
     TemplateTraits,
     length_limit,
@@ -39,6 +40,7 @@ from roost_inference.prompt.template_options import (
     truncated,
     unheeded_options,
 )
+from roost_inference.prompt.template_trials import omissions_of, shown, split_calls
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.fields import RequestWarning
 from roost_inference.wire.json_body import reject
@@ -91,7 +93,7 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.filters["tojson"] = self._tojson
-        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["raise_exception"] = raise_exception
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self._tokenize = tokenize
         self._tokens_at_least = tokens_at_least
@@ -113,7 +115,17 @@ class ChatTemplate:
         user = {"role": "user", "content": "a"}
         self._no_tools: Any = None  # some templates can't do without a list
         self._no_tools = None if self._accepts([user]) else []
-        self._traits = TemplateTraits(self._source, frozenset(used), self._shows_name(user))
+        omissions = omissions_of(self._shows, self.family.adapted)
+        self._omissions = omissions
+        self._splits_calls = omissions.text_beside_calls and omissions.splits
+        self._traits = TemplateTraits(
+            source=self._source,
+            variables=frozenset(used),
+            shows_names=self._shows([{**user, "name": NAME_TRIED}], [NAME_TRIED]),
+            shows_text_beside_calls=not self.supports_tools
+            or omissions.splits
+            or not omissions.text_beside_calls,
+        )
         self._folds_system = not self._accepts([{"role": "system", "content": "a"}, user])
         self._merges = not self._accepts([user, user])
         self.opening = open_block(self._run([user])) if self._accepts([user]) else ""
@@ -171,12 +183,14 @@ class ChatTemplate:
         if self.supports_tools and functions:
             levels = self.family.raw_arguments
             native = [masked_message(native_message(each), guard, levels, mask) for each in history]
+            native = split_calls(native) if self._splits_calls else native
             messages = self.family.adapted(native)
             tools = [declared_tool(each, guard, self.family.raw_tools) for each in functions]
         else:
             messages = without_tools(history, functions)
         if self._folds_system:
             messages = fold_system(messages)
+        messages = shown(messages, self._omissions)
         if self._merges:
             messages = merge_same_role(messages)
         for message in messages:
@@ -258,7 +272,7 @@ class ChatTemplate:
             raise InvalidRequest(
                 f"The model's chat template refuses these messages: {error}", param="messages"
             ) from error
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except UNRENDERED as error:
             raise InvalidRequest(
                 f"The model's chat template can't render these messages: {error}", param="messages"
             ) from error
@@ -270,24 +284,15 @@ class ChatTemplate:
             return False
         return True
 
-    def _shows_name(self, user: Mapping[str, Any]) -> bool:
-        """Whether prompts tell the names of participants."""
-        named = [{**user, "name": NAME_TRIED}]
-        return self._accepts(named) and NAME_TRIED in self._run(named)
+    def _shows(self, messages: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> bool:
+        """Whether the prompt of these messages is made and has all these texts."""
+        if not self._accepts(messages):
+            return False
+        prompt = self._run(messages)
+        return all(text in prompt for text in texts)
 
     def _tojson(self, value: Any, **options: Any) -> str:
         """JSON as Hugging Face's `tojson` writes it: no HTML escapes."""
         allowed = {k: v for k, v in options.items() if k in ("indent", "separators", "sort_keys")}
-        text = json.dumps(value, ensure_ascii=False, default=_listed, **allowed)
+        text = json.dumps(value, ensure_ascii=False, default=listed, **allowed)
         return text.replace("<", "\\u003c") if self._spells_control(text) else text
-
-
-def _listed(value: Any) -> list[Any]:
-    """What a filter such as `map` gives; other values are no JSON."""
-    if not isinstance(value, Iterator):
-        raise TypeError(f"{type(value).__name__} is no JSON")
-    return list(value)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)

@@ -31,7 +31,12 @@ LARK_LINES_MAX = 512
 GBNF_CHARACTERS_MAX = 2**15
 GBNF_RULES_MAX = 256
 
-_LARK = re.compile(r"^[^\S\n]*+(?:%llguidance\b|start\s*+:)", re.MULTILINE)
+# GBNF may have a rule `start`, too, and writes it with `::=`; Lark's may begin with `?`.
+_LARK = re.compile(r"^[^\S\n]*+(?:%llguidance\b|\??start\s*+:(?!:))", re.MULTILINE)
+# In GBNF: texts, sets of characters and comments; and the name of a rule that Lark begins with.
+_START_IN_GBNF = re.compile(
+    r'"(?:[^"\\]|\\.)*+"|\[(?:[^\]\\]|\\.)*+\]|#[^\n]*+|(?<![\w-])(?P<start>start)(?![\w-])'
+)
 # A schema inside a grammar in Lark; its words may also be written with escapes.
 _PATTERN_IN_JSON = re.compile(r"pattern|format|\\u")
 
@@ -117,8 +122,9 @@ def _own_grammar(text: str, param: str) -> str:
         return LLMatcher.grammar_from_lark(text)
     _hold(len(text), GBNF_CHARACTERS_MAX, "characters", param)
     _hold(text.count("::="), GBNF_RULES_MAX, "rules", param)
+    own = _START_IN_GBNF.sub(lambda part: "own-start" if part["start"] else part[0], text)
     try:
-        return LLMatcher.grammar_from_lark(gbnf_to_lark(text))
+        return LLMatcher.grammar_from_lark(gbnf_to_lark(own))
     except Exception as error:  # its parser raises what it raises, RecursionError too
         raise BadGrammar(f"{param} can't be followed: {error}", param=param) from error
 

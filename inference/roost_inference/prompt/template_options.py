@@ -23,11 +23,13 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TemplateTraits:
-    """A template's text, the variables it reads, and whether it shows the names of participants."""
+    """A template's text, the variables it reads, and whether it shows the names of participants and
+    what an assistant says beside its calls."""
 
     source: str
     variables: frozenset[str]
     shows_names: bool
+    shows_text_beside_calls: bool
 
 
 def template_variables(
@@ -81,6 +83,11 @@ def unheeded_options(call: ChatCall, traits: TemplateTraits) -> list[RequestWarn
         warnings.append(not_heeded("reasoning_effort", reason))
     if not traits.shows_names and any(m.name and m.role != "tool" for m in call.messages):
         warnings.append(not_heeded("messages[].name", "the model's template shows no names"))
+    if not traits.shows_text_beside_calls and any(
+        m.tool_calls and m.content for m in call.messages
+    ):
+        reason = "the model's template shows no text beside calls"
+        warnings.append(not_heeded("messages[].content", reason))
     return warnings
 
 

@@ -4,7 +4,7 @@ A field that would constrain the answer is obeyed or refused. Any other one that
 every field that is unknown, is named in the `warnings` of the answer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -143,6 +143,11 @@ def warnings_of(value: Mapping[str, Any], *models: type[BaseModel]) -> list[Requ
     left_out = len(warnings) - WARNINGS_MAX + 1
     rest = RequestWarning("unknown_field", "", f"{left_out} more fields are not heeded")
     return [*warnings[: WARNINGS_MAX - 1], rest]
+
+
+def with_warnings(answer: Mapping[str, Any], warnings: Sequence[RequestWarning]) -> dict[str, Any]:
+    """The answer with its `warnings`, where there are some."""
+    return {**answer, **({"warnings": [w.report() for w in warnings]} if warnings else {})}
 
 
 def names_on_the_wire(*models: type[BaseModel]) -> frozenset[str]:

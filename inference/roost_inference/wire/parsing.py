@@ -1,11 +1,13 @@
 """From a body's JSON to checked values; the first fault becomes an InvalidRequest with its path."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from roost_inference.errors import InvalidRequest
-from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.chat_call import ChatCall, ResponseFormat
 from roost_inference.wire.fields import refuse_unsupported
 from roost_inference.wire.json_body import reject
 from roost_inference.wire.legacy import modern
@@ -16,7 +18,14 @@ TOKEN_DIGITS_MAX = 10
 
 # pydantic puts branches of unions and validators into a field's path; clients don't know them.
 BRANCHES = ("NamedToolChoice", "AllowedToolsChoice", "TierPlace")
-TAGS = ("literal[", "function-", "list[", "nullable[")
+# The fields of a response_format that say something in each of its types.
+FORM_FIELDS = {
+    "text": frozenset[str](),
+    "json_object": frozenset({"schema"}),
+    "json_schema": frozenset({"json_schema"}),
+    "structural_tag": frozenset({"structures", "triggers", "format"}),
+}
+TAGS = ("literal[", "function-", "list[", "dict[", "nullable[")
 
 
 def parse_chat_call(value: Any, *, session_id: str | None = None) -> ChatCall:
@@ -74,11 +83,20 @@ def _check_together(call: ChatCall) -> None:
     for name in sorted(call.allowed_names or ()):
         if name not in names:
             reject(f"tool_choice names {name!r}, which is not declared", param="tool_choice")
-    form = call.response_format
-    if form is not None and form.type == "json_schema" and form.json_schema is None:
-        reject("response_format json_schema needs a schema", param="response_format.json_schema")
+    if call.response_format is not None:
+        _check_form(call.response_format)
     if not all(_is_token_id(token) for token in call.logit_bias or ()):
         reject("The keys of logit_bias must be token ids, such as 42", param="logit_bias")
+
+
+def _check_form(form: ResponseFormat) -> None:
+    """Refuse a field that another type of form has: the caller expects that it is followed."""
+    if form.type == "json_schema" and form.json_schema is None:
+        reject("response_format json_schema needs a schema", param="response_format.json_schema")
+    given = form.model_dump(by_alias=True, exclude_none=True).keys() - {"type"}
+    for name in sorted(given - FORM_FIELDS[form.type]):
+        param = f"response_format.{name}"
+        reject(f"{param} says nothing in a response_format of type {form.type!r}", param=param)
 
 
 def _check_transfer(call: ChatCall) -> None:
@@ -106,7 +124,7 @@ def _is_token_id(text: str) -> bool:
 
 def first_error(error: ValidationError) -> InvalidRequest:
     """The first fault of a body, with the path of its field as clients know it."""
-    first = error.errors()[0]
+    first = _most_telling(error.errors())
     param = ""
     for step in first["loc"]:
         if isinstance(step, int):
@@ -121,3 +139,14 @@ def first_error(error: ValidationError) -> InvalidRequest:
     elif first["type"] == "missing":
         invalid.code = "missing_field"
     return invalid
+
+
+def _most_telling(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+    """The first error. Of an object that stands for a word, it is the first one of the form whose
+    type the object names: the first of all says which words there are."""
+    first = errors[0]
+    if first["type"] != "literal_error" or not isinstance(first["input"], dict):
+        return first
+    forms = [e for e in errors if e["loc"][0] == first["loc"][0] and len(e["loc"]) > 2]
+    others = {e["loc"][1] for e in forms if e["loc"][2] == "type"}
+    return next((e for e in forms if e["loc"][1] not in others), first)

@@ -163,6 +163,17 @@ async def test_orders_about_sessions_are_checked(http: httpx2.AsyncClient) -> No
     assert (await http.post("/v1/sessions/s/prefetch")).json() == {"id": "s", "known": False}
 
 
+async def test_an_order_names_a_session_whose_id_has_slashes(http: httpx2.AsyncClient) -> None:
+    for path, id in (("a%2Fb", "a/b"), ("a/b", "a/b"), ("x%2Fpin", "x/pin")):
+        assert (await http.post(f"/v1/sessions/{path}/pin")).json()["id"] == id
+        assert (await http.delete(f"/v1/sessions/{path}")).json()["id"] == id
+
+
+async def test_an_order_names_the_fields_that_it_does_not_heed(http: httpx2.AsyncClient) -> None:
+    answer = await http.post("/v1/sessions/s/pin", json={"ttl_s": 5, "ttl": 9, "salt": None})
+    assert [warning["field"] for warning in answer.json()["warnings"]] == ["ttl"]
+
+
 def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact_tokens, "ANSWERS_KEPT", 10)
     monkeypatch.setattr(exact_tokens, "ANSWER_TOKENS_KEPT", 50)

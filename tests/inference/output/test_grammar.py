@@ -48,3 +48,22 @@ def test_a_token_outside_the_grammar_is_an_engine_failure(compiler: GrammarCompi
     grammar = compiler.compile('start: "a"')
     with pytest.raises(EngineFailed):
         grammar.accept(ord("z"))
+
+
+@pytest.mark.parametrize("text", ['start: "x" start', 'start: "a" "b" rest\nrest: "x" rest'])
+def test_a_text_that_has_to_go_on_for_ever_is_refused_before_it_begins(
+    compiler: GrammarCompiler, text: str
+) -> None:
+    with pytest.raises(BadGrammar, match="can't be followed"):
+        compiler.compile(text)
+
+
+def test_a_text_without_end_that_is_chosen_is_the_fault_of_the_grammar(
+    compiler: GrammarCompiler,
+) -> None:
+    grammar = compiler.compile('start: "a" | "b" rest\nrest: "x" rest')
+    grammar.accept(ord("b"))
+    with pytest.raises(BadGrammar, match="can't be followed"):
+        while True:
+            grammar.forced()  # as its drafter asks
+            grammar.accept(ord("x"))

@@ -218,6 +218,35 @@ def test_a_recipient_may_stand_before_the_channel() -> None:
         assert parsed(HarmonyChannels(), text, seed=seed) == ("", (("weather", B),), False)
 
 
+@pytest.mark.parametrize(
+    "part", ["<|end|>", "<|call|>", "<|channel|>final<|message|>", "<|start|>"]
+)
+def test_parts_of_the_markup_within_the_arguments_of_a_call_are_text(part: str) -> None:
+    arguments = f'{{"place": "\\"{part}\\" {part}"}}'
+    wanted = ("Sunny.", (("weather", arguments),), False)
+    for text in (f"{TO}{arguments}<|call|>", f"{TO}{arguments}"):
+        rest = "<|start|>assistant<|channel|>final<|message|>Sunny."
+        for seed in (None, *range(10)):
+            assert parsed(HarmonyChannels(), text + rest, seed=seed) == wanted
+
+
+def test_an_object_that_never_ends_costs_the_reader_only_its_own_message() -> None:
+    answer = "<|end|><|start|>assistant<|channel|>final<|message|>Sunny."
+    begun = f'{TO}{{"place": "'
+    for seed in (None, *range(10)):
+        words = parsed(HarmonyChannels(), begun + answer, seed=seed)[0]
+        assert words == f"{begun}Sunny."
+    many = parsed(HarmonyChannels(), begun * 2000 + answer)[0]
+    assert many.endswith("Sunny.") and "assistant" not in many
+
+
+def test_json_behind_the_name_of_a_function_is_apart_from_it() -> None:
+    head = "<|channel|>commentary to=functions.weather"
+    for form, good in ((" json", True), ("json", False), ("<|constrain|>json", True), ("", True)):
+        call = f"{head}{form}<|message|>{B}"
+        assert accepts(HarmonyChannels(), call, tool_choice="required") is good
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("seed", range(8))
 def test_rubbish_gives_the_same_in_any_pieces_and_ends(family: Family, seed: int) -> None:

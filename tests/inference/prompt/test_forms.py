@@ -213,3 +213,31 @@ def test_a_forced_tool_is_called_once_unless_several_calls_are_asked_for(
         assert accepts("\n".join([call] * calls), **fields)
         assert not accepts("\n".join([call] * (calls + 1)), **fields)
         assert not accepts("", **fields)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'root ::= start\nstart ::= "yes" | "no"',
+        'start ::= "yes" | no  # start\nroot ::= start\nno ::= "no" | "start" | [start]',
+        '?start: answer\n?answer: "yes" | "no"',
+        '  start : "yes" | "no"',
+    ],
+)
+def test_a_rule_called_start_is_read_in_the_notation_it_is_written_in(text: str) -> None:
+    outputs = {"grammar": text}
+    assert accepts("yes", structured_outputs=outputs)
+    assert not accepts("maybe", structured_outputs=outputs)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]},
+        {"type": "array", "items": {"$ref": "#"}, "minItems": 1},
+    ],
+)
+def test_a_schema_that_no_finite_value_fits_is_refused(schema: dict[str, Any]) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "endless", "schema": schema}}
+    with pytest.raises(InvalidRequest, match="can't be followed"):
+        COMPILER.compile(grammar(response_format=form))

@@ -5,9 +5,15 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import Field, ValidationError
 
+from roost_inference.errors import UnknownModel
 from roost_inference.http.preparation import Preparation
 from roost_inference.wire.chat_call import ChatCall
-from roost_inference.wire.fields import RequestWarning, refuse_unsupported, warnings_of
+from roost_inference.wire.fields import (
+    RequestWarning,
+    refuse_unsupported,
+    warnings_of,
+    with_warnings,
+)
 from roost_inference.wire.json_body import parse_json, reject
 from roost_inference.wire.legacy import modern
 from roost_inference.wire.message import WireModel
@@ -40,19 +46,18 @@ class Tokenizing(Protocol):
         ...
 
 
-class TokenizeText(WireModel):
+class TokenizeOptions(WireModel):
+    """What is asked beside the tokens."""
+
+    model: str | None = None
+    return_token_strs: bool = False
+
+
+class TokenizeText(TokenizeOptions):
     """A text whose tokens are wanted; BOS comes first unless add_special_tokens says no."""
 
     prompt: str
-    model: str | None = None
     add_special_tokens: bool = True
-    return_token_strs: bool = False
-
-
-class TokenizeChat(ChatCall):
-    """Messages whose prompt's tokens are wanted."""
-
-    return_token_strs: bool = False
 
 
 class DetokenizeTokens(WireModel):
@@ -65,6 +70,7 @@ class DetokenizeTokens(WireModel):
 def tokenized(service: Tokenizing, body: bytes, preparation: Preparation) -> dict[str, Any]:
     """The tokens of a `prompt`, or of `messages` with their tools. Raises EngineError."""
     value = _object(body)
+    _check_model(service, value.get("model"))
     warnings: Sequence[RequestWarning]
     if value.get("messages") is None and value.get("prompt") is not None:
         text = _checked(TokenizeText, value)
@@ -72,9 +78,9 @@ def tokenized(service: Tokenizing, body: bytes, preparation: Preparation) -> dic
         tokens = service.tokenize(text.prompt, preparation, adds_special=text.add_special_tokens)
     else:
         chat = {name: child for name, child in value.items() if name != "return_token_strs"}
-        wants_texts = value.get("return_token_strs") is True
+        wants_texts = _checked(TokenizeOptions, value).return_token_strs
         call = parse_chat_call(chat)
-        warnings = [*warnings_of(modern(value), TokenizeChat), *service.warnings(call)]
+        warnings = [*warnings_of(modern(value), ChatCall, TokenizeOptions), *service.warnings(call)]
         tokens = service.tokenize(call, preparation)
     texts = None
     if wants_texts:
@@ -86,17 +92,26 @@ def tokenized(service: Tokenizing, body: bytes, preparation: Preparation) -> dic
         "tokens": tokens,
         "token_strs": texts,
     }
-    return {**answer, "warnings": [w.report() for w in warnings]} if warnings else answer
+    return with_warnings(answer, warnings)
 
 
 def detokenized(service: Tokenizing, body: bytes, preparation: Preparation) -> dict[str, Any]:
     """The text of `tokens`. Raises EngineError."""
     value = _object(body)
     tokens = _checked(DetokenizeTokens, value).tokens
+    _check_model(service, value.get("model"))
     preparation.check()
     answer = {"prompt": b"".join(map(service.spelling, tokens)).decode("utf-8", "replace")}
-    warnings = warnings_of(value, DetokenizeTokens)
-    return {**answer, "warnings": [w.report() for w in warnings]} if warnings else answer
+    return with_warnings(answer, warnings_of(value, DetokenizeTokens))
+
+
+def _check_model(service: Tokenizing, model: Any) -> None:
+    """Raise UnknownModel for the name of another model, whose tokens would be others."""
+    names = [known["id"] for known in service.models()]
+    if model and isinstance(model, str) and model not in names:
+        raise UnknownModel(
+            f"The model {model!r} does not exist; this engine runs {names[0]!r}", param="model"
+        )
 
 
 def _object(body: bytes) -> dict[str, Any]:

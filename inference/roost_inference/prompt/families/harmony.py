@@ -21,7 +21,7 @@ from roost_inference.prompt.call_markup import (
     ParsedCall,
     Signature,
 )
-from roost_inference.prompt.families.json_text import BrokenMarkup, arguments_of
+from roost_inference.prompt.families.json_text import BrokenMarkup, ObjectEnd, arguments_of
 from roost_inference.wire.ids import call_id
 
 START, END, CHANNEL = "<|start|>", "<|end|>", "<|channel|>"
@@ -48,7 +48,8 @@ class HarmonyChannels(CallMarkup):
     def rules(self, functions: Sequence[Signature], markers: Markers) -> list[str]:
         """See CallMarkup."""
         channel, message = markers.literal(CHANNEL), markers.literal(MESSAGE)
-        form = f'(" "? {markers.literal(CONSTRAIN)}? "json")?'
+        # Without a token before it, `json` has to be apart: else it is part of the name.
+        form = f'(" "? {markers.literal(CONSTRAIN)} "json" | " json")?'
         calls = []
         for number, function in enumerate(functions):
             to = f" to=functions.{function.name}"
@@ -108,6 +109,8 @@ class HarmonyParser:
         self._kind: Kind | None = None  # of the message that is being read, None in a header
         self._name = ""
         self._header = ""
+        self._object = ObjectEnd()  # of the call that is being read
+        self._seeks_objects = True
 
     def feed(self, text: str) -> Iterator[str | ParsedCall]:
         """See CallParser."""
@@ -125,6 +128,9 @@ class HarmonyParser:
             if cut_off:
                 self.truncated = True
                 return []
+            if self._ends_from(held) is None:
+                self._seeks_objects = False  # one never ended: then a part ends each call
+                return [*self.feed(held), *self.finish(cut_off=False)]
             return list(self._call(held))
         if self._kind == "thought":
             return [f"{held}\n</think>\n"]
@@ -146,7 +152,7 @@ class HarmonyParser:
         self._header, self._held = self._held[: at + len(MESSAGE)], self._held[at + len(MESSAGE) :]
         channel, recipient = _CHANNEL.search(self._header), _RECIPIENT.search(self._header)
         if recipient is not None:
-            self._kind, self._name = "call", recipient[1]
+            self._kind, self._name, self._object = "call", recipient[1], ObjectEnd()
         elif channel is not None and channel[1] == "analysis":
             self._kind = "thought"
             yield "<think>\n"
@@ -154,7 +160,8 @@ class HarmonyParser:
             self._kind = "text"
 
     def _read_body(self) -> Iterator[str | ParsedCall]:
-        end = _BODY_ENDS.search(self._held)
+        ends_from = self._ends_from(self._held)
+        end = None if ends_from is None else _BODY_ENDS.search(self._held, ends_from)
         if end is None:
             if self._kind != "call":
                 certain = len(self._held) - _begun(self._held)
@@ -172,6 +179,16 @@ class HarmonyParser:
             yield f"{body}\n</think>\n\n"
         elif body:
             yield body
+
+    def _ends_from(self, held: str) -> int | None:
+        """From where on a part can end the message: the strings in a call's object may be written
+        like parts. None while the object has not ended."""
+        if self._kind != "call" or not self._seeks_objects:
+            return 0
+        try:
+            return self._object.find(held)
+        except BrokenMarkup:
+            return 0
 
     def _call(self, body: str) -> Iterator[str | ParsedCall]:
         """The call of this body, or its markup as text where it is none."""

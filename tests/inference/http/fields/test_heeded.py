@@ -199,3 +199,46 @@ async def test_tokens_have_one_name_each(http: httpx2.AsyncClient, puppet: Puppe
     bias = {"0": 1, "10": -100, "200": 100}
     assert (await http.post(CHAT, json={**BODY, "logit_bias": bias})).status_code == 200
     assert puppet.last.sampling.logit_bias == {0: 1, 10: -100, 200: 100}
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({"type": "text", "json_schema": {"schema": {"type": "integer"}}}, "json_schema"),
+        ({"type": "text", "schema": {"type": "integer"}}, "schema"),
+        ({"type": "json_object", "json_schema": {"schema": {}}}, "json_schema"),
+        ({"type": "json_schema", "json_schema": {"schema": {}}, "schema": {}}, "schema"),
+        ({"type": "json_object", "triggers": ["<f"]}, "triggers"),
+    ],
+)
+async def test_a_field_of_another_type_of_form_is_refused(
+    http: httpx2.AsyncClient, form: dict[str, Any], field: str
+) -> None:
+    reply = await http.post(CHAT, json={**BODY, "response_format": form})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == f"response_format.{field}"
+
+
+async def test_an_error_names_the_field_and_no_branch_of_its_type(
+    http: httpx2.AsyncClient,
+) -> None:
+    reply = await http.post(CHAT, json={**BODY, "structured_outputs": {"json": True}})
+    assert reply.json()["error"]["param"] == "structured_outputs.json"
+
+
+@pytest.mark.parametrize(
+    ("choice", "param"),
+    [
+        ({"type": "function", "name": "f"}, "tool_choice.function"),
+        ({"type": "function", "function": {}}, "tool_choice.function.name"),
+        ({"type": "allowed_tools", "mode": "auto"}, "tool_choice.allowed_tools"),
+        ({"type": "any"}, "tool_choice"),
+        ("any", "tool_choice"),
+    ],
+)
+async def test_a_wrong_choice_of_tools_is_told_by_the_form_it_has(
+    http: httpx2.AsyncClient, choice: Any, param: str
+) -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    reply = await http.post(CHAT, json={**BODY, "tools": [tool], "tool_choice": choice})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)

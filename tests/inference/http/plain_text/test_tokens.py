@@ -79,3 +79,27 @@ async def test_other_fields_are_named(http: httpx2.AsyncClient) -> None:
     ):
         answer = (await http.post(path, json=body)).json()
         assert [warning["field"] for warning in answer["warnings"]] == ["colour"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tokenize", {"prompt": "a"}),
+        ("/tokenize", {"messages": [USER]}),
+        ("/detokenize", {"tokens": [97]}),
+    ],
+)
+async def test_tokens_of_a_model_that_is_not_there_are_refused(
+    http: httpx2.AsyncClient, path: str, body: dict[str, object]
+) -> None:
+    reply = await http.post(path, json={**body, "model": "another"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+    assert (await http.post(path, json={**body, "model": "puppet"})).status_code == 200
+
+
+async def test_the_wish_for_texts_is_true_or_false_for_messages_too(
+    http: httpx2.AsyncClient,
+) -> None:
+    body = {"messages": [USER], "return_token_strs": "yes"}
+    reply = await http.post("/tokenize", json=body)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "return_token_strs")
