@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from roost.context import Context
-from roost.declaration.results import typed_text
 from roost.errors import ModelRetry, ToolFailed
+from roost.execution.results import typed_text
 from roost.execution.threads import run_in_thread
 from roost.execution.tool_process import NotLoaded, ProcessDied, ToolError
 from roost.execution.tool_processes import ToolProcesses

@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from roost.context import Context, NoteRecord, Person, SessionInfo
-from roost.declaration.results import typed_text
 from roost.errors import ModelRetry, ToolFailed
+from roost.execution.results import typed_text
 from roost.text import RESULT_BYTES_MAX, cap, result_text
 from roost.tools import Tool
 from roost.waits import Wait, fields_of

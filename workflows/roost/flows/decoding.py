@@ -9,7 +9,6 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from roost.checks import shown
 from roost.declaration.parameters import faults
-from roost.declaration.results import adapter_of, kind_of
 from roost.errors import (
     CallFailed,
     FlowError,
@@ -19,6 +18,7 @@ from roost.errors import (
     SpawnFailed,
 )
 from roost.execution.call import Outcome
+from roost.execution.results import adapter_of, kind_of
 from roost.flows.journal import RESULT_BYTES_MAX, Entry
 from roost.tools import Tool
 from roost.waits import WAIT_S_MAX, Ask

@@ -135,12 +135,13 @@ def scribbles(line: str) -> str:
 @tool(effect="pure", timeout=10)
 def asks(kind: str) -> Any:
     """Wait for somebody."""
+    if kind == "unsendable":
+        return Spawn("sceptic", "Find faults.", schema={"type": object()})
     kinds: dict[str, Any] = {
         "ask": Ask((Question("Which?", ("A", "B"), free_text=False), Question("When?")), 60),
         "approve": Approve("Really?", "another", 60),
         "sleep": Sleep(5.5),
         "spawn": Spawn("sceptic", "Find faults.", schema={"type": "object"}, max_steps=2),
-        "unsendable": Spawn("sceptic", "Find faults.", schema={"type": object()}),
     }
     return kinds[kind]
 
