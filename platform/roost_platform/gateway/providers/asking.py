@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 
+from roost_inference.client.assembly import count_of
 from roost_inference.errors import InvalidRequest
 from roost_platform.gateway.events import Embedded, Event, Finish, Started, Usage
 from roost_platform.gateway.providers.provider import Provider
@@ -34,9 +35,10 @@ async def _embedded(
 ) -> AsyncGenerator[Sequence[Event], None]:
     value = await provider.embed(request.body, model)
     usage = value.get("usage")
-    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    is_count = isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0
-    yield [Embedded(value), *([Usage(input_tokens=int(tokens))] if is_count and tokens else [])]
+    counts = usage if isinstance(usage, dict) else {}
+    # Voyage tells the sum alone, which is that of the prompt: vectors are no tokens.
+    tokens = count_of(counts.get("prompt_tokens")) or count_of(counts.get("total_tokens"))
+    yield [Embedded(value), *([Usage(input_tokens=tokens)] if tokens else [])]
 
 
 class _Choices:

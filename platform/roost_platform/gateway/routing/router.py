@@ -94,7 +94,7 @@ class CallTrace:
                 case Started():
                     self.model, self.prompt = event.model, event.prompt
                 case Embedded():
-                    self.is_embedded = True
+                    self.is_embedded = bool(event.value.get("data"))
 
 
 def _at_once(item: Any) -> bool:

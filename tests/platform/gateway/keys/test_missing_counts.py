@@ -85,10 +85,15 @@ async def test_a_refusal_and_vectors_without_counts_are_in_the_usage(
     provider.acts = [Act(events=[delta(refusal=TEXT), END, "[DONE]"])]
     body = {"model": "p/m", "messages": HELLO}
     assert (await counted(gateway, "/v1/chat/completions", body))[2] == 4
-    vectors = b'{"data": [{"index": 0, "embedding": [0.5]}]}'
-    provider.acts = [Act(headers=JSON, body=vectors)]
-    embed = {"model": "p/m", "input": "x" * 400}
-    assert await counted(gateway, "/v1/embeddings", embed) == (100, 0, 0)
+    vector = '"data": [{"index": 0, "embedding": [0.5]}]'
+    for answer, tokens in (
+        (f"{{{vector}}}", 100),
+        (f'{{{vector}, "usage": {{"total_tokens": 91}}}}', 91),
+        ('{"data": []}', 0),
+    ):
+        provider.acts = [Act(headers=JSON, body=answer.encode())]
+        embed = {"model": "p/m", "input": "x" * 400}
+        assert await counted(gateway, "/v1/embeddings", embed) == (tokens, 0, 0)
 
 
 def begun(**usage: int) -> dict[str, Any]:
