@@ -196,7 +196,7 @@ async def test_the_older_history_gives_the_same_prompt_as_the_newer(
                 "tools": [{"function": CLOCK}],
                 "tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": []}},
             },
-            "tool_choice",
+            "tool_choice.allowed_tools.tools",
         ),
     ],
 )
