@@ -143,7 +143,7 @@ def test_files_and_places_become_attachments(fields: dict[str, Any], kinds: list
 
 
 def test_the_largest_photo_is_taken() -> None:
-    sizes = [{"file_id": "s"}, {"file_id": "l", "file_size": 9}]
+    sizes: list[dict[str, object]] = [{"file_id": "s"}, {"file_id": "l", "file_size": 9}]
     attachment = parsed(message(photo=sizes)).attachments[0]
     assert (attachment.provider_id, attachment.size) == ("l", 9)
     large, small = {"file_id": "l", "width": 90, "height": 60}, {"file_id": "s", "width": 9}
