@@ -59,7 +59,8 @@ def arguments_of(
 def model_of(where: str, name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
     """The pydantic model of named values: their types and defaults. Raises DefinitionError."""
     for field in fields:
-        if field.startswith(("_", "model_")) and (field[0] == "_" or hasattr(BaseModel, field)):
+        is_pydantic_s = field.startswith("model_") and hasattr(BaseModel, field)
+        if is_pydantic_s or field.startswith("_"):
             raise DefinitionError(
                 f"{where}: parameter {field!r} can't have this name, which pydantic keeps for "
                 f"itself. Rename it."

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from roost.context import Context
 from roost.errors import ModelRetry, ToolFailed
-from roost.execution.results import typed_text
+from roost.execution.results import text_of
 from roost.execution.threads import run_in_thread
 from roost.execution.tool_process import NotLoaded, ProcessDied, ToolError
 from roost.execution.tool_processes import ToolProcesses
@@ -54,7 +54,7 @@ async def run_tool(
     at most `result_bytes`.
 
     processes: where synchronous tools run; without it, and those that no process can import, in a
-    thread, inside of what `note` gives. is_typed: the text is for a flow, see `typed_text`. Only
+    thread, inside of what `note` gives. is_typed: the text is for a flow, see `text_of`. Only
     the CancelledError of whoever cancelled this comes out: the caller knows whether a stop or a
     dying worker caused it, and asks `interrupted` for the outcome of a stop.
     """
@@ -78,8 +78,7 @@ async def run_tool(
             result = await _invoke(tool, values, context, note)
         if isinstance(result, Wait):
             return Outcome("ok", "", wait=result)
-        text = typed_text(tool, result) if is_typed else result_text(result)
-        return Outcome("ok", cap(text, result_bytes))
+        return Outcome("ok", cap(text_of(tool, result, is_typed=is_typed), result_bytes))
     except ModelRetry as error:
         return Outcome("error", cap(f"{error} Correct the call and try again."))
     except ToolFailed as error:

@@ -32,13 +32,14 @@ def adapter_of(kind: Any) -> TypeAdapter[Any] | None:
         return None
 
 
-def typed_text(tool: Tool, value: Any) -> str:
-    """The result as text that tells its type: JSON where the function returns more than texts.
+def text_of(tool: Tool, value: Any, *, is_typed: bool) -> str:
+    """The result as text. is_typed: it tells its type, as JSON where the function returns more than
+    texts.
 
     For a model None is `done` and a text stays as it is; for `str | None` or `str | int` that would
     be another value.
     """
-    if adapter_of(kind_of(tool)) is None:
+    if not is_typed or adapter_of(kind_of(tool)) is None:
         return result_text(value)
     try:
         return to_json(value).decode()

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final
 
 from roost.context import Context, NoteRecord, Person, SessionInfo
 from roost.errors import ModelRetry, ToolFailed
-from roost.execution.results import typed_text
+from roost.execution.results import text_of
 from roost.text import RESULT_BYTES_MAX, cap, result_text
 from roost.tools import Tool
 from roost.waits import Wait, fields_of
@@ -95,7 +95,7 @@ class ToolChild:
             limit = order.get("result_bytes", RESULT_BYTES_MAX)
             if isinstance(result, Wait):
                 return {"end": "wait", "text": json.dumps(fields_of(result))}
-            text = typed_text(tool, result) if order.get("is_typed") else result_text(result)
+            text = text_of(tool, result, is_typed=order.get("is_typed", False))
             return {"end": "ok", "text": cap(text, limit)}
         except ModelRetry as error:
             return {"end": "retry", "text": cap(str(error))}

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from types import TracebackType
 
 LOOK_S = 0.005
 
@@ -16,12 +15,7 @@ class InFlight:
     def __enter__(self) -> None:
         self.count += 1
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.count -= 1
 
     async def ended(self, within_s: float) -> None:

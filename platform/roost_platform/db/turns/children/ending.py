@@ -168,10 +168,8 @@ async def _pass_on(
 async def _bring(session: AsyncSession, task: models.ChildTask, now: float) -> None:
     """Let the answer of a child for which nobody waits arrive as a message."""
     target = await _open_ancestor(session, task)
-    event_id, agent = (
-        f"result:{task.conversation_id}",
-        f"{task.agent} {short(task.conversation_id)}",
-    )
+    event_id = f"result:{task.conversation_id}"
+    agent = f"{task.agent} {short(task.conversation_id)}"
     if await _is_flow(session, target):
         return await _send(session, target, event_id, agent, told(task), now)
     first = await session.scalar(
