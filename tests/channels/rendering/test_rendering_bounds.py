@@ -1,11 +1,10 @@
 """Texts made to be slow: time grows with the length, and what takes too long is shown plain."""
 
-import gc
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -25,9 +24,9 @@ from roost_channels.rendering.quote_line import quote_prefix
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.format import checked_quote
 from roost_channels.whatsapp.channel import CAPABILITIES as WHATSAPP
+from roost_platform.testing.growth import grows_in_proportion
 
 PLAIN = replace(TELEGRAM, markup="plain")
-LEAST_S = 0.03  # what takes less says nothing about growth: the code is linear or fast enough
 ENDLESS_S = 60.0  # a budget that no text of these tests spends: the growth is the code's own
 NAMES = ["telegram", "whatsapp", "plain"]
 SNAPSHOT = ProgressSnapshot(
@@ -87,26 +86,9 @@ SHAPES: dict[str, Callable[[int], str]] = {
 SLOW = "> " * 30 + "a\n" + "a\n" * 20_000
 
 
-def seconds(work: Callable[[str], object], text: str) -> float:
-    """Processor time without the collector of garbage, which walks what others made."""
-    gc.disable()
-    try:
-        started = time.thread_time()
-        work(text)
-        return time.thread_time() - started
-    finally:
-        gc.enable()
-
-
 def grows_with_the_length(work: Callable[[str], object], shape: Callable[[int], str]) -> bool:
-    """Four times the text takes less than six times as long, or no time worth measuring."""
     length = 3_000  # more than a part on WhatsApp: a text of one part is not cut at all
-    for _ in range(3):
-        short, long = shape(length), shape(4 * length)
-        takes = seconds(work, long)
-        if takes < LEAST_S or takes < 6 * seconds(work, short):
-            return True
-    return False
+    return grows_in_proportion(lambda size: partial(work, shape(size)), length)
 
 
 @pytest.mark.parametrize("target", [TELEGRAM, WHATSAPP, PLAIN], ids=NAMES)

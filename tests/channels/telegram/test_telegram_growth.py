@@ -1,7 +1,7 @@
 """What reads people's texts takes time that grows with the text, and no faster."""
 
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,10 +11,9 @@ from roost_channels.telegram.inbound.addressing import start_payload
 from roost_channels.telegram.inbound.entities import with_addresses
 from roost_channels.telegram.inbound.vcard import vcard_words
 from roost_channels.telegram.inbound.words import rich_words, words_of
+from roost_platform.testing.growth import grows_in_proportion
 
 SIZE = 20_000
-FACTOR = 4
-GROWTH_MAX = 12.0  # linear is 4, the square is 16; a busy machine adds to both
 
 
 def links(text: str) -> tuple[str, Any]:
@@ -48,13 +47,6 @@ PIECES = (" ", "\n", " \n", "a", "\u202e", "x:y\r\n", "\\;", "@a ", "\ud83d")
 def test_reading_takes_time_in_proportion_to_the_text(case: str, piece: str) -> None:
     read, make = CASES[case]
 
-    def took_s(size: int) -> float:
-        values = make(piece * (size // len(piece)))
-        best = float("inf")
-        for _ in range(3):
-            began = time.thread_time()
-            read(*values)
-            best = min(best, time.thread_time() - began)
-        return best
-
-    assert took_s(FACTOR * SIZE) < GROWTH_MAX * max(took_s(SIZE), 0.002)
+    assert grows_in_proportion(
+        lambda size: partial(read, *make(piece * (size // len(piece)))), SIZE
+    )

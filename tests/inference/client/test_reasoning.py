@@ -1,13 +1,13 @@
 """A model's reasoning is no part of its answer, however an engine sends it."""
 
 import random
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from roost_inference.client.assembly import AnswerAssembly
 from roost_inference.client.reasoning import ReasoningFilter, split_reasoning
+from roost_platform.testing.growth import grows_in_proportion
 
 FENCED = "Write:\n\n```xml\n<think>\nhere\n</think>\n```\n\nThat is all."
 HARMONY = (
@@ -98,12 +98,8 @@ def test_reasoning_among_the_parts_of_a_message_is_no_answer() -> None:
     ["<", "`", " ", "<think>\n", "\n<think>", "<|", "</think>", "a <b ", "◁", "[", "\n```\n"],
 )
 def test_the_filters_work_grows_with_the_text(unit: str) -> None:
-    def cost(characters: int) -> float:
+    def prepare(characters: int) -> Callable[[], object]:
         text = "A\n" + unit * (characters // len(unit))
-        began = time.thread_time()
-        seen(text[at : at + 7] for at in range(0, len(text), 7))
-        return time.thread_time() - began
+        return lambda: seen(text[at : at + 7] for at in range(0, len(text), 7))
 
-    cost(2_000)
-    small = min(cost(20_000) for _ in range(3))
-    assert min(cost(80_000) for _ in range(2)) < small * 6 + 0.05
+    assert grows_in_proportion(prepare, 20_000)

@@ -1,10 +1,9 @@
 """Texts made to be slow: the console reads them in a bounded time, and off the event loop."""
 
-import gc
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,9 +20,9 @@ from roost_platform.console.page_response import PageResponse
 from roost_platform.console.pages.files import file_name
 from roost_platform.console.rendering import JSON_DEPTH_MAX, page_markdown, pretty_json
 from roost_platform.masking import mask
+from roost_platform.testing.growth import grows_in_proportion, processor_seconds
 from roost_platform.views.files import FileView
 
-LEAST_S = 0.03  # what takes less says nothing about growth: the code is linear or fast enough
 UNITS = (
     *("*", "_", "~", "|", "[", "(", "<", "`", ">", "> ", "- ", "1. ", "#", "# a\n", "![", "\n"),
     *("*a* ", "*a", "_a_ ", "~a~ ", "`a` ", "```", "```a", "> a\n", "[a](b) ", "[a]: b\n", "- a\n"),
@@ -39,24 +38,8 @@ def repeated(unit: str, length: int) -> str:
     return (unit * (length // len(unit) + 1))[:length]
 
 
-def seconds(work: Callable[[str], object], text: str) -> float:
-    """Processor time without the collector of garbage, which walks what others made."""
-    gc.disable()
-    try:
-        started = time.thread_time()
-        work(text)
-        return time.thread_time() - started
-    finally:
-        gc.enable()
-
-
 def grows_with_the_length(work: Callable[[str], object], unit: str) -> bool:
-    """Four times the text takes less than six times as long, or no time worth measuring."""
-    for _ in range(3):
-        takes = seconds(work, repeated(unit, 12_000))
-        if takes < LEAST_S or takes < 6 * seconds(work, repeated(unit, 3_000)):
-            return True
-    return False
+    return grows_in_proportion(lambda size: partial(work, repeated(unit, size)), 3_000)
 
 
 def file_of(name: str) -> str:
@@ -84,7 +67,9 @@ def test_what_walks_a_text_grows_with_it(work: Callable[[str], object]) -> None:
 def test_a_text_that_takes_too_long_is_shown_plain_and_complete(text: str) -> None:
     assert markdown.__wrapped__(text) == plain(text)
     # Other programs slow a processor down, so the best of three counts.
-    assert any(seconds(markdown.__wrapped__, text) < 4 * TEXT_S for _ in range(3))
+    assert any(
+        processor_seconds(partial(markdown.__wrapped__, text)) < 4 * TEXT_S for _ in range(3)
+    )
 
 
 def test_a_text_nested_too_deeply_loses_nothing() -> None:

@@ -3,8 +3,8 @@
 import io
 import json
 import logging
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from roost_platform.masking import mask
 from roost_platform.stack import logs
 from roost_platform.stack.logs import LINES_MAX, PLACES_MAX, SPAN_S, RepeatFilter
 from roost_platform.stack.process_log import LINE_BYTES_MAX, TAIL_LINES, ProcessLog
+from roost_platform.testing.growth import grows_in_proportion
 
 
 @pytest.fixture
@@ -82,14 +83,11 @@ def test_secrets_and_phone_numbers_are_masked(stream: io.StringIO, said: str, wr
 
 def test_masking_takes_time_in_proportion_to_the_text() -> None:
     for piece in ("://a:", "://a:b/c", "?password", "bearer ", "12:", "+123456", "https://", "&a."):
-        small, large = (min(_seconds(piece * n) for _ in range(3)) for n in (4000, 16000))
-        assert large < 6 * small + 0.02, piece
+        assert grows_in_proportion(partial(masking, piece), 4000), piece
 
 
-def _seconds(text: str) -> float:
-    began = time.thread_time()
-    mask(text)
-    return time.thread_time() - began
+def masking(piece: str, count: int) -> Callable[[], str]:
+    return partial(mask, piece * count)
 
 
 def test_secrets_deep_in_a_line_and_in_tracebacks_are_masked(stream: io.StringIO) -> None:

@@ -4,17 +4,17 @@ Strangers choose these texts. A library's call may be quadratic too, and holds t
 it is done: normalising 80,000 combining characters took nine seconds.
 """
 
-import gc
 import importlib
 import inspect
 import pkgutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+
+from roost_platform.testing.growth import grows_in_proportion
 
 ROOMS = (
     *("roost", "roost_workflows.turn", "roost_workflows.hints"),
@@ -35,7 +35,6 @@ OURS = {"_exactness", "_rendered_tag", "static_url", "icon"}
 BUDGETED = {"parse", "markdown", "page_markdown", "read", "pieces"}
 GROWTH_MAX = 36.0  # in processor time, for sixteen times the text: six for each four times
 FACTOR = 16
-LEAST_S = 0.03  # what takes less says nothing about growth
 LENGTH = 1_500
 
 
@@ -154,31 +153,28 @@ def of_one_text() -> dict[str, Callable[[str], Any]]:
     return found
 
 
-def seconds(function: Callable[[str], Any], text: str) -> float:
-    """Processor time, whatever the function says of the text. A fault of code is no answer."""
-    began = time.thread_time()
-    try:
-        answer = function(text)
-        if inspect.isgenerator(answer):
-            for _ in answer:
-                pass
-    except (RecursionError, NameError):
-        return float("inf")
-    except Exception:
-        pass
-    return time.thread_time() - began
+def work(function: Callable[[str], Any], text: str) -> Callable[[], None]:
+    """One call, whatever the function says of the text. A fault of code is no answer."""
+
+    def call() -> None:
+        try:
+            answer = function(text)
+            if inspect.isgenerator(answer):
+                for _ in answer:
+                    pass
+        except (RecursionError, NameError):
+            raise
+        except Exception:
+            pass
+
+    return call
 
 
 def grows_with_the_text(function: Callable[[str], Any], shape: Callable[[int], str]) -> bool:
-    """Of several measurements the best counts: what else runs on this machine only adds."""
-    short, long = shape(LENGTH), shape(FACTOR * LENGTH)
-    least, most = float("inf"), float("inf")
-    for _ in range(5):
-        most = min(most, seconds(function, long))
-        if most < LEAST_S:
-            return True
-        least = min(least, seconds(function, short))
-    return most < GROWTH_MAX * least
+    def prepare(length: int) -> Callable[[], None]:
+        return work(function, shape(length))
+
+    return grows_in_proportion(prepare, LENGTH, FACTOR, GROWTH_MAX)
 
 
 def test_every_function_of_one_text_grows_with_it(
@@ -187,14 +183,18 @@ def test_every_function_of_one_text_grows_with_it(
     monkeypatch.chdir(tmp_path)
     functions = of_one_text()
     assert len(functions) > 120  # the search still finds them
-    gc.disable()
-    try:
-        slow = [
-            f"{name} of {kind}"
-            for name, function in functions.items()
-            for kind, shape in SHAPES.items()
-            if not grows_with_the_text(function, shape)
-        ]
-    finally:
-        gc.enable()
+    slow = [
+        f"{name} of {kind}"
+        for name, function in functions.items()
+        for kind, shape in SHAPES.items()
+        if not grows_with_the_text(function, shape)
+    ]
     assert slow == []
+
+
+def test_code_that_takes_the_square_of_its_text_is_found() -> None:
+    def square(length: int) -> Callable[[], object]:
+        return lambda: [length for _ in range(length) for _ in range(length)]
+
+    assert not grows_in_proportion(square, 1_000)
+    assert grows_in_proportion(lambda length: lambda: [0] * 1_000 * length, 1_000)

@@ -1,13 +1,12 @@
 """Prompts: stable for caches, valid for strict templates, quotes and markers visible."""
 
-import math
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from roost.prompt import QUOTE_CHARS_MAX, build_messages, quote_block
+from roost_platform.testing.growth import grows_in_proportion, processor_seconds
 from roost_workflows.ports import TranscriptMessage
 from roost_workflows.turn.window import LEFT_OUT, window
 
@@ -187,8 +186,6 @@ def test_an_edit_is_told_as_a_note_that_opens_no_fence() -> None:
     assert built[-1]["content"] == '[Now: "<\u200bquoted author=x>"]\n\nand?'
 
 
-GROWTH_MAX = 6.0  # in time, for four times the text: the square of it would be sixteen
-TOO_SHORT_S = 0.05  # to be compared; the square of 200 000 steps takes minutes
 ATTACK_S = 0.5  # either attack took minutes
 
 
@@ -206,16 +203,6 @@ def attacks(size: int) -> dict[str, str]:
         "look-alikes": "\u2039quoted\u0301" * (size // 8),
         "unseen": "<" + "\U000e0041\u200d" * (size // 2) + "quoted",
     }
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time, the best of five: what else runs on this machine only adds."""
-    best = math.inf
-    for _ in range(5):
-        began = time.thread_time()
-        work()
-        best = min(best, time.thread_time() - began)
-    return best
 
 
 @pytest.mark.parametrize("kind", attacks(8))
@@ -236,8 +223,7 @@ def test_a_prompt_costs_in_proportion_to_its_text(kind: str, place: str) -> None
         }[place]
         return lambda: build_messages("Be.", [message])
 
-    small, large = seconds(built(50_000)), seconds(built(200_000))
-    assert large < max(small * GROWTH_MAX, TOO_SHORT_S), (small, large)
+    assert grows_in_proportion(built, 50_000)
 
 
 def test_many_messages_in_a_row_cost_in_proportion_to_their_number() -> None:
@@ -245,12 +231,12 @@ def test_many_messages_in_a_row_cost_in_proportion_to_their_number() -> None:
         said = [user("x" * 500) for _ in range(count)]
         return lambda: build_messages("Be.", said)
 
-    small, large = seconds(built(4000)), seconds(built(16000))
-    assert large < max(small * GROWTH_MAX, TOO_SHORT_S), (small, large)
+    assert grows_in_proportion(built, 4000)
 
 
 @pytest.mark.parametrize(
     "said", [["<" + " " * 20_000 + "x"], ["<" + " " * 4000 + "x"] * 20], ids=["one", "twenty"]
 )
 def test_the_messages_that_froze_the_worker_are_built_at_once(said: list[str]) -> None:
-    assert seconds(lambda: build_messages("Be.", [user(text) for text in said])) < ATTACK_S
+    messages = [user(text) for text in said]
+    assert processor_seconds(lambda: build_messages("Be.", messages)) < ATTACK_S
