@@ -21,6 +21,7 @@ OPEN_PERSON_MAX: Final = 20
 PREVIEW_MAX: Final = 600
 NONCE_BYTES: Final = 16  # 22 characters
 CODE_LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which look like digits
+CODE_LENGTH: Final = 3
 CODE_TRIES_MAX: Final = 20
 PARENTS_MAX: Final = 8  # more than any tree of agents is deep
 DAY_S: Final = 24 * 3600.0
@@ -168,7 +169,7 @@ async def _code(session: AsyncSession, chat: models.Conversation) -> str:
         )
     )
     for _ in range(CODE_TRIES_MAX):
-        code = "".join(secrets.choice(CODE_LETTERS) for _ in range(3))
+        code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
         if code not in taken:
             break
     return code

@@ -286,6 +286,20 @@ async def test_the_code_of_somebody_elses_card_decides_no_other_card(grace: Pers
     assert await last(grace) == "Somebody else has to decide this."
 
 
+async def test_a_mistyped_code_decides_nothing(grace: Person) -> None:
+    parked = await booking(grace)
+    card = await parked.approval()
+    wrong = "AAA" if card.code != "AAA" else "BBB"
+    for command in ("approve", "deny"):
+        await grace.says(f"/{command} {wrong} as we said")
+        assert (await parked.approval()).state == "pending"
+        told = await last(grace)
+        assert f"code `{wrong}`" in told and card.code in told
+    await grace.says("/deny not this one")
+    assert (await parked.approval()).state == "denied"
+    assert (await parked.approval()).reason == "not this one"
+
+
 async def test_a_word_from_before_the_card_approves_nothing(grace: Person) -> None:
     parked = await booking(grace)
     await grace.says("yes")  # as to a template that opens the window: the card has not left

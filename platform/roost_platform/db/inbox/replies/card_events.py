@@ -92,8 +92,12 @@ async def tell(session: AsyncSession, arrival: Arrival, text: str, key: str = ""
 
 def which(approvals: Sequence[models.Approval], example: str) -> str:
     """Ask which of several open questions is meant. example: an answer that says it."""
-    lines = "\n".join(f"`{one.code}` {subject(one)}" for one in approvals)
-    return WHICH.format(example=plain(example), lines=lines)
+    return WHICH.format(example=plain(example), lines=listed(approvals))
+
+
+def listed(approvals: Sequence[models.Approval]) -> str:
+    """The questions by their codes, a line each."""
+    return "\n".join(f"`{one.code}` {subject(one)}" for one in approvals)
 
 
 def follow(arrival: Arrival, approval: models.Approval, given: Given) -> None:

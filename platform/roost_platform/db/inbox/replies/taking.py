@@ -20,6 +20,7 @@ from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.replies.card_events import (
     by,
     follow,
+    listed,
     locked,
     may,
     may_read,
@@ -38,10 +39,12 @@ from roost_platform.db.waits.answering import (
     option_of,
     recorded,
 )
+from roost_platform.db.waits.approvals import CODE_LENGTH, CODE_LETTERS
 from roost_platform.db.waits.described import joined, waits_of
 
 NOT_YOURS: Final = "Somebody else has to decide this."
 NOTHING_OPEN: Final = "Nothing waits for your decision."
+NO_SUCH_CODE: Final = "Nothing here has the code `{code}`. These wait for your decision:\n{lines}"
 WHICH_MESSAGE: Final = (
     "Several questions are open. Reply to the one you mean, or write its code first:\n{lines}"
 )
@@ -133,6 +136,8 @@ async def decide_by_command(
         told = await _told_of(session, other)
     elif not chosen:
         told = NOT_YOURS if approvals else NOTHING_OPEN
+    elif not coded and _is_written_as_code(first):
+        told = NO_SUCH_CODE.format(code=first, lines=listed(mine))
     elif len(chosen) > 1:
         told = which(mine, f"/{command.name} {mine[0].code}")
     else:
@@ -145,6 +150,11 @@ async def decide_by_command(
         told = given.told
     arrival.answer = None
     await tell(session, arrival, told)
+
+
+def _is_written_as_code(word: str) -> bool:
+    """Whether the word looks as codes do on cards: a mistyped one decides no other card."""
+    return len(word) == CODE_LENGTH and set(word) <= set(CODE_LETTERS)
 
 
 async def _of_code(session: AsyncSession, arrival: Arrival, code: str) -> models.Approval | None:
@@ -185,8 +195,7 @@ async def _answered(
         asked, text = by_code(asked, text)
     if len(asked) > 1:
         arrival.conclude("done")
-        lines = "\n".join(f"`{one.code}` {subject(one)}" for one in asked)
-        await tell(session, arrival, WHICH_MESSAGE.format(lines=lines))
+        await tell(session, arrival, WHICH_MESSAGE.format(lines=listed(asked)))
         return True
     approval = await locked(session, arrival, asked[0])
     # What came along with the words is for the agent, who reads it after the answer.
