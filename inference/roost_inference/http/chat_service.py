@@ -25,7 +25,7 @@ from roost_inference.profiles.background import BackgroundValidation
 from roost_inference.profiles.energy import EnergyMeter
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
-from roost_inference.prompt.tools import build_grammar, parser_of
+from roost_inference.prompt.tools import build_grammar, parser_of, unheeded_formats
 from roost_inference.request import (
     EngineSession,
     Event,
@@ -156,7 +156,7 @@ class EngineChatService:
 
     def warnings(self, call: ChatCall) -> Sequence[RequestWarning]:
         """See ChatService."""
-        return self._template.unheeded(call)
+        return [*self._template.unheeded(call), *unheeded_formats(call)]
 
     def _check_model(self, model: str | None) -> None:
         name = self.engine.model.name

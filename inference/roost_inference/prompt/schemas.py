@@ -25,8 +25,8 @@ _LAYOUT = {
     "coerce_one_of": True,
 }
 # `format` is an annotation in JSON Schema: one llguidance can't enforce is left out.
-_FORMATS = frozenset(
-    ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+_FORMATS = (
+    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"),
 )
 _MAPS = ("properties", "patternProperties", "$defs", "definitions")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -110,6 +110,22 @@ def definite(schema: Mapping[str, Any]) -> dict[str, Any]:
     if "properties" in schema and is_open:
         result["additionalProperties"] = False
     return result
+
+
+def left_out_formats(schema: Any) -> set[str]:
+    """The formats that `definite` leaves out of a schema."""
+    if isinstance(schema, list):
+        return set().union(*map(left_out_formats, schema))
+    if not isinstance(schema, dict):
+        return set()
+    found = {str(schema["format"])} if schema.get("format", "date") not in _FORMATS else set()
+    for key in _MAPS:
+        if isinstance(children := schema.get(key), dict):
+            found |= left_out_formats(list(children.values()))
+    for key in (*_LISTS, *_SINGLES):
+        if key != "allOf":
+            found |= left_out_formats(schema.get(key))
+    return found
 
 
 def _definite(schema: Any) -> Any:

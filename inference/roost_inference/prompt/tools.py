@@ -15,12 +15,16 @@ from roost_inference.prompt.schemas import (
     check_grammar,
     check_schema,
     definite,
+    left_out_formats,
     schema_text,
 )
 from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.fields import RequestWarning, not_heeded
 from roost_inference.wire.message import FunctionTool
 
 PARALLEL_CALLS_MAX = 8
+# Of the formats that a warning names.
+FORMATS_NAMED_MAX, FORMAT_CHARACTERS_MAX = 8, 64
 
 
 def build_grammar(call: ChatCall, markers: Markers, markup: CallMarkup = HERMES) -> str | None:
@@ -97,3 +101,16 @@ def parser_of(call: ChatCall, markup: CallMarkup) -> Callable[[], CallParser] | 
     if not may_call and not markup.always_parses:
         return None
     return partial(markup.parser, [_signature(function) for function in call.callable_functions])
+
+
+def unheeded_formats(call: ChatCall) -> list[RequestWarning]:
+    """A warning that names the formats in the tools' schemas that calls are not held to."""
+    if call.tool_choice == "none":
+        return []
+    formats = left_out_formats([function.parameters for function in call.callable_functions])
+    if not formats:
+        return []
+    first = ", ".join(name[:FORMAT_CHARACTERS_MAX] for name in sorted(formats)[:FORMATS_NAMED_MAX])
+    more = ", …" if len(formats) > FORMATS_NAMED_MAX else ""
+    reason = f"calls are held to no format {first}{more}"
+    return [not_heeded("tools[].function.parameters", reason)]

@@ -153,6 +153,11 @@ def test_unknown_formats_are_annotations_and_objects_are_closed() -> None:
     assert closed["properties"]["either"]["anyOf"][0]["additionalProperties"] is False
 
 
+def test_a_format_that_is_no_text_is_left_out() -> None:
+    odd = tool("paint", {"color": {"type": "string", "format": ["rgb"]}})
+    assert build_grammar(parse_chat_call({"messages": USER, "tools": [odd]}), Markers())
+
+
 def test_the_parser_gives_the_same_whatever_the_pieces() -> None:
     first, second = '{"a": 1, "b": 2}', '{"zone": "</tool_call>"}'
     text = f"Look: {call('add', first)}\n{call('clock', second)}"

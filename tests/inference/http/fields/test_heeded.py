@@ -98,6 +98,18 @@ async def test_a_name_is_named_where_the_template_shows_none(http: httpx2.AsyncC
     assert await warned(http, messages=named) == [("unsupported_field", "messages[].name")]
 
 
+async def test_formats_that_calls_are_not_held_to_are_named(http: httpx2.AsyncClient) -> None:
+    properties = {
+        "at": {"type": "string", "format": "date-time"},
+        "color": {"anyOf": [{"type": "string", "format": "color"}, {"type": "null"}]},
+    }
+    parameters = {"type": "object", "properties": properties}
+    paint = {"type": "function", "function": {"name": "paint", "parameters": parameters}}
+    heard = await warned(http, tools=[paint])
+    assert heard == [("unsupported_field", "tools[].function.parameters")]
+    assert await warned(http, tools=[paint], tool_choice="none") == []
+
+
 async def test_of_many_fields_the_last_warning_tells_how_many(http: httpx2.AsyncClient) -> None:
     fields = {f"field_{number}": 1 for number in range(100)}
     answer = (await http.post(CHAT, json={**BODY, **fields})).json()
