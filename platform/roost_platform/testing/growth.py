@@ -3,12 +3,11 @@
 import gc
 import time
 from collections.abc import Callable
-from math import inf
 
 Work = Callable[[], object]
 
-ROUNDS = 8
-FACTOR = 4
+LOOKS = 8
+FACTOR, GROWTH_MAX = 4, 6.0  # for four times the size; the square of it would cost sixteen
 LEAST_S = 0.03  # what takes less says nothing about growth: the code is linear or fast enough
 
 
@@ -26,22 +25,20 @@ def processor_seconds(work: Work) -> float:
 
 
 def grows_in_proportion(
-    prepare: Callable[[int], Work], size: int, factor: int = FACTOR, growth_max: float | None = None
+    prepare: Callable[[int], Work], size: int, factor: int = FACTOR, growth_max: float = GROWTH_MAX
 ) -> bool:
-    """Whether `factor` times the size takes little more than `factor` times as long.
+    """Whether `factor` times the size takes less than `growth_max` times as long.
 
-    `prepare` makes the work on an input of a size; its own time does not count. `growth_max` is the
-    most that counts as proportional. Without it the line lies between proportion and the square:
-    8 for four times the size, which costs 4 in proportion and 16 as the square. Every look is
-    measured anew and the best of all looks counts, for what else runs on this machine only adds:
-    code fails that is too slow in each of `ROUNDS` looks.
+    `prepare` makes the work on an input of a size; its own time does not count. Large and small are
+    measured one after the other, for a machine that others share is faster at one moment than at
+    another. Code fails that is too slow in each of `LOOKS` looks.
     """
-    least, most = inf, inf
-    for _ in range(ROUNDS):
-        most = min(most, processor_seconds(prepare(factor * size)))
-        if most < LEAST_S:
+    for _ in range(LOOKS):
+        large = processor_seconds(prepare(factor * size))
+        if large < LEAST_S:
             return True
-        least = min(least, processor_seconds(prepare(size)))
-        if most < (growth_max or factor**1.5) * least:
+        # The better of two: a moment that is slow for the small input must excuse no code.
+        small = min(processor_seconds(prepare(size)) for _ in range(2))
+        if large < growth_max * small:
             return True
     return False
