@@ -96,6 +96,9 @@ async def test_a_refusal_and_vectors_without_counts_are_in_the_usage(
         assert await counted(gateway, "/v1/embeddings", embed) == (tokens, 0, 0)
 
 
+OVER = {"type": "message_stop"}
+
+
 def begun(**usage: int) -> dict[str, Any]:
     return {"type": "message_start", "message": {"id": "m", "usage": usage}}
 
@@ -113,6 +116,9 @@ def ended(**usage: int) -> dict[str, Any]:
     ("events", "expected"),
     [
         ([begun(input_tokens=70), piece(TEXT), ended()], (70, 0, 4)),
+        # The count of the start is a placeholder.
+        ([begun(input_tokens=70, output_tokens=1), piece(TEXT), ended()], (70, 0, 4)),
+        ([begun(input_tokens=70, output_tokens=1), piece(TEXT), OVER], (70, 0, 4)),
         # A later event with no count of the prompt takes none back, but may correct it.
         ([begun(input_tokens=70), piece(TEXT), ended(input_tokens=0, output_tokens=3)], (70, 0, 3)),
         (

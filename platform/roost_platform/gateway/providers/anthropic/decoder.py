@@ -101,6 +101,8 @@ class MessagesDecoder:
         match value.get("type"):
             case "message_start" if isinstance(value.get("message"), dict):
                 yield from self._start(value["message"])
+                # At the start it is a placeholder, which must not stand for what is produced.
+                self._usage.pop("output_tokens", None)
             case "content_block_start" if isinstance(value.get("content_block"), dict):
                 yield from self._begin(value.get("index"), value["content_block"])
             case "content_block_delta" if isinstance(value.get("delta"), dict):
