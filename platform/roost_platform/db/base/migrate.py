@@ -1,5 +1,6 @@
 """Bring a database's schema to a revision, one process at a time."""
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +26,14 @@ def migrations_path() -> Path:
     raise FileNotFoundError(f"No migrations beside {package}.")
 
 
+def _location() -> str:
+    return str(migrations_path()).replace("%", "%%")
+
+
 def alembic_config(connection: Connection) -> Config:
     """Alembic's configuration for an open connection, without any file."""
     config = Config()
-    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    config.set_main_option("script_location", _location())
     config.attributes["connection"] = connection
     return config
 
@@ -40,7 +45,8 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     """
     lock(connection)
     _refuse_newer(connection)
-    command.upgrade(alembic_config(connection), revision)
+    if revision != "head" or _heads(connection) != tuple(_scripts().get_heads()):
+        command.upgrade(alembic_config(connection), revision)
     check_foreign_keys(connection)
 
 
@@ -55,13 +61,25 @@ def downgrade(connection: Connection, revision: str) -> None:
     check_foreign_keys(connection)
 
 
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations, read once: reading them takes longer than seeing that none is needed."""
+    config = Config()
+    config.set_main_option("script_location", _location())
+    return ScriptDirectory.from_config(config)
+
+
+def _heads(connection: Connection) -> tuple[str, ...]:
+    """The revisions of the tables; none before the first migration."""
+    return MigrationContext.configure(connection).get_current_heads()
+
+
 def _refuse_newer(connection: Connection) -> None:
-    scripts = ScriptDirectory.from_config(alembic_config(connection))
-    for found in MigrationContext.configure(connection).get_current_heads():
+    for found in _heads(connection):
         try:
-            scripts.get_revision(found)
+            _scripts().get_revision(found)
         except CommandError:
-            known = scripts.get_current_head()
+            known = _scripts().get_current_head()
             raise SchemaMismatch(
                 f"The tables are those of a newer Roost ({found}); this one knows {known} at most. "
                 "Start the newer one, or take the tables back with its "
