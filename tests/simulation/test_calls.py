@@ -41,6 +41,17 @@ def test_a_status_may_stay_if_its_answer_got_lost_or_its_sender_died() -> None:
     assert unknowable([lost], deaths=()) == {("7", "5")}
 
 
+def test_a_status_may_stay_if_its_sender_died_before_the_database_was_back() -> None:
+    assert unknowable([STATUS], deaths=(9.0,), away=[(1.5, 8.0)]) == {("7", "5")}
+    assert unknowable([STATUS], deaths=(12.0,), away=[(1.5, 8.0)]) == set()
+    assert unknowable([STATUS], deaths=(9.0,), away=[(3.0, 8.0)]) == set()  # it was stored before
+
+
+def test_a_status_may_stay_if_its_sender_died_while_the_clock_was_ahead() -> None:
+    assert unknowable([STATUS], deaths=(40.0,), set_back_s=60.0) == {("7", "5")}
+    assert unknowable([STATUS], deaths=(70.0,), set_back_s=60.0) == set()
+
+
 def test_a_call_inside_a_wait_counts_unless_the_one_who_was_told_died() -> None:
     refused = call("sendMessage", 1.0, status=429, text="w1")
     hasty = call("sendMessage", 2.5, 5, text="w1")

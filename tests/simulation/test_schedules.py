@@ -38,10 +38,11 @@ WAITING = (3003, 1015)
 # couriers settled one send in doubt; one sent again a card that the other was still sending; a
 # clock that was set back kept the bot from asking for its name; a lost status was looked for late;
 # an edit that was to become the answer was given up, as a clock had been set forward; a message
-# came while the database was away at the first start, and a clock was set before it came back.
+# came while the database was away at the first start, and a clock was set before it came back; the
+# checker took a status for known whose sender died while the database was away or a clock ahead.
 ATTACKS = (
     *(14, 3000014, 3000331, 3005031, 3005030),
-    *(7000235, 7000351, 8000194, 9701453, 9701898, 10400119),
+    *(7000235, 7000351, 8000194, 9701453, 9701898, 10400119, 10532995, 10538019),
 )
 
 ONE_QUESTION = Plan(1, (Says(0.5, "101", "w1", think_s=2.0),))

@@ -4,8 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from roost_channels.message import CARD_BUTTON
+from roost_channels.progress.guard import STORE_PAUSE_MAX_S
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.record import Final, Removed, StatusEdit, words
+
+Span = tuple[float, float]
 
 STOP_DATA = "stop:"
 # A process that dies within this time of an answer may not have received or committed it.
@@ -41,9 +44,15 @@ def _was_told(call: Call, asker: Call, deaths: Sequence[float]) -> bool:
     return _chat(asker) == _chat(call) or call.started_at > answered_at + HEARD_S
 
 
-def unknowable(calls: Sequence[Call], deaths: Sequence[float]) -> set[tuple[str, str]]:
+def unknowable(
+    calls: Sequence[Call],
+    deaths: Sequence[float],
+    away: Sequence[Span] = (),
+    set_back_s: float = 0.0,
+) -> set[tuple[str, str]]:
     """Messages sent with a button that is to go again, of Stop or of a question, whose id never
-    reached a process that lived on.
+    reached a process that lived on. away: when the database was. set_back_s: by how much the clock
+    of calls and deaths was set back in all; either may read earlier than it was by so much.
     """
     messages = set()
     for call in calls:
@@ -53,7 +62,7 @@ def unknowable(calls: Sequence[Call], deaths: Sequence[float]) -> set[tuple[str,
             or call.method.lower() != "sendmessage"
         ):
             continue
-        if _unheard(call, deaths):
+        if _unheard(call, deaths, away, set_back_s):
             messages.add((_chat(call), str(call.response["result"]["message_id"])))
     return messages
 
@@ -113,11 +122,16 @@ def _stops(call: Call) -> Iterator[str]:
             yield data.removeprefix(STOP_DATA).partition(":")[0]
 
 
-def _unheard(call: Call, deaths: Sequence[float]) -> bool:
+def _unheard(
+    call: Call, deaths: Sequence[float], away: Sequence[Span] = (), set_back_s: float = 0.0
+) -> bool:
     """Whether its answer got lost, or the process that waited for it died before it was stored."""
-    end = (call.finished_at or call.started_at) + HEARD_S
+    begin, end = call.started_at - HEARD_S, (call.finished_at or call.started_at) + HEARD_S
+    for since, until in sorted(away):
+        if since <= end <= until:
+            end = until + STORE_PAUSE_MAX_S + HEARD_S
     return call.fault in UNHEARD or any(
-        call.started_at - HEARD_S <= death <= end for death in deaths
+        begin - set_back_s <= death <= end + set_back_s for death in deaths
     )
 
 

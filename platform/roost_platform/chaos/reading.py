@@ -35,8 +35,9 @@ class Sources:
 
     written: what people wrote, as chat and word. fills: how many numbered words each answer adds.
     screens: each chat as its phone shows it. deaths: when couriers died, by the fakes' clock.
-    effects: keys of calls that took effect outside, in order. is_clock_set_back: times of calls
-        then say nothing about their order. is_one_courier: else no courier knows of every wait that
+    effects: keys of calls that took effect outside, in order. away: when the database was, by the
+        fakes' clock. set_back_s: by how much that clock was set back in all; times of calls then
+        say nothing about their order. is_one_courier: else no courier knows of every wait that
         a provider asked for, nor of every message that was sent.
     """
 
@@ -48,7 +49,8 @@ class Sources:
     twilio_calls: Sequence[Call]
     deaths: Sequence[float] = field(default_factory=tuple)
     effects: Sequence[str] = field(default_factory=tuple)
-    is_clock_set_back: bool = False
+    away: Sequence[tuple[float, float]] = field(default_factory=tuple)
+    set_back_s: float = 0.0
     is_one_courier: bool = True
 
 
@@ -98,14 +100,16 @@ async def read(database: Database, sources: Sources) -> Record:
                 .where(models.Outbox.turn_id.is_not(None))
             )
         ).all()
-    if not sources.is_clock_set_back:
+    if not sources.set_back_s:
         if sources.is_one_courier:
             record.early += early(sources.telegram_calls, sources.deaths)
             record.early += early(sources.twilio_calls, sources.deaths)
         record.finals += finals(answers, sources.telegram_calls)
     record.removed += removed(sources.telegram_calls)
     record.status_edits += status_edits(sources.telegram_calls)
-    record.unknowable |= unknowable(sources.telegram_calls, sources.deaths)
+    record.unknowable |= unknowable(
+        sources.telegram_calls, sources.deaths, sources.away, sources.set_back_s
+    )
     for chat, screen in sources.telegram.items():
         record.shown += _telegram(chat, screen)
         record.waits.live_cards += _live_cards(chat, screen)

@@ -18,7 +18,7 @@ from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
 from roost_platform.chaos.sim.attacks import edit_arguments
 from roost_platform.chaos.sim.life import Life, know_tasks, outside
-from roost_platform.chaos.sim.loop import Livelock, LoopClock, VirtualLoop
+from roost_platform.chaos.sim.loop import EPOCH_S, Livelock, LoopClock, VirtualLoop
 from roost_platform.chaos.sim.network import Network
 from roost_platform.chaos.sim.people import People
 from roost_platform.chaos.sim.plan import GROUP, STORM_S, Crash, Plan
@@ -180,7 +180,10 @@ class Schedule:
             twilio_calls=self._twilio.calls,
             deaths=self._deaths,
             effects=self._storage.effects,
-            is_clock_set_back=any(jump.by_s < 0 for jump in self._plan.jumps),
+            away=[
+                (self._clock_at(one.at), self._clock_at(one.until)) for one in self._plan.outages
+            ],
+            set_back_s=sum(max(-jump.by_s, 0.0) for jump in self._plan.jumps),
             is_one_courier=self._plan.couriers == 1,
         )
 
@@ -215,6 +218,10 @@ class Schedule:
 
     def _is_calm(self) -> bool:
         return asyncio.get_running_loop().time() > STORM_S
+
+    def _clock_at(self, at: float) -> float:
+        """What the clock that the plan sets read so long after the start."""
+        return EPOCH_S + at + sum(jump.by_s for jump in self._plan.jumps if jump.at <= at)
 
     def _is_storage_away(self) -> bool:
         now = asyncio.get_running_loop().time()
