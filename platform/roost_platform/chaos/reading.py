@@ -12,6 +12,7 @@ from roost_channels.message import CARD_BUTTON
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.calls import (
     STOP_DATA,
+    Span,
     early,
     finals,
     removed,
@@ -49,7 +50,7 @@ class Sources:
     twilio_calls: Sequence[Call]
     deaths: Sequence[float] = field(default_factory=tuple)
     effects: Sequence[str] = field(default_factory=tuple)
-    away: Sequence[tuple[float, float]] = field(default_factory=tuple)
+    away: Sequence[Span] = field(default_factory=tuple)
     set_back_s: float = 0.0
     is_one_courier: bool = True
 

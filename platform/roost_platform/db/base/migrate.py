@@ -26,14 +26,10 @@ def migrations_path() -> Path:
     raise FileNotFoundError(f"No migrations beside {package}.")
 
 
-def _location() -> str:
-    return str(migrations_path()).replace("%", "%%")
-
-
 def alembic_config(connection: Connection) -> Config:
     """Alembic's configuration for an open connection, without any file."""
     config = Config()
-    config.set_main_option("script_location", _location())
+    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
@@ -64,9 +60,7 @@ def downgrade(connection: Connection, revision: str) -> None:
 @cache
 def _scripts() -> ScriptDirectory:
     """The migrations, read once: reading them takes longer than seeing that none is needed."""
-    config = Config()
-    config.set_main_option("script_location", _location())
-    return ScriptDirectory.from_config(config)
+    return ScriptDirectory(migrations_path())
 
 
 def _heads(connection: Connection) -> tuple[str, ...]:
