@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from roost_inference.testing.scripted_peers import STEPS
+from roost_inference.testing.peers.scripted import STEPS
 from roost_platform.chaos.handover.simulation import Outcome, simulate
 
 SEEDS = 150

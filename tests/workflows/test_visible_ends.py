@@ -13,6 +13,7 @@ from temporalio.client import WorkflowExecutionStatus
 from roost import Agent, tool
 from roost_inference.client.assembly import Completed, Delta
 from roost_inference.client.engine_client import ChatRequest, EngineClient
+from roost_inference.testing.raw_server import raw_server
 from roost_platform.intake import TemporalDoorbell
 from roost_workflows.names import workflow_id
 from roost_workflows.policies import ENGINE_FAILURES_MAX, INTERNAL_FAILURES_MAX
@@ -38,19 +39,15 @@ async def engine(status: int, body: str, *, kind: str = "") -> AsyncIterator[Eng
         lines = (await reader.readuntil(b"\r\n\r\n")).lower().splitlines()
         length = next((line for line in lines if line.startswith(b"content-length:")), b":0")
         await reader.readexactly(int(length.split(b":")[1]))
-        with contextlib.suppress(ConnectionError):
-            writer.write(head.encode() + body.encode())
-            await writer.drain()
-            writer.close()
-            await writer.wait_closed()
+        writer.write(head.encode() + body.encode())
+        await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    client = EngineClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", model="m")
-    try:
-        yield client
-    finally:
-        await client.close()
-        server.close()
+    async with raw_server(serve) as url:
+        client = EngineClient(url, model="m")
+        try:
+            yield client
+        finally:
+            await client.close()
 
 
 def chunk(finish_reason: str | None = None, **delta: Any) -> str:

@@ -22,6 +22,7 @@ from roost_inference.errors import (
     PromptTooLong,
 )
 from roost_inference.http.listener import listening
+from roost_inference.testing.raw_server import raw_server
 
 ASK = ChatRequest(messages=[{"role": "user", "content": "hi"}])
 HEAD = "HTTP/1.1 200 OK\r\ncontent-type: {}\r\nconnection: close\r\n\r\n"
@@ -33,17 +34,11 @@ async def engine(body: str, kind: str = "text/event-stream") -> AsyncIterator[st
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        with contextlib.suppress(ConnectionError):
-            writer.write(HEAD.format(kind).encode() + body.encode())
-            await writer.drain()
-            writer.close()
-            await writer.wait_closed()
+        writer.write(HEAD.format(kind).encode() + body.encode())
+        await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with raw_server(serve) as url:
+        yield url
 
 
 async def read(body: str, kind: str = "text/event-stream") -> tuple[Completed, str]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from roost_inference.client.engine_client import ChatRequest, EngineClient
+from roost_inference.testing.raw_server import raw_server
 
 ASK = ChatRequest(messages=[{"role": "user", "content": "hi"}])
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -29,34 +30,23 @@ class Counted:
 @contextlib.asynccontextmanager
 async def counting(*, ends: bool) -> AsyncIterator[Counted]:
     """ends: whether the body ends after its last event, or stays open."""
-    found, release = Counted(), asyncio.Event()
-    serving: set[asyncio.Task[None] | None] = set()
+    found = Counted()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found.connections += 1
-        serving.add(asyncio.current_task())
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-                await reader.readexactly(length)
-                writer.write(HEAD + chunk(EVENT) + chunk(b"data: [DONE]\n\n"))
-                await writer.drain()
-                await asyncio.sleep(0.01)  # what ends a body need not come with its last event
-                if not ends:
-                    await release.wait()
-                    break
-                writer.write(b"0\r\n\r\n")
-        writer.close()
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            await reader.readexactly(length)
+            writer.write(HEAD + chunk(EVENT) + chunk(b"data: [DONE]\n\n"))
+            await writer.drain()
+            await asyncio.sleep(0.01)  # what ends a body need not come with its last event
+            if not ends:
+                await asyncio.Event().wait()
+            writer.write(b"0\r\n\r\n")
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with raw_server(serve) as found.url:
         yield found
-    finally:
-        release.set()
-        server.close()
-        await asyncio.gather(*(task for task in serving if task))
 
 
 async def answers(url: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from roost_inference.testing.handover_side import Side, side
+from roost_inference.testing.peers.handover_side import Side, side
 
 KEY = "key-of-both"
 WORDS = "The ferry leaves at nine and the tram at ten, and nobody waits for the last bus. "

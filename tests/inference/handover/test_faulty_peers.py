@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from roost_inference.kv.handover import fetches, offers
-from roost_inference.testing.handover_side import TEXT, Side, side, text_of, told, until
+from roost_inference.testing.peers.handover_side import TEXT, Side, side, text_of, told, until
 
 
 async def test_an_expired_lease_costs_one_question(decode: Side) -> None:

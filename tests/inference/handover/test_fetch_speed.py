@@ -6,7 +6,7 @@ import pytest
 
 from roost_inference.kv.handover.fetch import PromptFetch
 from roost_inference.kv.handover.figures import RATE_S_MAX, RATE_TOKENS_MIN, HandoverFigures
-from roost_inference.testing.handover_side import Side
+from roost_inference.testing.peers.handover_side import Side
 
 
 class Clock:

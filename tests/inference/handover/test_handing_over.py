@@ -3,7 +3,7 @@
 from typing import Any
 
 from roost_inference.kv.block import BLOCK_TOKENS, TAIL_TOKENS_MIN
-from roost_inference.testing.handover_side import TEXT, Side, side, text_of, told, until
+from roost_inference.testing.peers.handover_side import TEXT, Side, side, text_of, told, until
 
 
 async def test_the_decode_side_computes_one_token_and_writes_the_same(

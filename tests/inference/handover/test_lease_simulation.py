@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from roost_inference.testing.handover import POINTS, VICTIMS, World
+from roost_inference.testing.peers.handover import POINTS, VICTIMS, World
 
 SEEDS = 500
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from roost_inference.kv.handover import offers
-from roost_inference.testing.handover_side import TEXT, Side, side, until
+from roost_inference.testing.peers.handover_side import TEXT, Side, side, until
 
 
 async def test_a_prompt_that_is_too_long_releases_what_was_offered(

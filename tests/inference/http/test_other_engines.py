@@ -37,6 +37,7 @@ from roost_inference.errors import (
 )
 from roost_inference.http.listener import listening
 from roost_inference.testing.puppet import PuppetEngine
+from roost_inference.testing.raw_server import raw_server
 
 ASK = ChatRequest(messages=[{"role": "user", "content": "hi"}])
 
@@ -52,24 +53,16 @@ async def test_an_engine_that_accepts_and_says_nothing_is_unavailable() -> None:
 @contextlib.asynccontextmanager
 async def raw_engine(answer: bytes, *, hang: bool = False) -> AsyncIterator[str]:
     """A server that sends these bytes to every request, then closes, or stays silent."""
-    release = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        with contextlib.suppress(ConnectionError):
-            writer.write(answer)
-            await writer.drain()
-            if hang or not answer:
-                await release.wait()
-            writer.close()
-            await writer.wait_closed()
+        writer.write(answer)
+        await writer.drain()
+        if hang or not answer:
+            await asyncio.Event().wait()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        release.set()
-        server.close()
+    async with raw_server(serve) as url:
+        yield url
 
 
 def sse(*events: Any) -> bytes:

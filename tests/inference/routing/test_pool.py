@@ -13,9 +13,9 @@ from roost_inference.client.routing.pool import EnginePool
 from roost_inference.client.sessions import EngineSession, EngineSessions
 from roost_inference.errors import EngineUnavailable, UnknownSession
 from roost_inference.http.listener import bind, listening, url_of
-from roost_inference.testing.peer_app import peer_app
+from roost_inference.testing.peers.app import peer_app
+from roost_inference.testing.peers.scripted import ScriptedPeer, answer_to
 from roost_inference.testing.scripted import ScriptedEngine
-from roost_inference.testing.scripted_peers import ScriptedPeer, answer_to
 
 LONG = "word " * 2000
 

@@ -13,7 +13,7 @@ from roost_inference.client.routing.handover import ALONE_S_MAX
 from roost_inference.client.routing.route import Route, RoutedCall
 from roost_inference.client.routing.router import EngineRouter
 from roost_inference.errors import EngineUnavailable, InvalidRequest, QueueFull
-from roost_inference.testing.scripted_peers import LEASE_S, ScriptedPeer, answer_to, prompt_text
+from roost_inference.testing.peers.scripted import LEASE_S, ScriptedPeer, answer_to, prompt_text
 from roost_platform.chaos.sim.loop import VirtualLoop
 
 LONG = "word " * 2000

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from roost_inference.engine import Engine
+from roost_inference.testing.raw_server import raw_server
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.session_hint import SessionHint
 
@@ -50,13 +51,11 @@ async def trap() -> AsyncIterator[str]:
     """The address of a server that must not be asked."""
     visits: list[int] = []
 
-    def visited(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def visited(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         visits.append(1)
-        writer.close()
 
-    server = await asyncio.start_server(visited, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    async with raw_server(visited) as url:
+        yield f"{url}/x"
     assert visits == []
 
 

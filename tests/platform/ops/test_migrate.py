@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import socket
 import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from roost_inference.testing.raw_server import raw_server
 from roost_platform.data_folder import settings_in_use
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import AlreadyRunning, NotReachable, SchemaMismatch
@@ -38,19 +38,14 @@ async def test_a_server_that_does_not_answer_is_waited_for_up_to_the_bound(
     monkeypatch.setattr(migration, "DATABASE_RETRY_S", 0.05)
     asked = 0
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang_up(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         nonlocal asked
         asked += 1
-        writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0, family=socket.AF_INET)
-    port = server.sockets[0].getsockname()[1]
-    try:
+    async with raw_server(hang_up) as url:
+        address = url.replace("http://", "postgresql://u:hush@") + "/roost"
         with pytest.raises(NotReachable, match="The database can't be used") as error:
-            url = f"postgresql://u:hush@127.0.0.1:{port}/roost"
-            await migrate(tmp_path, url, ROOST_DATABASE__WAIT_S="0.5")
-    finally:
-        server.close()
+            await migrate(tmp_path, address, ROOST_DATABASE__WAIT_S="0.5")
     assert asked > 1
     assert "hush" not in str(error.value)
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from roost_inference.testing.raw_server import raw_server
 from roost_platform import console as console_package
 from roost_platform.console.routes import TABLE
 from roost_platform.db.stores import Stores
@@ -74,9 +75,8 @@ class Trap:
         self.marker = marker
         self.url = ""
 
-    def visited(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def visited(self, _: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         self.visits += 1
-        writer.close()
 
     @property
     def values(self) -> list[str]:
@@ -94,9 +94,7 @@ class Trap:
 @pytest.fixture
 async def trap(tmp_path: Path) -> AsyncIterator[Trap]:
     found = Trap(tmp_path / "owned")
-    server = await asyncio.start_server(found.visited, "127.0.0.1", 0)
-    async with server:
-        found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with raw_server(found.visited) as found.url:
         yield found
     assert found.visits == 0 and not found.marker.exists()
 

@@ -9,8 +9,8 @@ import pytest
 from roost_inference.client.engine_client import EngineClient
 from roost_inference.client.routing.pool import EnginePool
 from roost_inference.http.listener import listening
-from roost_inference.testing.peer_app import peer_app
-from roost_inference.testing.scripted_peers import ScriptedPeer
+from roost_inference.testing.peers.app import peer_app
+from roost_inference.testing.peers.scripted import ScriptedPeer
 from roost_platform.errors import ConfigError
 from roost_platform.processes.engine import folder_of
 from roost_platform.settings.config import Settings, load_settings

@@ -15,7 +15,7 @@ from roost_inference.client.routing.facts import CachedTokens, EngineSummary, Ha
 from roost_inference.client.routing.route import Route, RoutedCall
 from roost_inference.client.routing.router import EngineRouter
 from roost_inference.errors import EngineError, EngineUnavailable
-from roost_inference.testing.scripted_peers import (
+from roost_inference.testing.peers.scripted import (
     LEASE_S,
     STEPS,
     ScriptedPeer,

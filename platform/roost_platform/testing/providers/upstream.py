@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from roost_inference.testing.raw_server import raw_server
+
 BODY_MAX = 64 * 2**20
 BEAT_S = 0.02
 
@@ -73,20 +75,18 @@ class Upstream:
         self.base_url = ""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            pairs = (line.partition(":") for line in head[1:] if line)
-            headers = {name.lower(): value.strip() for name, _, value in pairs}
-            size = min(int(headers.get("content-length", 0)), BODY_MAX)
-            body = await reader.readexactly(size)
-            if head[0].startswith("GET"):
-                act = self.listed
-            else:
-                self.requests.append(json.loads(body))
-                self.headers.append(headers)
-                act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
-            await self._do(act, reader, writer)
-        writer.close()
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        pairs = (line.partition(":") for line in head[1:] if line)
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
+        size = min(int(headers.get("content-length", 0)), BODY_MAX)
+        body = await reader.readexactly(size)
+        if head[0].startswith("GET"):
+            act = self.listed
+        else:
+            self.requests.append(json.loads(body))
+            self.headers.append(headers)
+            act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
+        await self._do(act, reader, writer)
 
     async def _do(
         self, act: Act, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -118,10 +118,6 @@ class Upstream:
 async def upstream(*acts: Act, models: Sequence[str] = ("upstream",)) -> AsyncIterator[Upstream]:
     """Serve such a provider."""
     provider = Upstream(*acts, models=models)
-    server = await asyncio.start_server(provider._serve, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    provider.base_url = f"http://{host}:{port}/v1"
-    try:
+    async with raw_server(provider._serve) as url:
+        provider.base_url = f"{url}/v1"
         yield provider
-    finally:
-        server.close()

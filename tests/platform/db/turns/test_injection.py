@@ -16,6 +16,7 @@ from roost.turn import run_turn
 from roost_channels.message import Address, Attachment, Quote, Sender
 from roost_inference.client.assembly import Completed, Delta, ToolCall
 from roost_inference.client.engine_client import ChatRequest
+from roost_inference.testing.raw_server import raw_server
 from roost_platform.testing.chats import Person
 from roost_platform.wiring.worker import worker_ports
 from roost_workflows.agents import AgentRegistry
@@ -123,8 +124,23 @@ def database_url(sqlite_url: str) -> str:
 
 
 @pytest.fixture
+def visits() -> list[bytes]:
+    """What the address was sent that the attacker names."""
+    return []
+
+
+@pytest.fixture
+async def url(visits: list[bytes]) -> AsyncIterator[str]:
+    async def visited(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        visits.append(await reader.read(1000))
+
+    async with raw_server(visited) as base:
+        yield f"{base}/?d=secret"
+
+
+@pytest.fixture
 async def scene(
-    ada: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ada: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, visits: list[bytes]
 ) -> AsyncIterator[Scene]:
     monkeypatch.setattr(turn_files, "ARRIVAL_WAIT_S", 0.0)
     bob = replace(
@@ -139,14 +155,6 @@ async def scene(
     person_id = (await bob.stores.turns.context(turn.turn_id, 1)).person_id
     note = await bob.stores.notes.add(person_id, SECRET, "k")
     await bob.agent_says(turn, 1, "Kept.")
-    visits: list[bytes] = []
-
-    async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        visits.append(await reader.read(1000))
-        writer.close()
-
-    server = await asyncio.start_server(visited, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/?d=secret"
     marker = tmp_path / "owned"
     PAID.clear()
     PAGE["text"] = "A page about foxes."
@@ -166,8 +174,7 @@ async def scene(
         "type": ("forget_note", {"number": {"$ne": 0}}),
         "forget": ("forget_note", {"number": note.id}),
     }
-    async with server:
-        yield Scene(ada, bob, Obedient(calls), tmp_path, visits)
+    yield Scene(ada, bob, Obedient(calls), tmp_path, visits)
     assert PAID == [] and visits == [] and not marker.exists()
     kept = [one.text for one in await bob.stores.notes.list(person_id)]
     assert kept == [SECRET]

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from roost_inference.client.event_parser import EventParser
 from roost_inference.http.protocol.direct_parts import DirectParts
+from roost_inference.testing.raw_server import raw_server
 from roost_platform.db import models
 from roost_platform.gateway.events import Event, ReasoningDelta, TextDelta
 from roost_platform.gateway.providers.chat_decoder import ChatDecoder
@@ -120,7 +121,6 @@ class Provider:
                 await self.answer(writer)
                 await writer.drain()
         self.left.set()
-        writer.close()
 
 
 async def say(writer: asyncio.StreamWriter, event: Any) -> None:
@@ -133,13 +133,11 @@ async def say(writer: asyncio.StreamWriter, event: Any) -> None:
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     serving = Provider()
-    server = await asyncio.start_server(serving.serve, "127.0.0.1", 0)
-    serving.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield serving
-    serving.is_over.set()
-    server.close()
-    async with asyncio.timeout(SOON_S):
-        await serving.left.wait()
+    async with raw_server(serving.serve) as serving.url:
+        yield serving
+        serving.is_over.set()
+        async with asyncio.timeout(SOON_S):
+            await serving.left.wait()
 
 
 @pytest.fixture

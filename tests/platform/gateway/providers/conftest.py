@@ -1,22 +1,20 @@
 """A provider that a test tells what to write, and a client of it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from tests.platform.gateway.providers.provider import PATIENCE_S, SHORT_S, Provider, until
 
+from roost_inference.testing.raw_server import raw_server
 from roost_platform.gateway.providers.http.plain import PlainClient
 
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     serving = Provider()
-    server = await asyncio.start_server(serving.serve, "127.0.0.1", 0, limit=2**21)
-    serving.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield serving
-    server.close()
-    await until(lambda: serving.ended == serving.opened)
+    async with raw_server(serving.serve, limit=2**21) as serving.url:
+        yield serving
+        await until(lambda: serving.ended == serving.opened)
 
 
 @pytest.fixture

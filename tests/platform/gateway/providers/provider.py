@@ -40,7 +40,6 @@ class Provider:
                 await self.answer(writer)
                 await writer.drain()
         self.ended += 1
-        writer.close()
 
 
 def writing(*parts: bytes, pause_s: float = 0.0, ends: bool = False) -> Answer:

@@ -19,6 +19,7 @@ from tests.platform.gateway.providers.provider import (
 )
 
 from roost_inference.errors import EngineUnavailable
+from roost_inference.testing.raw_server import raw_server
 from roost_platform.gateway.providers.http.plain import PlainClient
 
 LINE = b"x-filler: " + b"y" * 1000 + b"\r\n"
@@ -154,23 +155,18 @@ async def test_an_answer_before_the_end_of_a_large_request_counts(
     client: PlainClient, provider: Provider
 ) -> None:
     refusal = b"HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge"
-    left = asyncio.Event()
 
     async def refusing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(refusal)
-        await left.wait()
-        writer.close()
+        await asyncio.Event().wait()
 
-    server = await asyncio.start_server(refusing, "127.0.0.1", 0, limit=2**16)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    other = PlainClient(url, {}, connect_s=1, silence_s=PATIENCE_S, sending_s=PATIENCE_S)
-    response = await other.ask("POST", url, bytes(64 * 2**20), {})
-    assert (response.status, await body_of(response)) == (413, b"large")
-    assert not other._idle
-    left.set()
-    await other.close()
-    server.close()
+    async with raw_server(refusing) as url:
+        other = PlainClient(url, {}, connect_s=1, silence_s=PATIENCE_S, sending_s=PATIENCE_S)
+        response = await other.ask("POST", url, bytes(64 * 2**20), {})
+        assert (response.status, await body_of(response)) == (413, b"large")
+        assert not other._idle
+        await other.close()
 
 
 async def test_a_large_request_that_nobody_reads_is_a_timeout(provider: Provider) -> None:

@@ -1,12 +1,12 @@
 """What a provider may send: bounded errors and heads, no redirects, and nothing without end."""
 
 import asyncio
-import contextlib
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from roost_inference.testing.raw_server import raw_server
 from roost_platform.gateway.providers import connection
 from roost_platform.testing.providers.gateway import gateway_server
 
@@ -32,33 +32,27 @@ class Upstream:
         self.asked = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request and close."""
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
-            writer.write(self.head)
-            for _ in range(self.times):
-                writer.write(self.body)
-                await writer.drain()
-                self.sent += len(self.body)
-                await asyncio.sleep(self.pause_s)
-        writer.close()
+        """Answer one request."""
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        writer.write(self.head)
+        for _ in range(self.times):
+            writer.write(self.body)
+            await writer.drain()
+            self.sent += len(self.body)
+            await asyncio.sleep(self.pause_s)
 
 
 async def answer_of(upstream: Upstream, folder: Path) -> httpx2.Response:
     """What a client is told when its provider answers like this."""
-    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    overrides = {
-        "gateway": {"retries": 0},
-        "providers": {"other": {"base_url": f"http://127.0.0.1:{port}/v1", "api_key": SECRET}},
-        "models": {"other": {"targets": ["other/model"]}},
-    }
-    async with gateway_server(folder, overrides=overrides) as gateway:
-        try:
+    async with raw_server(upstream.serve) as url:
+        overrides = {
+            "gateway": {"retries": 0},
+            "providers": {"other": {"base_url": f"{url}/v1", "api_key": SECRET}},
+            "models": {"other": {"targets": ["other/model"]}},
+        }
+        async with gateway_server(folder, overrides=overrides) as gateway:
             return await gateway.post(CHAT, HELLO)
-        finally:
-            server.close()
 
 
 async def test_an_error_without_end_is_read_to_its_bound(tmp_path: Path) -> None:
@@ -87,13 +81,9 @@ async def test_an_error_that_comes_drop_by_drop_is_not_waited_for(
 
 async def test_a_redirect_is_refused_and_not_followed(tmp_path: Path) -> None:
     second = Upstream(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", b"{}")
-    server = await asyncio.start_server(second.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    head = (
-        f"HTTP/1.1 307 Moved\r\nlocation: http://127.0.0.1:{port}/v1\r\ncontent-length: 0\r\n\r\n"
-    )
-    response = await answer_of(Upstream(head.encode()), tmp_path)
-    server.close()
+    async with raw_server(second.serve) as url:
+        head = f"HTTP/1.1 307 Moved\r\nlocation: {url}/v1\r\ncontent-length: 0\r\n\r\n"
+        response = await answer_of(Upstream(head.encode()), tmp_path)
     assert response.status_code >= 400
     assert second.asked == 0
 

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from roost_inference.http.listener import listening
-from roost_inference.testing.peer_app import peer_app
-from roost_inference.testing.scripted_peers import ScriptedPeer, answer_to
+from roost_inference.testing.peers.app import peer_app
+from roost_inference.testing.peers.scripted import ScriptedPeer, answer_to
 from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.observing import facts
 from roost_platform.gateway.providers.engine import EngineProvider

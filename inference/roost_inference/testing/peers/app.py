@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from roost_inference.errors import EngineError, UnknownSession
 from roost_inference.http.exchange import error_response
-from roost_inference.testing.scripted_peers import ScriptedPeer, prompt_text
+from roost_inference.testing.peers.scripted import ScriptedPeer, prompt_text
 
 
 def peer_app(peer: ScriptedPeer) -> Starlette:

@@ -1,4 +1,4 @@
-"""For tests: engines that hand KV over by a script, as objects on any clock; peer_app serves them.
+"""For tests: engines that hand KV over by a script, as objects on any clock; app.py serves them.
 
 A token is a word. Nothing is computed; reading takes `ms_per_token`, by `sleep`.
 """

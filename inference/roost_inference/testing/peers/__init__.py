@@ -1,0 +1,1 @@
+"""Doubles of engines that hand KV over, and of what lies between them."""
