@@ -116,7 +116,7 @@ async def test_the_calendar_shows_each_local_day_from_now_on(ada: Reminded) -> N
     await ada.says("/remind on 1 Dec at 8:00 rent")
     await ada.says("/remind every hour drink")
     async with ada.person.stores.database.read() as session:
-        days = await view.calendar(session, 2026, 12, ada.clock.now)
+        days = await view.calendar(session, date(2026, 12, 1), date(2026, 12, 31), ada.clock.now)
         shown = {
             day.day: [(one.text, *one.times) for one in entries if one.text != "drink"]
             for day, entries in days.items()
@@ -125,8 +125,11 @@ async def test_the_calendar_shows_each_local_day_from_now_on(ada: Reminded) -> N
         assert shown[2] == [] and shown[31] == [("train", "09:00")]
         (drinks,) = [one for one in days[date(2026, 12, 1)] if one.text == "drink"]
         assert len(drinks.times) == 24
-        november = await view.calendar(session, 2026, 11, ada.clock.now)
-        assert sorted(day.day for day in november) == [29, 30]
-        assert await view.calendar(session, 2026, 10, ada.clock.now) == {}
+        november = await view.calendar(
+            session, date(2026, 10, 26), date(2026, 12, 6), ada.clock.now
+        )
+        assert sorted(november)[0] == date(2026, 11, 29) and len(november) == 8
+        past = await view.calendar(session, date(2026, 10, 1), date(2026, 10, 31), ada.clock.now)
+        assert past == {}
         with pytest.raises(NotFound):
             await view.schedule(session, "none", 0.0)

@@ -96,7 +96,7 @@ async def _flow(add: Any, state: str, person: str, now: float) -> str:
     flow = models.FlowRun(
         turn_id=turn.id, name="purchase", code_hash="c0de" * 8, input={"item": "lamp"}
     )
-    flow.started_by, flow.advances, flow.created_at = "telegram", 4, now - 600
+    flow.started_by, flow.advances, flow.created_at = person, 4, now - 600
     flow.result = "Bought." if state == "done" else ""
     flow.finished_at = turn.finished_at
     await add(flow)

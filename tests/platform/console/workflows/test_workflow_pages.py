@@ -158,7 +158,7 @@ def test_a_month_shows_its_days_and_an_odd_one_is_this_month(
     calendar = reader.page(f"/schedules?month={month}").by_id["calendar"]
     if month in ("2027-02", "2028-02"):
         assert f"February {month[:4]}" in calendar
-        assert calendar.count("09:00 Water the plants (active).") == (28 if "7" in month else 29)
+        assert calendar.count("09:00 Water the plants (active).") == (28 if "7" in month else 35)
 
 
 def test_a_flow_is_a_timeline_of_its_journal(reader: Reader, ids: dict[str, str]) -> None:
@@ -168,7 +168,7 @@ def test_a_flow_is_a_timeline_of_its_journal(reader: Reader, ids: dict[str, str]
         assert listed.row_of(href).text.startswith(word)
         assert reader.page(f"/flows?state={state}").row_of(href)
         page = reader.page(href).by_id["flow"]
-        for words in ("generate(", "branch 2", "3 tries", "Which one?", word):
+        for words in ("by Ana", "generate(", "branch 2", "3 tries", "Which one?", word):
             assert words in page, (state, words)
         assert ("Stop" in page.split()) == (state == "waiting")
         assert ("ValueError: no such day" in page) == (state == "failed")

@@ -66,7 +66,7 @@ class CalendarSection:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is due in the month."""
-        return not any(day.entries for week in self.weeks for day in week)
+        return not any(day.in_month and day.entries for week in self.weeks for day in week)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,10 @@ async def load(visit: Visit) -> SchedulesContext:
     text, number = visit.query("q").strip(), page_number(visit.query("page"))
     today = datetime.fromtimestamp(visit.now, UTC).date()
     year, month = month_of(visit.query("month"), today)
+    weeks_of_month = calendar.Calendar().monthdatescalendar(year, month)
     async with visit.deps.stores.database.read() as session:
         count, rows = await schedules(session, state, text, number)
-        by_day = await entries_of(session, year, month, visit.now)
+        by_day = await entries_of(session, weeks_of_month[0][0], weeks_of_month[-1][-1], visit.now)
     pages = Pages(number, count, "/schedules", (("state", state), ("q", text)))
     weeks = tuple(
         tuple(
@@ -108,7 +109,7 @@ async def load(visit: Visit) -> SchedulesContext:
             )
             for day in week
         )
-        for week in calendar.Calendar().monthdatescalendar(year, month)
+        for week in weeks_of_month
     )
     return SchedulesContext(
         state=state,

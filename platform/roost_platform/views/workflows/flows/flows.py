@@ -50,7 +50,8 @@ class FlowRow:
 class FlowView:
     """One flow. answer: its text, empty before. ending: how it failed, in words for people.
 
-    error: a trace or the named step, for operators. input: as JSON text.
+    error: a trace or the named step, for operators. input: as JSON text. started_by: the person's
+    name, empty where it is not known.
     forked_from: the run from which it took over its first `kept` steps, at its step `forked_at`;
     empty for others. forks: the runs that were forked from it, the newest first. retries: how often
     operators had it tried again. can_retry, can_fork: whether that may be asked for.
@@ -142,15 +143,16 @@ async def flow_view(
     """
     found = (
         await session.execute(
-            select(models.FlowRun, models.Turn, models.Conversation)
+            select(models.FlowRun, models.Turn, models.Conversation, models.Identity.display_name)
             .join(models.Turn, models.Turn.id == models.FlowRun.turn_id)
             .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+            .outerjoin(models.Identity, models.Identity.id == models.FlowRun.started_by)
             .where(models.FlowRun.turn_id == turn_id)
         )
     ).first()
     if found is None:
         return None
-    flow, turn, conversation = found
+    flow, turn, conversation, person_name = found
     counts = await count_steps(session, [turn_id])
     end = turn.finished_at if turn.finished_at is not None else now
     entries = await journal_entries(
@@ -172,7 +174,7 @@ async def flow_view(
         error=turn.error if with_texts else "",
         code_hash=flow.code_hash,
         advances=flow.advances,
-        started_by=flow.started_by,
+        started_by=person_name or "",
         waited_s=turn.waited_s,
         entries=entries,
         forked_from=flow.forked_from,

@@ -1,9 +1,9 @@
-"""A month of schedules as a calendar."""
+"""Days of schedules as a calendar."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from sqlalchemy import select
@@ -16,7 +16,7 @@ from roost_platform.db import models
 from roost_platform.db.schedules.keeping import code_of, spec_of
 
 CALENDAR_SCHEDULES_MAX: Final = 500
-CALENDAR_TIMES_MAX: Final = 200  # of one schedule in a month; one that comes oftener is cut
+CALENDAR_TIMES_MAX: Final = 200  # of one schedule; one that comes oftener is cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class CalendarEntry:
 
 
 async def calendar(
-    session: AsyncSession, year: int, month: int, now: float
+    session: AsyncSession, first: date, last: date, now: float
 ) -> Mapping[date, Sequence[CalendarEntry]]:
-    """The times of all active schedules in a month from `now` on, by their local days."""
+    """The times of all active schedules from `first` to `last` and from `now` on, by local days."""
     days: dict[date, list[CalendarEntry]] = {}
     rows = await session.execute(
         select(models.Schedule, models.Identity.display_name)
@@ -45,7 +45,7 @@ async def calendar(
         .limit(CALENDAR_SCHEDULES_MAX)
     )
     for row, owner in rows:
-        for day, at in _days_of(row, year, month, now).items():
+        for day, at in _days_of(row, first, last, now).items():
             entry = CalendarEntry(
                 row.id, code_of(row), row.kind, row.text, owner or "", row.zone, at
             )
@@ -54,14 +54,14 @@ async def calendar(
 
 
 def _days_of(
-    row: models.Schedule, year: int, month: int, now: float
+    row: models.Schedule, first: date, last: date, now: float
 ) -> Mapping[date, Sequence[str]]:
     try:
         spec, zone = spec_of(row)
     except ScheduleError:
         return {}
-    first = datetime(year, month, 1)
-    begin, end = instant(first, zone), instant((first + timedelta(days=31)).replace(day=1), zone)
+    begin = instant(datetime.combine(first, time()), zone)
+    end = instant(datetime.combine(last + timedelta(days=1), time()), zone)
     days: dict[date, list[str]] = {}
     after = max(begin, min(now, row.due_at or now)) - 1
     for at in itertools.islice(times(spec, zone, after), CALENDAR_TIMES_MAX):
