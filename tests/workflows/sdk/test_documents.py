@@ -4,10 +4,12 @@ import io
 import json
 import time
 import zipfile
+from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
 from pypdf import PdfReader, PdfWriter
+from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
 
 from roost.documents import reader
 from roost.documents.formats import PAGES_MAX, UNPACKED_BYTES_MAX
@@ -43,6 +45,24 @@ def pdf(*pages: str, operators: str = "") -> bytes:
 def encrypted(document: bytes, password: str) -> bytes:
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(document)))
     writer.encrypt(password, "owner", algorithm="RC4-128")
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def marked(document: bytes, *marks: dict[str, str]) -> bytes:
+    """The PDF with these annotations on its first page; values with a slash are names."""
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(document)))
+    added = ArrayObject()
+    for mark in marks:
+        values: dict[Any, Any] = {
+            NameObject(key): (NameObject if value.startswith("/") else TextStringObject)(value)
+            for key, value in mark.items()
+        }
+        if "/URI" in values:
+            values[NameObject("/A")] = DictionaryObject(values)
+        added.append(writer._add_object(DictionaryObject(values)))
+    writer.pages[0][NameObject("/Annots")] = added
     out = io.BytesIO()
     writer.write(out)
     return out.getvalue()
@@ -207,6 +227,31 @@ async def test_an_archive_without_a_document_is_no_text() -> None:
 
 async def test_a_pdf_that_opens_without_a_password_is_read() -> None:
     assert (await read_document(encrypted(pdf("open words"), ""))).text == "open words"
+
+
+async def test_what_was_filled_in_and_noted_on_a_pdf_is_read() -> None:
+    form = marked(
+        pdf("Order form, see https://x.example/terms"),
+        {"/Subtype": "/Widget", "/FT": "/Tx", "/T": "name", "/V": "Ada  Lovelace"},
+        {"/Subtype": "/Widget", "/FT": "/Tx", "/T": "empty", "/V": ""},
+        {"/Subtype": "/Widget", "/FT": "/Btn", "/T": "gift", "/AS": "/Yes"},
+        {"/Subtype": "/Widget", "/FT": "/Btn", "/T": "express", "/AS": "/Off"},
+        {"/Subtype": "/FreeText", "/Contents": "deliver after six"},
+        {"/Subtype": "/Highlight", "/Contents": "is that right?"},
+        {"/Subtype": "/Link", "/URI": "https://x.example/here"},
+        {"/Subtype": "/Link", "/URI": "https://x.example/terms"},
+        {"/Subtype": "/Popup", "/Contents": "is that right?"},
+    )
+    assert (await read_document(form)).text.split("\n") == [
+        *("Order form, see https://x.example/terms", "", "name: Ada Lovelace", "[x] gift"),
+        *("[ ] express", "deliver after six", "[comment: is that right?]"),
+        "[link: https://x.example/here]",
+    ]
+
+
+async def test_marks_that_are_broken_leave_the_words_of_the_page() -> None:
+    for mark in ({"/Subtype": "Widget"}, {"/Subtype": "/Widget", "/Parent": "up", "/V": "x"}, {}):
+        assert (await read_document(marked(pdf("words"), mark))).text == "words"
 
 
 async def test_an_archive_that_grows_beyond_the_bound_is_not_unpacked() -> None:

@@ -43,6 +43,8 @@ def pieces(data: bytes) -> Iterator[Piece]:
 def _pdf(data: bytes) -> Iterator[Piece]:
     from pypdf import PdfReader
 
+    from roost.documents.pdf_marks import added_to
+
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     reader = PdfReader(io.BytesIO(data), strict=False)
     if reader.is_encrypted and not reader.decrypt(""):
@@ -54,7 +56,8 @@ def _pdf(data: bytes) -> Iterator[Piece]:
             yield Piece("", count, is_cut=True)
             break
         try:
-            text = printable(page.extract_text() or "").strip()
+            said = (page.extract_text() or "").strip()
+            text = printable("\n\n".join(filter(None, (said, added_to(page, said)))))
         except (MemoryError, RecursionError):
             raise
         except Exception:  # one page that can't be read leaves the others
