@@ -83,7 +83,8 @@ def docx(*paragraphs: str, more: dict[str, bytes] | None = None, body: str = "")
             'Target="word/document.xml"/></Relationships>'
         ),
         "word/document.xml": (
-            f'<w:document xmlns:w="{names}/wordprocessingml/2006/main"><w:body>{body}</w:body>'
+            f'<w:document xmlns:w="{names}/wordprocessingml/2006/main" '
+            f'xmlns:m="{names}/officeDocument/2006/math"><w:body>{body}</w:body>'
             "</w:document>"
         ),
     }
@@ -106,6 +107,33 @@ async def test_a_word_file_is_read_paragraph_by_paragraph() -> None:
     assert reading.text == "Straße & <b>\n\n漢字" and not reading.problem
 
 
+RAISED, LOWERED = (f'<w:vertAlign w:val="{place}script"/>' for place in ("super", "sub"))
+
+
+def run(words: str, look: str = "") -> str:
+    return f'<w:r><w:rPr>{look}</w:rPr><w:t xml:space="preserve">{words}</w:t></w:r>'
+
+
+def maths(**parts: str) -> str:
+    return "".join(f"<m:{name}>{part}</m:{name}>" for name, part in parts.items())
+
+
+def term(words: str) -> str:
+    return maths(r=maths(t=words))
+
+
+FORMULA = maths(
+    oMath=maths(sSup=maths(e=term("x"), sup=term("2")))
+    + term("=")
+    + maths(f=maths(num=term("a+b"), den=term("2")))
+    + term("+")
+    + maths(rad=maths(e=term("y")))
+    + term("+")
+    + maths(
+        nary='<m:naryPr><m:chr m:val="∑"/></m:naryPr>'
+        + maths(sub=term("i=1"), sup=term("n"), e=term("i"))
+    )
+)
 ROW = "<w:tr><w:tc>{}</w:tc><w:tc>{}</w:tc></w:tr>"
 LINKS = (
     '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
@@ -136,10 +164,24 @@ LINKS = (
             'relationships" r:id="h"><w:r><w:t>here</w:t></w:r></w:hyperlink></w:p>',
             "here (https://x.example/a_b)",
         ),
+        (
+            run("Pay ") + run("100", "<w:strike/>") + run(" 200") + run("st", RAISED),
+            "Pay ~~100~~ 200st",
+        ),
+        (run("10") + run("-6", RAISED) + run(" H") + run("2", LOWERED), "10⁻⁶ H₂"),
+        (
+            '<w:sdt xmlns:w14="http://schemas.microsoft.com/office/word/2010/wordml"><w:sdtPr>'
+            '<w14:checkbox><w14:checked w14:val="0"/></w14:checkbox></w:sdtPr><w:sdtContent>'
+            f"{run('☐')}</w:sdtContent></w:sdt>{run(' I agree')}",
+            "[ ] I agree",
+        ),
+        (f'<w:fldSimple w:instr="DATE">{run("1 May")}</w:fldSimple>', "1 May"),
+        (f"{run('so ')}<m:oMathPara>{FORMULA}</m:oMathPara>", "so x^2=(a+b)/2+√(y)+∑_(i=1)^n i"),
     ],
 )
 async def test_what_shapes_the_words_of_a_word_file_is_kept(body: str, text: str) -> None:
     more = {"word/_rels/document.xml.rels": LINKS.encode()}
+    body = body if body.startswith(("<w:p>", "<w:tbl>")) else f"<w:p>{body}</w:p>"
     reading = await read_document(docx(body=body, more=more))
     assert "\n".join(line.rstrip() for line in reading.text.split("\n")) == text
 
@@ -227,6 +269,15 @@ async def test_an_archive_without_a_document_is_no_text() -> None:
 
 async def test_a_pdf_that_opens_without_a_password_is_read() -> None:
     assert (await read_document(encrypted(pdf("open words"), ""))).text == "open words"
+
+
+async def test_a_word_file_whose_text_has_a_numbered_place_is_read() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(docx("words"))) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = old.read(name).replace(b"word/document.xml", b"word/document2.xml")
+            new.writestr(name.replace("document.xml", "document2.xml"), content)
+    assert (await read_document(out.getvalue())).text == "words"
 
 
 async def test_what_was_filled_in_and_noted_on_a_pdf_is_read() -> None:

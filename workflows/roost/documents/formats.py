@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ PAGES_MAX: Final = 300
 UNPACKED_BYTES_MAX: Final = 64 * 1024 * 1024
 ZIP_ENTRIES_MAX: Final = 5000
 PIECE_CHARS: Final = 64 * 1024
-WORD_BODY: Final = "word/document.xml"
+# Some programs number it: word/document2.xml.
+_WORD_BODY: Final = re.compile(r"word/document\d{0,9}\.xml")
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # old Office files, and encrypted new ones
 _ENCRYPTED_PACKAGE: Final = "EncryptedPackage".encode("utf-16-le")
 
@@ -76,7 +78,7 @@ def _word(data: bytes) -> Iterator[Piece]:
     except zipfile.BadZipFile:
         raise Unreadable("broken") from None
     entries = archive.infolist()
-    if WORD_BODY not in {entry.filename for entry in entries}:
+    if not any(_WORD_BODY.fullmatch(entry.filename) for entry in entries):
         raise Unreadable("not_text")
     if any(entry.flag_bits & 1 for entry in entries):
         raise Unreadable("encrypted")
