@@ -223,6 +223,7 @@ HEBREW = "שלום, אני שולח לך את רשימת הקניות למחר: 
         ("in four bytes".encode("utf-32"), "in four bytes"),
         (b"x = 1\n" * 50 + b"\x00", "x = 1\n" * 50),
         (b"<svg><text>drawn</text></svg>", "<svg><text>drawn</text></svg>"),
+        (b"A PDF begins with %PDF-1.7.", "A PDF begins with %PDF-1.7."),
     ],
 )
 async def test_a_text_file_is_read_in_its_encoding(data: bytes, text: str) -> None:

@@ -33,7 +33,7 @@ class Piece:
 
 def pieces(data: bytes) -> Iterator[Piece]:
     """The document's text in order; what it is follows from its bytes alone. Raises Unreadable."""
-    if b"%PDF-" in data[:1024]:
+    if data.startswith(b"%PDF-") or (b"%PDF-" in data[:1024] and b"startxref" in data):
         return _pdf(data)
     if data.startswith(b"PK\x03\x04"):
         return _word(data)
