@@ -149,3 +149,8 @@ def test_no_mark_stands_inside_of_code() -> None:
 def test_no_backtick_of_a_code_block_is_read_as_part_of_its_fence() -> None:
     (part,) = render("~~~\n`a` and\nreturn `x`\n~~~", CAPABILITIES)
     assert part.text == f"{FENCE}{WORD_JOINER}`a` and\nreturn `x`{WORD_JOINER}{FENCE}"
+
+
+def test_every_line_of_a_quote_in_a_list_has_its_mark() -> None:
+    (part,) = render("- said\n  > one\n  > two\n- > three\n  > four", CAPABILITIES)
+    assert part.text == "- said\n> one\n> two\n- \n> three\n> four"
