@@ -31,6 +31,11 @@ FileState = Literal[
 ]
 
 
+# Endings of texts that share their MIME type with films and sound: TypeScript, device trees, lists
+# of songs.
+_TEXT_ENDINGS = (".ts", ".mts", ".cts", ".dts", ".dtsi", ".m3u", ".m3u8", ".pls")
+
+
 @dataclass(frozen=True, slots=True)
 class MessageFile:
     """A file that came with a message, as prompts show it. What was read once never changes.
@@ -57,7 +62,9 @@ class MessageFile:
 
     @property
     def is_recording(self) -> bool:
-        """Whether it is sound or film, of which no text is made."""
+        """Whether it is sound or film, of which no text is made; code that is said to be is not."""
+        if self.kind == "document" and self.name.lower().endswith(_TEXT_ENDINGS):
+            return False
         family = self.mime_type.partition("/")[0]
         kinds = ("voice", "audio", "video", "video_note", "animation", "sticker")
         return family in ("audio", "video") or self.kind in kinds

@@ -250,7 +250,7 @@ def file_block(file: MessageFile, pictures: Mapping[str, str] | None) -> str:
     kind = file.kind or "file"
     if file.state == "missing":
         return f"[{kind} {file.id}: not shown, because {file.reason}]"
-    if file.is_picture and pictures is None:
+    if (file.is_picture or file.state == "picture") and pictures is None:
         return f"[{kind} {file.id}: the model can't see pictures]"
     if file.state == "picture" and file.id not in (pictures or {}):
         return f"[{kind} {file.id}: not shown again, as newer pictures are]"

@@ -67,6 +67,14 @@ def _furthest(cost: Cost, start: int, length: int, room: int) -> int:
     return low
 
 
+def shortened(text: str, chars_max: int) -> str:
+    """The beginning of a text, at most `chars_max` long; no emoji or letter is cut in two."""
+    if len(text) <= chars_max:
+        return text
+    places = _places(text, 0, chars_max)
+    return text[: places[-1] if places else chars_max]
+
+
 def _places(text: str, start: int, end: int) -> list[int]:
     """Where graphemes of [start, end) end, in ascending order."""
     window = text[start : end + 1]

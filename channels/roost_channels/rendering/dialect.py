@@ -3,8 +3,9 @@
 Marks inside of addresses and identifiers are characters: `/_v1_/`, `__init__`, `a*b*c`. A backslash
 is an escape only before a mark that would act; elsewhere it is a character, as in `\\d+`. Character
 references (`&amp;`) stay as they are written. An address in angle brackets is shown once and
-unchanged. Beside East Asian letters a style may open and close at punctuation. `<br>` in a cell of
-a table is a line break, and a row keeps what it has beyond the table's columns.
+unchanged. Formulas in TeX are words. Beside East Asian letters a style may open and close at
+punctuation. `<br>` in a cell of a table is a line break, and a row keeps what it has beyond the
+table's columns.
 """
 
 import re
@@ -15,6 +16,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from roost_channels.rendering.escapes import escape
+from roost_channels.rendering.formulas import display, formula
 from roost_channels.rendering.styles import strike, style
 from roost_channels.rendering.tables import table
 from roost_channels.rendering.words import is_ascii_word
@@ -23,7 +25,17 @@ _AUTOLINK = re.compile(
     r"<((?:[a-z][a-z0-9+.-]{1,31}://|mailto:|tel:)[^<>\s]+|([^<>\s@:]+@[^<>\s@]+\.[^<>\s@.]+))>",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile("[:/.#?@]")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+
+
+class Markdown(MarkdownIt):
+    """A parser to which a word is no address: `list[i](j)` makes no link."""
+
+    def validateLink(self, url: str) -> bool:
+        """Whether a link may lead there."""
+        is_address = not url or _ADDRESS.search(url) is not None
+        return is_address and super().validateLink(url)
 
 
 def faithful(parser: MarkdownIt) -> MarkdownIt:
@@ -33,7 +45,10 @@ def faithful(parser: MarkdownIt) -> MarkdownIt:
     rules.at("strikethrough", strike)
     rules.at("escape", escape)
     rules.at("autolink", _autolink)
+    rules.before("escape", "formula", formula)
     parser.block.ruler.at("table", table, {"alt": ["paragraph", "reference"]})
+    chains = ["paragraph", "reference", "blockquote", "list"]
+    parser.block.ruler.before("table", "display", display, {"alt": chains})
     parser.disable(["entity", "reference"])
     parser.core.ruler.push("cell_breaks", _break_cells)
     return parser

@@ -201,9 +201,10 @@ class _Writer:
             for index, child in enumerate(item):
                 if index:
                     self.write("\n")
-                if index and not isinstance(child, markup.ListBlock):
-                    self.write(inner)
-                if not index and isinstance(child, markup.ListBlock):
+                # Marks of quotes and of items work at the beginning of a line.
+                if not isinstance(child, markup.ListBlock | markup.QuoteBlock):
+                    self.write(inner if index else "")
+                elif not index:
                     self.write("\n")
                 self.block(child, inner)
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
 from roost_channels.rendering.budget import Budget, bounded, environment
-from roost_channels.rendering.dialect import faithful
+from roost_channels.rendering.dialect import Markdown, faithful
 
 Style = Literal["bold", "italic", "strikethrough", "code"]
 
@@ -105,7 +104,7 @@ Block = Paragraph | Heading | CodeBlock | QuoteBlock | ListBlock | Table | Rule
 
 
 # Raw HTML and link definitions stay text: what the author wrote must be seen, used or not.
-class _Parser(MarkdownIt):
+class _Parser(Markdown):
     """Keeps the addresses of links as their author wrote them, since people see them."""
 
     def normalizeLink(self, url: str) -> str:

@@ -3,6 +3,7 @@
 import re
 
 from roost_channels.message import ReplyTarget
+from roost_channels.rendering.cutting import shortened
 from roost_channels.rendering.layout import Layout, printable
 from roost_channels.rendering.marks import Serialiser
 from roost_channels.rendering.parts import utf16_length
@@ -30,14 +31,14 @@ def quote_prefix(author: str, excerpt: str) -> str:
     if not words:
         return ""
     if len(words) > EXCERPT_MAX:
-        words = words[: EXCERPT_MAX - 1].rstrip() + "…"
-    name = " ".join(re.sub(r"[*_~`>:]", "", author).split())[:AUTHOR_MAX]
+        words = shortened(words, EXCERPT_MAX - 1).rstrip() + "…"
+    name = shortened(" ".join(re.sub(r"[*_~`>:]", "", author).split()), AUTHOR_MAX)
     shown = _without_marks(words)
     line = f"> {name}: {shown}\n\n" if name else f"> {shown}\n\n"
     # Counted in UTF-16 units, so that characters beyond the first plane can't break the bound.
     if utf16_length(line) <= QUOTE_PREFIX_MAX:
         return line
-    return f"> {_without_marks(words[:SHORT_EXCERPT_MAX])}…\n\n"
+    return f"> {_without_marks(shortened(words, SHORT_EXCERPT_MAX))}…\n\n"
 
 
 def _unstyled(words: str) -> str:

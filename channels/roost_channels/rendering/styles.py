@@ -138,7 +138,7 @@ def _flanks(state: StateInline, start: int, end: int, mark: str) -> tuple[bool, 
         return False, False
     inside = line_of(state).inside.get(start)
     low, high = _cluster(text, start, end, most)
-    if low < 0:
+    if low < 0 or _stands_alone(text, low, high, most):
         return False, False
     if low and high < most and is_ascii_word(text[low - 1]) and is_ascii_word(text[high]):
         in_word = mark == "*" and end - start == 2 and _is_styled_word(text, start, most)
@@ -146,6 +146,12 @@ def _flanks(state: StateInline, start: int, end: int, mark: str) -> tuple[bool, 
     opens = opens and inside is None and _may_open(text, low, mark, end - start)
     closes = closes and inside is not False and _may_close(text, high, most, mark)
     return opens, closes
+
+
+def _stands_alone(text: str, low: int, high: int, most: int) -> bool:
+    """Whether marks are a note or a power, and style nothing: `(*)`, `C_{*}`, `f^*(x)`."""
+    before, after = text[low - 1 : low], text[high : min(high + 1, most)]
+    return before == "^" or f"{before}{after}" in ("()", "[]", "{}")
 
 
 def _is_wide_mark(character: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from roost_channels.message import Button
+from roost_channels.rendering.cutting import shortened
 from roost_channels.whatsapp.client import TwilioClient
 
 NAME_PREFIX = "roost_"
@@ -35,11 +36,11 @@ class Contents:
         shown = buttons[:ITEMS_MAX]
         is_list = len(shown) > BUTTONS_MAX
         title_max = ITEM_TITLE_MAX if is_list else BUTTON_TITLE_MAX
-        numbered = len({button.label[:title_max] for button in shown}) < len(shown)
+        numbered = len({shortened(button.label, title_max) for button in shown}) < len(shown)
         values = [text]
         for number, button in enumerate(shown, 1):
             title = f"{number}. {button.label}" if numbered else button.label
-            values += [title[:title_max], button.data[:ID_MAX]]
+            values += [shortened(title, title_max), button.data[:ID_MAX]]
         variables = {str(number): value for number, value in enumerate(values, 1)}
         sid = await self._sid(len(shown), is_list=is_list)
         return {"ContentSid": sid, "ContentVariables": json.dumps(variables, ensure_ascii=False)}

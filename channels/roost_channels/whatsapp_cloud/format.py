@@ -6,6 +6,7 @@ from typing import Any
 
 from roost_channels.channel import Outgoing
 from roost_channels.message import Button, Media, with_choices
+from roost_channels.rendering.cutting import shortened
 
 TEXT_MAX = 4096
 INTERACTIVE_TEXT_MAX = 1024
@@ -75,14 +76,11 @@ def interactive(body: str, buttons: Sequence[Button]) -> dict[str, Any]:
     Labels that a button would cut go into a list, which shows them whole.
     """
     if len(buttons) <= BUTTONS_MAX and all(len(b.label) <= BUTTON_TITLE_MAX for b in buttons):
-        replies = [
-            {"type": "reply", "reply": {"id": b.data, "title": b.label[:BUTTON_TITLE_MAX]}}
-            for b in buttons
-        ]
+        replies = [{"type": "reply", "reply": {"id": b.data, "title": b.label}} for b in buttons]
         shown: dict[str, Any] = {"type": "button", "action": {"buttons": replies}}
     else:
         shown_buttons = buttons[:ROWS_MAX]
-        titles = {button.label[:ROW_TITLE_MAX] for button in shown_buttons}
+        titles = {shortened(button.label, ROW_TITLE_MAX) for button in shown_buttons}
         numbered = len(titles) < len(shown_buttons)  # two of them would read the same
         rows = [
             _row(button, f"{number}. " if numbered else "")
@@ -111,7 +109,7 @@ def correlation(part_id: str) -> dict[str, str]:
 
 def _row(button: Button, prefix: str) -> dict[str, str]:
     title = f"{prefix}{button.label}"
-    row = {"id": button.data, "title": title[:ROW_TITLE_MAX]}
+    row = {"id": button.data, "title": shortened(title, ROW_TITLE_MAX)}
     if len(title) > ROW_TITLE_MAX:
-        row["description"] = button.label[:ROW_DESCRIPTION_MAX]
+        row["description"] = shortened(button.label, ROW_DESCRIPTION_MAX)
     return row

@@ -4,12 +4,11 @@ import logging
 from functools import lru_cache
 
 import nh3
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from roost_channels.rendering.budget import Budget, OverBudget, bounded, environment
-from roost_channels.rendering.dialect import faithful
+from roost_channels.rendering.dialect import Markdown, faithful
 from roost_channels.rendering.layout import printable
 from roost_channels.rendering.markup import NESTING_MAX, depth
 
@@ -52,7 +51,7 @@ def _lower_headings(tokens: list[Token]) -> None:
 
 # The library drops what lies deeper than its own limit, so ours is below it.
 _options = {"html": False, "breaks": True, "maxNesting": NESTING_MAX + 10}
-_parser = faithful(bounded(MarkdownIt("commonmark", _options)))
+_parser = faithful(bounded(Markdown("commonmark", _options)))
 _parser.enable(["table", "strikethrough"])
 
 

@@ -85,6 +85,13 @@ EXACT = [
     "use &lt; for <, AT&amp;T",
     "a_b_@x.example",
     "_x_.py and *x*.py",
+    "list[i](j) and x[0](1)",
+    "(*) one and (*) two",
+    "C_{*} and D_{*}",
+    "f(x^*) <= f(y^*)",
+    r"$f^*(x) + g^*(y)$ and $x_1$, $x_2$",
+    r"\(\mathcal{L}^*(a), \_b\_\) and \[ *a*, \\ _b_ \]",
+    "$$ a * *b* $$",
 ]
 
 
@@ -116,10 +123,27 @@ def test_what_people_copy_is_shown_as_it_was_written(channel: str, text: str) ->
         (r"\*no style\* and \_none\_", "*no style* and _none_"),
         (r"1\. no list", "1. no list"),
         (r"\* no list", "* no list"),
+        ("$5 **or** $6_000, $A_B **to** $C_D", "$5 or $6_000, $A_B to $C_D"),
+        (r"\[no link\](https://x.example)", "[no link](https://x.example)"),
     ],
 )
 def test_marks_that_mean_a_style_are_not_shown(channel: str, text: str, shown: str) -> None:
     assert SHOWN[channel](text) == shown
+
+
+@pytest.mark.parametrize("channel", SHOWN)
+@pytest.mark.parametrize("ends", [("$$", "$$"), (r"\[", r"\]")])
+def test_the_lines_of_a_formula_begin_no_list_quote_or_heading(
+    channel: str, ends: tuple[str, str]
+) -> None:
+    for line in ("- b", "+ *b*", "> 0", "# n", "1. x", "=", "---", r"_a_ \\"):
+        lines = "\n".join((ends[0], "a", line, ends[1]))
+        assert SHOWN[channel](f"So\n{lines}\nholds.").split() == f"So {lines} holds.".split()
+
+
+def test_a_formula_that_does_not_end_is_text_like_any_other() -> None:
+    for opened in ("$$\n- *a*", "\\[\n- *a*\n\n\\]", "- $$\n  x\n\n*a*\n$$"):
+        assert "*a*" not in on_telegram(opened)
 
 
 def test_styles_of_east_asian_texts_begin_and_end_at_punctuation() -> None:

@@ -9,12 +9,19 @@ import regex  # type: ignore[import-untyped]
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from roost_channels.message import ReplyTarget
+from roost_channels.message import Button, ReplyTarget
 from roost_channels.rendering.marks import FENCE, WORD_JOINER
 from roost_channels.rendering.parts import REPEAT_LABEL, labelled, render, utf16_length
-from roost_channels.rendering.quote_line import QUOTE_PREFIX_MAX, needs_quote_line, quote_prefix
+from roost_channels.rendering.quote_line import (
+    EXCERPT_MAX,
+    QUOTE_PREFIX_MAX,
+    SHORT_EXCERPT_MAX,
+    needs_quote_line,
+    quote_prefix,
+)
 from roost_channels.whatsapp.channel import BODY_MAX, CAPABILITIES, body_of
 from roost_channels.whatsapp_cloud.channel import CAPABILITIES as CLOUD
+from roost_channels.whatsapp_cloud.format import interactive
 
 MARKS = "*_~`>"
 WORDS = st.text(
@@ -140,6 +147,18 @@ def test_the_quote_line_is_for_older_messages_and_for_quotes_asked_for(
     assert body_of(part, reply) == (f"> {quoted}\n\nthe answer" if is_needed else "the answer")
 
 
+@pytest.mark.parametrize("before", range(SHORT_EXCERPT_MAX - 8, EXCERPT_MAX))
+def test_a_quote_line_and_the_title_of_a_choice_cut_no_emoji(before: int) -> None:
+    family = "👨‍👩‍👧‍👦"
+    line = quote_prefix("", "a" * before + family + "b" * EXCERPT_MAX)
+    assert line.count("👨") == line.count(family)
+    buttons = [Button("a" * (before % 24) + family * 9, str(n)) for n in range(4)]
+    rows = interactive("Which?", buttons)["interactive"]["action"]["sections"][0]["rows"]
+    for row in rows:
+        assert row["title"].count("👨") == row["title"].count(family)
+        assert row["description"].count("👨") == row["description"].count(family)
+
+
 def test_no_mark_stands_inside_of_code() -> None:
     text = "**`a`** and *`b`* ~~`c`~~ ***`d`*** **e `f`** **`g` h**"
     (part,) = render(text, CAPABILITIES)
@@ -149,3 +168,8 @@ def test_no_mark_stands_inside_of_code() -> None:
 def test_no_backtick_of_a_code_block_is_read_as_part_of_its_fence() -> None:
     (part,) = render("~~~\n`a` and\nreturn `x`\n~~~", CAPABILITIES)
     assert part.text == f"{FENCE}{WORD_JOINER}`a` and\nreturn `x`{WORD_JOINER}{FENCE}"
+
+
+def test_every_line_of_a_quote_in_a_list_has_its_mark() -> None:
+    (part,) = render("- said\n  > one\n  > two\n- > three\n  > four", CAPABILITIES)
+    assert part.text == "- said\n> one\n> two\n- \n> three\n> four"

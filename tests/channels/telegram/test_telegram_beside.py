@@ -37,6 +37,11 @@ def entity(kind: str, offset: int, length: int, **more: Any) -> dict[str, Any]:
     [
         ("at 5 6 pm", [entity("strikethrough", 3, 1)], "at ~~5~~ 6 pm"),
         ("😀x y", [entity("strikethrough", 0, 3)], "~~😀x~~ y"),
+        (
+            "5pm or 6",
+            [entity("strikethrough", 0, 1), entity("bold", 1, 5), entity("strikethrough", 1, 2)],
+            "~~5pm~~ or 6",
+        ),
         ("he said\nno\nyes", [entity("blockquote", 0, 10)], "> he said\n> no\nyes"),
         ("a\n\nb", [entity("expandable_blockquote", 0, 4)], "> a\n> \n> b"),
         (

@@ -116,6 +116,16 @@ async def test_another_accounts_messages_are_refused() -> None:
     await webhooks.close()
 
 
+async def test_a_message_at_the_address_for_receipts_is_taken_as_one() -> None:
+    intake = MemoryIntake()
+    webhooks = hooks(intake)
+    path, form = "/hooks/twilio/status", {**FORM, "SmsStatus": "received"}
+    headers = {"X-Twilio-Signature": sign(BASE + path, form, "token")}
+    assert (await webhooks.status(path, headers, urlencode(form).encode())).status == 200
+    assert newest(intake).text == "a & b" and not intake.receipts
+    await webhooks.close()
+
+
 async def test_r35_a_message_that_was_not_stored_is_not_acknowledged(
     twilio: FakeTwilio, site: Site
 ) -> None:

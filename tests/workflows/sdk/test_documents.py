@@ -4,10 +4,12 @@ import io
 import json
 import time
 import zipfile
+from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
 from pypdf import PdfReader, PdfWriter
+from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
 
 from roost.documents import reader
 from roost.documents.formats import PAGES_MAX, UNPACKED_BYTES_MAX
@@ -48,6 +50,24 @@ def encrypted(document: bytes, password: str) -> bytes:
     return out.getvalue()
 
 
+def marked(document: bytes, *marks: dict[str, str]) -> bytes:
+    """The PDF with these annotations on its first page; values with a slash are names."""
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(document)))
+    added = ArrayObject()
+    for mark in marks:
+        values: dict[Any, Any] = {
+            NameObject(key): (NameObject if value.startswith("/") else TextStringObject)(value)
+            for key, value in mark.items()
+        }
+        if "/URI" in values:
+            values[NameObject("/A")] = DictionaryObject(values)
+        added.append(writer._add_object(DictionaryObject(values)))
+    writer.pages[0][NameObject("/Annots")] = added
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
 def paragraph(words: str) -> str:
     return f"<w:p><w:r><w:t>{words}</w:t></w:r></w:p>"
 
@@ -63,7 +83,8 @@ def docx(*paragraphs: str, more: dict[str, bytes] | None = None, body: str = "")
             'Target="word/document.xml"/></Relationships>'
         ),
         "word/document.xml": (
-            f'<w:document xmlns:w="{names}/wordprocessingml/2006/main"><w:body>{body}</w:body>'
+            f'<w:document xmlns:w="{names}/wordprocessingml/2006/main" '
+            f'xmlns:m="{names}/officeDocument/2006/math"><w:body>{body}</w:body>'
             "</w:document>"
         ),
     }
@@ -86,6 +107,33 @@ async def test_a_word_file_is_read_paragraph_by_paragraph() -> None:
     assert reading.text == "Straße & <b>\n\n漢字" and not reading.problem
 
 
+RAISED, LOWERED = (f'<w:vertAlign w:val="{place}script"/>' for place in ("super", "sub"))
+
+
+def run(words: str, look: str = "") -> str:
+    return f'<w:r><w:rPr>{look}</w:rPr><w:t xml:space="preserve">{words}</w:t></w:r>'
+
+
+def maths(**parts: str) -> str:
+    return "".join(f"<m:{name}>{part}</m:{name}>" for name, part in parts.items())
+
+
+def term(words: str) -> str:
+    return maths(r=maths(t=words))
+
+
+FORMULA = maths(
+    oMath=maths(sSup=maths(e=term("x"), sup=term("2")))
+    + term("=")
+    + maths(f=maths(num=term("a+b"), den=term("2")))
+    + term("+")
+    + maths(rad=maths(e=term("y")))
+    + term("+")
+    + maths(
+        nary='<m:naryPr><m:chr m:val="∑"/></m:naryPr>'
+        + maths(sub=term("i=1"), sup=term("n"), e=term("i"))
+    )
+)
 ROW = "<w:tr><w:tc>{}</w:tc><w:tc>{}</w:tc></w:tr>"
 LINKS = (
     '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
@@ -116,10 +164,24 @@ LINKS = (
             'relationships" r:id="h"><w:r><w:t>here</w:t></w:r></w:hyperlink></w:p>',
             "here (https://x.example/a_b)",
         ),
+        (
+            run("Pay ") + run("100", "<w:strike/>") + run(" 200") + run("st", RAISED),
+            "Pay ~~100~~ 200st",
+        ),
+        (run("10") + run("-6", RAISED) + run(" H") + run("2", LOWERED), "10⁻⁶ H₂"),
+        (
+            '<w:sdt xmlns:w14="http://schemas.microsoft.com/office/word/2010/wordml"><w:sdtPr>'
+            '<w14:checkbox><w14:checked w14:val="0"/></w14:checkbox></w:sdtPr><w:sdtContent>'
+            f"{run('☐')}</w:sdtContent></w:sdt>{run(' I agree')}",
+            "[ ] I agree",
+        ),
+        (f'<w:fldSimple w:instr="DATE">{run("1 May")}</w:fldSimple>', "1 May"),
+        (f"{run('so ')}<m:oMathPara>{FORMULA}</m:oMathPara>", "so x^2=(a+b)/2+√(y)+∑_(i=1)^n i"),
     ],
 )
 async def test_what_shapes_the_words_of_a_word_file_is_kept(body: str, text: str) -> None:
     more = {"word/_rels/document.xml.rels": LINKS.encode()}
+    body = body if body.startswith(("<w:p>", "<w:tbl>")) else f"<w:p>{body}</w:p>"
     reading = await read_document(docx(body=body, more=more))
     assert "\n".join(line.rstrip() for line in reading.text.split("\n")) == text
 
@@ -161,6 +223,7 @@ HEBREW = "שלום, אני שולח לך את רשימת הקניות למחר: 
         ("in four bytes".encode("utf-32"), "in four bytes"),
         (b"x = 1\n" * 50 + b"\x00", "x = 1\n" * 50),
         (b"<svg><text>drawn</text></svg>", "<svg><text>drawn</text></svg>"),
+        (b"A PDF begins with %PDF-1.7.", "A PDF begins with %PDF-1.7."),
     ],
 )
 async def test_a_text_file_is_read_in_its_encoding(data: bytes, text: str) -> None:
@@ -207,6 +270,40 @@ async def test_an_archive_without_a_document_is_no_text() -> None:
 
 async def test_a_pdf_that_opens_without_a_password_is_read() -> None:
     assert (await read_document(encrypted(pdf("open words"), ""))).text == "open words"
+
+
+async def test_a_word_file_whose_text_has_a_numbered_place_is_read() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(docx("words"))) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = old.read(name).replace(b"word/document.xml", b"word/document2.xml")
+            new.writestr(name.replace("document.xml", "document2.xml"), content)
+    assert (await read_document(out.getvalue())).text == "words"
+
+
+async def test_what_was_filled_in_and_noted_on_a_pdf_is_read() -> None:
+    form = marked(
+        pdf("Order form, see https://x.example/terms"),
+        {"/Subtype": "/Widget", "/FT": "/Tx", "/T": "name", "/V": "Ada  Lovelace"},
+        {"/Subtype": "/Widget", "/FT": "/Tx", "/T": "empty", "/V": ""},
+        {"/Subtype": "/Widget", "/FT": "/Btn", "/T": "gift", "/AS": "/Yes"},
+        {"/Subtype": "/Widget", "/FT": "/Btn", "/T": "express", "/AS": "/Off"},
+        {"/Subtype": "/FreeText", "/Contents": "deliver after six"},
+        {"/Subtype": "/Highlight", "/Contents": "is that right?"},
+        {"/Subtype": "/Link", "/URI": "https://x.example/here"},
+        {"/Subtype": "/Link", "/URI": "https://x.example/terms"},
+        {"/Subtype": "/Popup", "/Contents": "is that right?"},
+    )
+    assert (await read_document(form)).text.split("\n") == [
+        *("Order form, see https://x.example/terms", "", "name: Ada Lovelace", "[x] gift"),
+        *("[ ] express", "deliver after six", "[comment: is that right?]"),
+        "[link: https://x.example/here]",
+    ]
+
+
+async def test_marks_that_are_broken_leave_the_words_of_the_page() -> None:
+    for mark in ({"/Subtype": "Widget"}, {"/Subtype": "/Widget", "/Parent": "up", "/V": "x"}, {}):
+        assert (await read_document(marked(pdf("words"), mark))).text == "words"
 
 
 async def test_an_archive_that_grows_beyond_the_bound_is_not_unpacked() -> None:

@@ -47,7 +47,8 @@ _KINDS: Final = (
     r"photo|image|video(?:_note)?|voice|audio|document|sticker|animation|files?|contacts?|location|venue|dice|poll"
     r"|checklist(?:_tasks_added)?|story|game|(?:unique_)?gift|giveaway(?:_winners)?|invoice|paid_media"
     r"|passport_data|(?:successful|refunded)_payment|suggested_post_info|(?:chat|users?)_shared"
-    r"|web_app_data|form|order|product|referral|request_welcome|unsupported"
+    r"|web_app_data|form|order|product|referral|request_welcome|unsupported|problem"
+    r"|payment_method|address_message|call_permission_reply"
 )
 _LISTED: Final = re.compile(rf"\[(?=\s*+(?:{_KINDS})\s*+:)", re.IGNORECASE)
 _OPENING: Final = re.compile(f"[{re.escape(written_as('<[#'))}]")

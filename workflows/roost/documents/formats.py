@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ PAGES_MAX: Final = 300
 UNPACKED_BYTES_MAX: Final = 64 * 1024 * 1024
 ZIP_ENTRIES_MAX: Final = 5000
 PIECE_CHARS: Final = 64 * 1024
-WORD_BODY: Final = "word/document.xml"
+# Some programs number it: word/document2.xml.
+_WORD_BODY: Final = re.compile(r"word/document\d{0,9}\.xml")
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # old Office files, and encrypted new ones
 _ENCRYPTED_PACKAGE: Final = "EncryptedPackage".encode("utf-16-le")
 
@@ -31,7 +33,7 @@ class Piece:
 
 def pieces(data: bytes) -> Iterator[Piece]:
     """The document's text in order; what it is follows from its bytes alone. Raises Unreadable."""
-    if b"%PDF-" in data[:1024]:
+    if data.startswith(b"%PDF-") or (b"%PDF-" in data[:1024] and b"startxref" in data):
         return _pdf(data)
     if data.startswith(b"PK\x03\x04"):
         return _word(data)
@@ -42,6 +44,8 @@ def pieces(data: bytes) -> Iterator[Piece]:
 
 def _pdf(data: bytes) -> Iterator[Piece]:
     from pypdf import PdfReader
+
+    from roost.documents.pdf_marks import added_to
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     reader = PdfReader(io.BytesIO(data), strict=False)
@@ -54,7 +58,8 @@ def _pdf(data: bytes) -> Iterator[Piece]:
             yield Piece("", count, is_cut=True)
             break
         try:
-            text = printable(page.extract_text() or "").strip()
+            said = (page.extract_text() or "").strip()
+            text = printable("\n\n".join(filter(None, (said, added_to(page, said)))))
         except (MemoryError, RecursionError):
             raise
         except Exception:  # one page that can't be read leaves the others
@@ -73,7 +78,7 @@ def _word(data: bytes) -> Iterator[Piece]:
     except zipfile.BadZipFile:
         raise Unreadable("broken") from None
     entries = archive.infolist()
-    if WORD_BODY not in {entry.filename for entry in entries}:
+    if not any(_WORD_BODY.fullmatch(entry.filename) for entry in entries):
         raise Unreadable("not_text")
     if any(entry.flag_bits & 1 for entry in entries):
         raise Unreadable("encrypted")

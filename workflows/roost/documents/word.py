@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from html.parser import HTMLParser
 from typing import Any, Final
 
+from roost.documents.word_parts import with_plain_parts
+
 _BLOCKS: Final = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "dd"})
+# Figures above and below the line, without which 10⁶ would be 106.
+_RAISED: Final = str.maketrans("0123456789+-=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿ")
+_LOWERED: Final = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
+_PLACED: Final = {"sup": _RAISED, "sub": _LOWERED}
+_STRUCK: Final = "~~"
 _COMMENTS: Final = "comment-reference => sup"  # kept, where the usual rules drop them
 
 
@@ -14,7 +21,7 @@ def word_text(data: bytes) -> str:
     import mammoth
 
     html = mammoth.convert_to_html(
-        io.BytesIO(data),
+        io.BytesIO(with_plain_parts(data)),
         style_map=_COMMENTS,
         convert_image=mammoth.images.img_element(_no_picture),
     ).value
@@ -40,6 +47,7 @@ class _Reader(HTMLParser):
         self._cells = 0  # of the row that is read
         self._tables = 0
         self._is_start = True  # of a block: the next break is not wanted
+        self._place = ""  # sup or sub
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "br":
@@ -61,6 +69,13 @@ class _Reader(HTMLParser):
             self._is_start = True
         elif tag in _BLOCKS:
             self._block()
+        elif tag == "s":
+            self.text.append(_STRUCK)
+        elif tag in _PLACED:
+            self._place = tag
+        elif tag == "input":  # a box of a form
+            self.text.append("[x]" if "checked" in dict(attrs) else "[ ]")
+            self._is_start = False
         elif tag == "a":
             self._links.append(dict(attrs).get("href") or "")
 
@@ -70,6 +85,10 @@ class _Reader(HTMLParser):
         elif tag == "table":
             self._tables = max(self._tables - 1, 0)
             self._is_start = False  # an empty cell ends it as well
+        elif tag == "s":
+            self.text.append(_STRUCK)
+        elif tag in _PLACED:
+            self._place = ""
         elif tag == "a" and self._links:
             address = self._links.pop()
             if address and not address.startswith("#") and self.text[-1:] != [address]:
@@ -78,6 +97,10 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._links and self._links[-1].startswith("#") and "-ref-" in self._links[-1]:
             return  # the arrow back from a note
+        if self._place and not self._links:
+            placed = data.translate(_PLACED[self._place])
+            is_all = not any(one in data for one in placed if not one.isspace())
+            data = placed if is_all else data
         if data:
             self.text.append(data)
             self._is_start = False

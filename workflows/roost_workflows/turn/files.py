@@ -91,15 +91,17 @@ class FileReader:
             return replace(file, state="missing", reason=artifact.reason or GONE)
         size_max = PICTURE_BYTES_MAX if file.is_picture else FILE_BYTES_MAX
         if (artifact.size or 0) > size_max:
-            reason = f"it is larger than {size_max // 1024**2} MiB"
-            return replace(file, state="missing", reason=reason)
+            return _too_large(file, size_max)
         data = await self._load(turn_id, file.id)
         if not data and artifact.size:
             return replace(file, state="missing", reason=GONE)
+        if picture_type(data):  # whatever its sender called it
+            is_shown = len(data) <= PICTURE_BYTES_MAX
+            return (
+                replace(file, state="picture") if is_shown else _too_large(file, PICTURE_BYTES_MAX)
+            )
         if not file.is_picture:
             return _with_text(file, await read_document(data), chars_max)
-        if picture_type(data):
-            return replace(file, state="picture")
         return replace(file, state="missing", reason="its kind of picture is not known")
 
     async def _arrived(self, turn_id: str, file_id: str, ends_at: float) -> Artifact | None:
@@ -121,6 +123,11 @@ class FileReader:
         except Exception as error:  # whatever storage says: a prompt can do without
             log.warning("file %s of turn %s can't be loaded: %r", file_id, turn_id, error)
             return b""
+
+
+def _too_large(file: MessageFile, bytes_max: int) -> MessageFile:
+    reason = f"it is larger than {bytes_max // 1024**2} MiB"
+    return replace(file, state="missing", reason=reason)
 
 
 def _with_text(file: MessageFile, reading: Reading, chars_max: int) -> MessageFile:

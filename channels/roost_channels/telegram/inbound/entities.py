@@ -36,7 +36,8 @@ def with_addresses(text: str, entities: Any, account: str = "") -> str:
         if address and address not in _forms(words):
             beside.add((stop, f" ({address})"))
         elif entity.get("type") == "strikethrough":
-            beside |= {(_whole(units, start), STRUCK), (stop, STRUCK)}
+            # Where another style begins within, Telegram sends two that touch: they are one.
+            beside ^= {(_whole(units, start), STRUCK), (stop, STRUCK)}
         elif entity.get("type") in _QUOTES and start >= quoted_to:
             beside |= {(place, QUOTED) for place in _lines(units, start, end)}
             quoted_to = end

@@ -77,6 +77,18 @@ class TwilioWebhooks:
             return refused
         if form.get("MessageStatus") not in ("", RECEIVED):  # the addresses were mixed up
             return await self._file(url_path, form)
+        return await self._take(form)
+
+    async def status(self, url_path: str, headers: Mapping[str, str], body: bytes) -> WebhookReply:
+        """File one delivery receipt; our callback address names its part."""
+        form, refused = self._checked(url_path, headers, body)
+        if form is None:
+            return refused
+        if _status_of(form) == RECEIVED:  # a person's message: the addresses were mixed up
+            return await self._take(form)
+        return await self._file(url_path, form)
+
+    async def _take(self, form: Form) -> WebhookReply:
         quote, files = await self._quote(form)
         message = forms.read(form, self._account, self._clock.time(), quote, files)
         message = await self._with_contacts(message)
@@ -89,14 +101,8 @@ class TwilioWebhooks:
             return WebhookReply(500, b"not stored\n")
         return WebhookReply(200, EMPTY_TWIML, "text/xml; charset=utf-8")
 
-    async def status(self, url_path: str, headers: Mapping[str, str], body: bytes) -> WebhookReply:
-        """File one delivery receipt; our callback address names its part."""
-        form, refused = self._checked(url_path, headers, body)
-        return refused if form is None else await self._file(url_path, form)
-
     async def _file(self, url_path: str, form: Form) -> WebhookReply:
-        sid = form.get("MessageSid") or form.get("SmsSid")
-        status = form.get("MessageStatus") or form.get("SmsStatus")
+        sid, status = form.get("MessageSid") or form.get("SmsSid"), _status_of(form)
         if not sid or not status:
             return WebhookReply(400, b"not a receipt\n")
         error = failure(status, form.get("ErrorCode"), form.get("ErrorMessage"))
@@ -199,6 +205,10 @@ class TwilioWebhooks:
         if str(message.get("num_media") or "0") != "0":
             files = files_of(await self._client.list_media(ref))
         return forms.fetched_quote(ref, message, self._account, bool(files)), files
+
+
+def _status_of(form: Form) -> str:
+    return form.get("MessageStatus") or form.get("SmsStatus")
 
 
 def _setting(header: str, name: str) -> str:

@@ -124,6 +124,23 @@ async def test_an_engine_that_sees_pictures_gets_them_with_the_words(ada: Chatte
     assert picture["image_url"]["url"].startswith("data:image/png;base64,")
 
 
+async def test_a_file_is_what_its_bytes_and_name_say_not_what_its_sender_calls_it(
+    ada: Chatter,
+) -> None:
+    picture, code = await sent(
+        ada,
+        (document("scan.bin", "application/octet-stream"), PNG),
+        (document("app.ts", "video/mp2t"), b"const answer: number = 42"),
+    )
+    _, context = await begun(ada)
+    (blind,) = await prompt(ada, context)
+    assert f"[document {picture}: the model can't see pictures]" in blind
+    assert f'<file id="{code}" name="app.ts"' in blind and "const answer" in blind
+    ((words, shown),) = await prompt(ada, context, images=True)
+    assert shown["image_url"]["url"].startswith("data:image/png;base64,")
+    assert f"[document {picture}:" not in words["text"]
+
+
 async def test_a_prompt_has_at_most_the_newest_pictures(ada: Chatter) -> None:
     for number in range(PICTURES_MAX + 2):
         await sent(ada, (replace(PHOTO, provider_id=f"p{number}"), PNG + bytes([number])))
