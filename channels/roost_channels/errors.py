@@ -16,7 +16,17 @@ DeliveryError
 └── AuthBroken         not retryable: the account's credentials fail; the adapter stops and alerts
 """
 
+import re
 from dataclasses import dataclass
+from typing import Any, Final
+
+_CODE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
+
+
+def code_number(code: Any) -> int | None:
+    """A provider's error code as a number; None for what is none."""
+    text = str(code)
+    return int(text) if _CODE.fullmatch(text) else None
 
 
 class DeliveryError(Exception):

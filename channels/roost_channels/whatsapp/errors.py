@@ -16,6 +16,7 @@ from roost_channels.errors import (
     Throttled,
     Unreachable,
     WindowClosed,
+    code_number,
 )
 
 # Twilio's error codes by what they mean for us; others are refusals.
@@ -73,21 +74,21 @@ def by_code(
     code: Any, words: str, status: int = 0, retry_after_s: float = DEFAULT_RETRY_AFTER_S
 ) -> DeliveryError | None:
     """The meaning of one of Twilio's error codes; None for those the HTTP status explains."""
-    number = int(code) if str(code).isdecimal() else 0
+    number = code_number(code)
     if number in _WINDOW:
-        return WindowClosed(words, code=str(number), http_status=status)
+        return WindowClosed(words, code=str(code), http_status=status)
     if number in _THROTTLED:
         return Throttled(
             retry_after_s,
             words,
-            code=str(number),
+            code=str(code),
             http_status=status,
             is_account_wide=number in _ACCOUNT_WIDE,
         )
     if number in _UNREACHABLE:
-        return Unreachable(words, code=str(number), http_status=status)
+        return Unreachable(words, code=str(code), http_status=status)
     if number in _AUTH:
-        return AuthBroken(words, code=str(number), http_status=status)
+        return AuthBroken(words, code=str(code), http_status=status)
     return None
 
 

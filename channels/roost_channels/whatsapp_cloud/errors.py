@@ -13,6 +13,7 @@ from roost_channels.errors import (
     Throttled,
     Unreachable,
     WindowClosed,
+    code_number,
 )
 
 # A pair of business and person may exchange one message in six seconds after a burst.
@@ -36,7 +37,7 @@ _DOWN = {2, 131016, 133004}
 
 def by_code(code: Any, words: str, status: int = 0, retry_after_s: float = 0.0) -> DeliveryError:
     """Return the meaning of a code; one without a meaning of its own is a final refusal."""
-    number = int(code) if str(code).lstrip("-").isdecimal() else -1
+    number = code_number(code)
     known = str(code if code is not None else "")
     if number in _WINDOW:
         return WindowClosed(words, code=known, http_status=status)

@@ -261,6 +261,9 @@ async def test_refusals_say_what_can_be_done(
         (368, AuthBroken),
         (131009, Rejected),
         (None, Rejected),
+        ("--1", Rejected),
+        ([131047], Rejected),
+        pytest.param("1" * 5000, Rejected, id="too many digits"),
     ],
 )
 def test_codes_have_meanings(code: Any, kind: type[DeliveryError]) -> None:
