@@ -4,7 +4,6 @@ import inspect
 from typing import Any, Final, get_type_hints
 
 from pydantic import TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError, to_json
 
 from roost.text import result_text
@@ -18,7 +17,7 @@ def kind_of(tool: Tool) -> Any:
     """What the tool's function is annotated to return; `str` without an annotation."""
     try:
         return get_type_hints(tool.function).get("return", str)
-    except (NameError, TypeError, AttributeError, SyntaxError):
+    except Exception:  # a quoted annotation is code, which may raise anything
         return str
 
 
@@ -28,7 +27,7 @@ def adapter_of(kind: Any) -> TypeAdapter[Any] | None:
         return None
     try:
         return TypeAdapter[Any](kind)
-    except (PydanticSchemaGenerationError, PydanticUserError):
+    except Exception:  # types bring code of their own, which may raise anything
         return None
 
 

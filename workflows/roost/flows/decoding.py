@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from roost.checks import shown
-from roost.declaration.parameters import faults
+from roost.declaration.parameters import faults, why_unfit
 from roost.errors import (
     CallFailed,
     FlowError,
@@ -74,8 +73,8 @@ def of_schema(schema: Schema) -> tuple[dict[str, Any] | None, Decode]:
     try:
         adapter = TypeAdapter[Any](schema)
         form = adapter.json_schema()
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise FlowError(f"schema: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # types bring code of their own, which may raise anything
+        raise FlowError(f"schema: {why_unfit(error)}") from None
 
     def decode(entry: Entry) -> Any:
         try:
