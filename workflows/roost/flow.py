@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from roost.agent import NAME, Agent, QueueMode
@@ -83,7 +83,7 @@ class Flow:
         """The function as it begins, with its ctx over this run. values: what `parse` gave."""
         try:
             model = self._input.model_validate_json(json.dumps(dict(values)))
-        except ValidationError as error:
+        except Exception as error:  # types bring checks of their own, which may raise anything
             raise FlowError(
                 f"What this run was started with does not fit the code as it is now: "
                 f"{faults(error)}."
@@ -114,7 +114,7 @@ class Flow:
     def _checked(self, text: str) -> dict[str, Any]:
         try:
             model = self._input.model_validate_json(text)
-        except ValidationError as error:
+        except Exception as error:  # as in `begin`
             raise WrongInput(f"{explain(self.name, error)} {self._wanted()}") from None
         try:
             return kept_input(model, text)

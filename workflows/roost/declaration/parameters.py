@@ -1,6 +1,7 @@
 """The parameters of a tool: the pydantic model that checks them and the JSON schema of it."""
 
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
@@ -11,7 +12,9 @@ from pydantic_core import SchemaError
 
 from roost.checks import require_sendable
 from roost.context import Context
-from roost.errors import DefinitionError
+from roost.errors import DefinitionError, RoostError
+
+log = logging.getLogger(__name__)
 
 SHAPE_LEVELS_MAX: Final = 4  # of values within values in an example
 FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
@@ -143,13 +146,20 @@ def untitled(node: Any, *, names: bool = False) -> Any:
     return node
 
 
-def explain(name: str, error: ValidationError) -> str:
+def explain(name: str, error: Exception) -> str:
     """What is wrong with a call's arguments, for the model that wrote them."""
     return f"The arguments of {name} are not valid: {faults(error)}."
 
 
-def faults(error: ValidationError) -> str:
-    """The first faults that pydantic found, in one line."""
+def faults(error: Exception) -> str:
+    """What is wrong with a value, in one line: the first faults that pydantic found, or what the
+    check of a developer's own type raised.
+    """
+    if isinstance(error, RoostError):
+        return str(error).removesuffix(".")
+    if not isinstance(error, ValidationError):
+        log.error("the check of a value failed", exc_info=error)
+        return f"its check failed ({type(error).__name__})"
     listed = []
     for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
         place = ".".join(str(part) for part in fault["loc"])

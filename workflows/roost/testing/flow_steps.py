@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
-from roost.execution.call import Outcome, interrupted, run_tool, verify
+from roost.execution.call import Outcome, interrupted, refusal, run_tool, verify
 from roost.flow import Flow
 from roost.flows.decoding import bounded
 from roost.flows.journal import ENDED, TAKEN_BYTES_MAX, Entry, EntryState, Step
@@ -158,10 +158,12 @@ class LocalSteps:
     async def _call(self, entry: Entry, tool: object, *, is_undoing: bool = False) -> Outcome:
         assert isinstance(tool, Tool)
         key = f"local:{entry.path}"
-        if tool.approval == "deny":
-            return Outcome("error", f"Not run: policy does not allow {tool.name}.")
         if entry.state == "running" and (known := await self._after_crash(tool, key)) is not None:
             return known
+        if (refused := refusal(tool, entry.arguments)) is not None:
+            return refused
+        if tool.approval == "deny":
+            return Outcome("error", f"Not run: policy does not allow {tool.name}.")
         if tool.approval == "ask" and not is_undoing:
             if entry.path not in self._said:
                 said = "approved" if self.people.verdict(tool.name) else "denied"
