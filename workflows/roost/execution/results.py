@@ -6,10 +6,16 @@ from typing import Any, Final, get_type_hints
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json
 
+from roost.errors import ToolFailed
+from roost.execution.secret_values import has_secret
 from roost.text import result_text
 from roost.tools import Tool
 from roost.waits import Wait
 
+HIDDEN: Final = (
+    "{tool} ran, but its result has a secret that hides itself, and the journal would keep "
+    "asterisks. Return an id of it, or its text, which the journal then shows."
+)
 TEXTS: Final = (inspect.Signature.empty, Any, str)
 
 
@@ -36,9 +42,13 @@ def text_of(tool: Tool, value: Any, *, is_typed: bool) -> str:
     texts.
 
     For a model None is `done` and a text stays as it is; for `str | None` or `str | int` that would
-    be another value.
+    be another value. Raises ToolFailed for a secret, of which the flow would get asterisks.
     """
-    if not is_typed or adapter_of(kind_of(tool)) is None:
+    if not is_typed:
+        return result_text(value)
+    if has_secret(value):
+        raise ToolFailed(HIDDEN.format(tool=tool.name))
+    if adapter_of(kind_of(tool)) is None:
         return result_text(value)
     try:
         return to_json(value).decode()
