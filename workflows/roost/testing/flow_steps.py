@@ -136,7 +136,7 @@ class LocalSteps:
                 return Outcome("ok", json.dumps({"approved": approved}))
             case "spawn":
                 assert isinstance(step.target, Spawn)
-                return Outcome("ok", self.people.child(step.target))
+                return self.people.child(step.target)
             case _:
                 return self._generate(entry, step)
 
