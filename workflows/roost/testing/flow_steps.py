@@ -98,13 +98,19 @@ class LocalSteps:
         return True
 
     async def undo(self, steps: Mapping[str, Step[Any]]) -> None:
-        """Run the compensations that have not ended, the newest first."""
-        for path, step in reversed(list(steps.items())):
-            entry = self._entry(path)
-            if entry.state in ENDED:
+        """Run the compensations that have not ended, the newest first.
+
+        steps: the live ones. Code that was edited may not come to all that were registered.
+        """
+        for entry in reversed(self.journal):
+            if entry.op != "compensate" or entry.state in ENDED:
                 continue
-            outcome = await self._call(entry, step.target, is_undoing=True)
-            self._set(path, outcome.status, outcome.text)
+            live = steps.get(entry.path)
+            tool = live.target if live is not None else self._flow.tool(entry.name)
+            outcome = Outcome("error", f"There is no tool {entry.name!r}.")
+            if tool is not None:
+                outcome = await self._call(entry, tool, is_undoing=True)
+            self._set(entry.path, outcome.status, outcome.text)
             self.undone.append((entry.name, outcome.status))
 
     def _sleep(self, entry: Entry) -> None:
