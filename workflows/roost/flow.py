@@ -7,15 +7,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints, overload
 
-from pydantic import BaseModel, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from roost.agent import NAME, Agent, QueueMode
 from roost.checks import require_sendable, require_type, shown
 from roost.declaration.hashing import code_of, held_by
 from roost.declaration.inputs import kept_input
-from roost.declaration.parameters import explain, faults, model_of, shape_of, untitled
+from roost.declaration.parameters import explain, faults, model_of, parameters_of, shape_of
 from roost.errors import DefinitionError, FlowError
 from roost.flows.advancing import FlowFacts
 from roost.flows.context import FlowContext
@@ -84,7 +83,7 @@ class Flow:
         """The function as it begins, with its ctx over this run. values: what `parse` gave."""
         try:
             model = self._input.model_validate_json(json.dumps(dict(values)))
-        except ValidationError as error:
+        except Exception as error:  # types bring checks of their own, which may raise anything
             raise FlowError(
                 f"What this run was started with does not fit the code as it is now: "
                 f"{faults(error)}."
@@ -115,7 +114,7 @@ class Flow:
     def _checked(self, text: str) -> dict[str, Any]:
         try:
             model = self._input.model_validate_json(text)
-        except ValidationError as error:
+        except Exception as error:  # as in `begin`
             raise WrongInput(f"{explain(self.name, error)} {self._wanted()}") from None
         try:
             return kept_input(model, text)
@@ -188,7 +187,8 @@ def _declare(
     description = inspect.getdoc(function) or ""
     require_sendable(where, "its docstring", description)
     context_name, fields = _fields(where, function)
-    model = _model(where, name, fields)
+    model = model_of(where, f"{name}_input", fields)
+    parameters = parameters_of(where, model, "the schema of its input")
     kind: InputKind = "fields" if fields else "none"
     if list(fields) == [MESSAGE] and fields[MESSAGE][0] is str:
         kind = "message"
@@ -196,7 +196,7 @@ def _declare(
         name=name,
         function=function,
         description=description,
-        parameters=untitled(model.model_json_schema()),
+        parameters=parameters,
         input_kind=kind,
         max_steps=max_steps,
         queue=queue,
@@ -210,7 +210,7 @@ def _fields(where: str, function: Callable[..., Any]) -> tuple[str, dict[str, An
     """The name of the ctx parameter, and the fields of the input."""
     try:
         hints = get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+    except Exception as error:  # a quoted annotation is code, which may raise anything
         raise DefinitionError(
             f"{where}: an annotation can't be resolved: {error}. Import the type it names where "
             f"the flow is declared."
@@ -244,15 +244,6 @@ def _is_context(hint: Any) -> bool:
     return hint is FlowContext or (
         get_origin(hint) is Annotated and get_args(hint)[0] is FlowContext
     )
-
-
-def _model(where: str, name: str, fields: dict[str, Any]) -> type[BaseModel]:
-    model = model_of(where, f"{name}_input", fields)
-    try:
-        require_sendable(where, "the schema of its input", model.model_json_schema())
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
-    return model
 
 
 def _hash(function: Callable[..., Any]) -> str:

@@ -25,6 +25,7 @@ QUESTION_CHARS_MAX: Final = 600
 WAIT_S_MAX: Final = 90 * 24 * 3600.0
 WAIT_S_DEFAULT: Final = 24 * 3600.0
 TASK_CHARS_MAX: Final = 20_000
+NO_RESULT: Final = "It ended without an answer."  # of an agent that had a task
 
 
 @dataclass(frozen=True, slots=True)

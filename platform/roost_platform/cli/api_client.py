@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx2
 
-from roost_platform.errors import ApiRefused, NotReachable
+from roost_platform.errors import ApiRefused, NotReachable, Refused
 
 TIMEOUT_S = 30.0
 DOWNLOAD_S = 300.0  # between two pieces of a download; the first takes the longest
@@ -109,6 +109,8 @@ class ApiClient:
             raise NotReachable(
                 f"{self.url} does not answer ({error or type(error).__name__}). Is Roost running?"
             ) from error
+        except ValueError as error:  # NaN and half characters are in no JSON
+            raise Refused(f"This can't be sent: {error}.") from error
         if response.status_code >= 400:
             raise _refusal(response)
         return response.json()

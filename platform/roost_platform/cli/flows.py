@@ -35,7 +35,7 @@ def start(
     """Start a flow; prints the id by which `roost flow show` finds it."""
     try:
         given = json.loads(input)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         refuse(f"--input is not JSON: {error}", code=2)
     if not isinstance(given, dict):
         refuse("--input must be a JSON object with the flow's fields by name.", code=2)

@@ -196,6 +196,8 @@ class _Reader:
             seconds = int(match[1] or 1) * UNITS[match[2][0].lower()]
             if not MINUTE_S <= seconds <= EVERY_S_MAX:
                 raise ScheduleError(f"Choose an interval from a minute to a year.\n{FORMS}")
+            if re.match(rf"{NUMBER}\s*{UNIT}", self._rest, re.IGNORECASE):
+                raise ScheduleError(f"I am not sure how long that is. Write one number.\n{FORMS}")
             start = local(int(self._now), self._zone or ZoneInfo("UTC"))
             return Every(seconds, start)
         days = self._days()

@@ -46,16 +46,25 @@ DATES: Final = (
 )
 WITH_YEAR: Final = tuple((f"{pattern}{_YEAR}", day, month) for pattern, day, month in DATES)
 _PERIOD: Final = r"(?:minutes?|hours?|days?|weeks?|months?|years?|weekends?|quarters?)"
+_DAYS_OF: Final = r"(?:weekdays?|weekends?|work(?:ing\s+)?days?|week\s+days?)"
 # What stands in front of the words only where the times were not understood to the end.
 _LEFT_OVER: Final = re.compile(
-    rf"(?:at|on|in|by|around|about|next|this|from|until|and|or)\s+"
-    rf"(?:\d|:\d|the\s+\d|the\s+hour|noon|midnight|{DAY})"
+    rf"(?:(?:not|but|only|and|or|then|plus)\s+)*"
+    rf"(?:at|on|in|by|around|about|next|this|from|until|till|til|through|between|before|after|during"
+    rf"|and|or|then|plus|not|without)\s+"
+    rf"(?:\d|:\d|the\s+\d|the\s+hour|noon|midnight|(?:{DAY})s?\b|(?:{_MONTH})\b|{_DAYS_OF}\b)"
     rf"|(?:in|for|and)\s+(?:the\s+next\s+|another\s+)?(?:{NUMBER}|half)(?:\s+\w+)?\s*{_PERIOD}\b"
-    rf"|and\s+(?:a\s+)?half\b|(?:next|this|each|per)\s+{_PERIOD}\b"
-    rf"|(?:today|tonight|tomorrow|yesterday|{DAY})\b|\d{{1,2}}[:.]\d\d|\d{{1,2}}\s*(?:am|pm)\b|,|&"
+    rf"|and\s+(?:a\s+)?half\b|(?:next|this|each|per)\s+{_PERIOD}\b|(?:from\s+now|ago|at\s+night)\b"
+    rf"|{NUMBER}\s*(?:times\b|{_PERIOD}\s+(?:from|after|before|later)\b)"
+    rf"|(?:today|tonight|tomorrow|yesterday|(?:{DAY})s?)\b|(?:weekdays|weekends)\b"
+    r"|\d{1,2}[:.]\d\d|\d{1,2}\s*(?:am|pm)\b|[,;/&+]\s*\d|[,&]|z\b"
+    rf"|(?:the\s+)?\d{{1,2}}(?:st|nd|rd|th)?\.?(?:\s+of)?\s+(?:{_MONTH})\b"
+    rf"|(?:{_MONTH})\b\.?\s+\d{{1,2}}(?:st|nd|rd|th)?\b|the\s+\d{{1,2}}(?:st|nd|rd|th)\b"
+    r"|\d{4}-\d\d-\d\d|\d{1,2}/\d\d\b|\d{1,2}/\d{1,2}/\d|the\s+day\s+(?:after|before)\b"
     r"|in\s+the\s+(?:morning|afternoon|evening|night)\b|(?:[ap]m|[ap]\.m|o'?clock)\b"
-    r"|(?:every|until|except|excluding|starting|beginning|daily|weekly|monthly|yearly)\s"
-    r"|(?:noon|midnight)\b|[-\u2013\u2014]\s*\d|(?:to|till|til)\s+\d{1,2}(?:[:.]\d\d|\s*[ap]m\b|\s*$)"
+    r"|(?:(?:and|then|repeating)\s+)?(?:every|until|till|except|excluding|starting|beginning|daily"
+    r"|weekly|monthly|yearly)\s|(?:once|twice)\s+(?:an?|each|every|per)\s"
+    r"|(?:noon|midnight)\b|[-\u2013\u2014]\s*\d|to\s+\d{1,2}(?:[:.]\d\d|\s*[ap]m\b|\s*$)"
     r"|\(?(?:utc|gmt|bst|ees?t|ces?t|[ecmp][sd]t|jst|ist|msk|ae[sd]t)\b",
     re.IGNORECASE,
 )

@@ -93,6 +93,41 @@ async def test_bytes_that_are_no_text_are_an_error_and_not_other_bytes() -> None
     assert got == [b"plain"]
 
 
+class Login(BaseModel):
+    """A login with a secret."""
+
+    pin: SecretStr
+
+
+@pytest.mark.parametrize(
+    "secret", [SecretStr("1234"), Login(pin=SecretStr("1234")), [{"a": (SecretStr("1234"),)}]]
+)
+async def test_a_secret_becomes_no_asterisks_between_a_flow_and_its_tools(secret: Any) -> None:
+    given: list[Any] = []
+
+    @tool(effect="pure")
+    async def log_in(name: str, pin: Any) -> str:
+        """Log in."""
+        given.append(pin)
+        return name
+
+    @flow
+    async def enters(ctx: FlowContext, undoes: bool) -> str:
+        if undoes:
+            ctx.compensate(log_in, name="ada", pin=secret)
+        return str(await ctx.call(log_in, name="ada", pin=secret))
+
+    for undoes in (True, False):
+        run = await run_flow(enters, input={"undoes": undoes})
+        assert isinstance(run.error, FlowError) and given == []
+        assert "log_in: pin has a secret" in str(run.error) and "get_secret" in str(run.error)
+    for kind in (type(secret), Any):
+        asks, got = calling(kind, secret)
+        run = await run_flow(asks)
+        assert isinstance(run.error, CallFailed) and got == []
+        assert "find ran, but its result has a secret" in str(run.error)
+
+
 @pytest.mark.parametrize("text", ['{"x": NaN}', '{"x": 1e999}', '{"x": -Infinity}'])
 def test_a_number_that_json_does_not_know_is_refused_at_the_start(text: str) -> None:
     @flow

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from roost import Agent, Context, FlowContext, Stopped, flow, tool
-from roost.errors import CallFailed, FlowError, GenerateFailed, NoAnswer, SpawnFailed
+from roost.errors import CallFailed, FlowEdited, FlowError, GenerateFailed, NoAnswer, SpawnFailed
 from roost.flows.advancing import advance
 from roost.testing import FlowRun, ScriptedModel, kill_at_every_step, run_flow
 from roost.waits import Question
@@ -321,3 +321,31 @@ async def test_a_step_that_nobody_awaits_is_named() -> None:
     run = await run_flow(forgets)
     assert "call('pay') was made and never awaited" in str(run.error)
     assert RAN == []
+
+
+async def test_an_edited_flow_undoes_what_its_code_does_not_come_to_any_more() -> None:
+    undone: list[str] = []
+
+    @tool(effect="idempotent")
+    async def take_back(what: str) -> None:
+        """Take it back."""
+        undone.append(what)
+
+    @flow(name="order")
+    async def before(ctx: FlowContext) -> str:
+        await ctx.sleep(10)
+        ctx.compensate(take_back, what="order")
+        ctx.compensate(take_back, what="letter")
+        return str(await ctx.ask("Keep it?"))
+
+    @flow(name="order")
+    async def after(ctx: FlowContext) -> str:
+        if await ctx.ask("Order it?"):
+            ctx.compensate(take_back, what="order")
+        return ""
+
+    waiting = await run_flow(before)
+    edited = await run_flow(after, journal=waiting.journal, answers=["yes"])
+    assert isinstance(edited.error, FlowEdited)
+    assert edited.undone == (("take_back", "ok"), ("take_back", "ok"))
+    assert undone == ["letter", "order"]

@@ -38,7 +38,10 @@ WAIT = """from roost.waits import Approve, Ask, Question, Sleep, Spawn
 
 {line}
 """
-SIGNATURE = '''from roost import Context, tool
+SIGNATURE = '''from typing import Annotated, ClassVar, Final
+
+from pydantic import Field
+from roost import Context, tool
 
 
 >@tool(effect="pure")
@@ -46,12 +49,26 @@ def book({line}) -> str:
     """Book a table."""
     return ""
 '''
-FLOW = """from roost import FlowContext, flow
+FLOW = """from typing import Final
+
+from roost import FlowContext, flow
 
 
 >@flow
 {line}
     return ""
+"""
+DELEGATE = """from collections.abc import Callable
+
+from pydantic import BaseModel
+from roost.builtin import delegate
+
+
+class Answer(BaseModel):
+    run: Callable[[], None]
+
+
+{line}
 """
 BARE = """from roost import tool
 
@@ -109,6 +126,15 @@ CASES = [
         "Use types that JSON knows",
     ),
     (SIGNATURE, "place: float = float('inf')", "can't be sent to a model", ""),
+    (SIGNATURE, "a: str, place: ClassVar[int] = 3", "'place' is marked ClassVar", "type alone"),
+    (SIGNATURE, "place: Final[int] = 3", "'place' is marked ClassVar or Final", "type alone"),
+    (SIGNATURE, "a: str, b: Annotated[str, Field(pattern='(?=a)')]", "'b': regex parse", "Use"),
+    (SIGNATURE, "a: str, b: Annotated[int, Field(gt='a')]", "'b': Error building", "Use types"),
+    (SIGNATURE, "a: str, b: {'x': int}", "'b': its type or its default", "Use types"),
+    (SIGNATURE, "a: str, b: bytes = b'\\xff'", "'b': its type or its default", "Use types"),
+    (SIGNATURE, "place: '1 / 0'", "an annotation can't be resolved: division", "Import"),
+    (FLOW, "async def trip(ctx: FlowContext, a: Final[int] = 3) -> str:", "'a' is marked", "alone"),
+    (FLOW, "async def trip(ctx: FlowContext, a: {'x': int}) -> str:", "'a': its type", "Use"),
     (
         FLOW,
         "def trip(ctx: FlowContext) -> str:",
@@ -134,6 +160,10 @@ CASES = [
         "begins with a lower-case letter",
         "@flow(name=",
     ),
+    (DELEGATE, ">delegate(schema=Answer)", "schema: Cannot generate a JsonSchema", ""),
+    (DELEGATE, ">delegate(name=5)", "name must be a text, not 5 (int)", ""),
+    (DELEGATE, ">delegate(wait='no')", "wait must be True or False, not 'no' (str)", ""),
+    (DELEGATE, ">delegate(description=5)", "description must be a text, not 5 (int)", ""),
     (AGENT, '>Agent("The Waiter", "Serve.")', "lower-case", "Write such as"),
     (AGENT, '>Agent(3, "Serve.")', "name must be a text, not 3 (int)", ""),
     (AGENT, '>Agent("waiter", "")', "needs instructions", "Write what it is for"),

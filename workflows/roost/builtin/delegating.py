@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from roost.agent import MAX_STEPS_LIMIT, Agent
 from roost.checks import require_sendable, require_type, shown
+from roost.declaration.parameters import why_unfit
 from roost.errors import DefinitionError
 from roost.tools import NAME, Tool, tool
 from roost.waits import TASK_CHARS_MAX, ContextKind, Spawn
@@ -59,6 +60,9 @@ def delegate(
     context = context or ("fork" if agent is None else "brief")
     if context not in ("brief", "fork"):
         raise DefinitionError(f"{where}: context must be brief or fork, not {shown(context)}.")
+    require_type(where, "wait", wait, bool, "True or False")
+    require_type(where, "name", name, str, "a text")
+    require_type(where, "description", description, str, "a text")
     _check_limit(where, "max_tokens", max_tokens, None)
     _check_limit(where, "max_steps", max_steps, MAX_STEPS_LIMIT)
     name = name or (SAME_AGENT if agent is None else agent.name.replace("-", "_"))
@@ -119,7 +123,10 @@ def _schema(
     if schema is None:
         return None
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return schema.model_json_schema()
+        try:
+            return schema.model_json_schema()
+        except Exception as error:  # types bring code of their own, which may raise anything
+            raise DefinitionError(f"{where}: schema: {why_unfit(error)}") from error
     require_type(where, "schema", schema, Mapping, "a JSON schema or a pydantic model")
     require_sendable(where, "the schema of the answer", schema)
     return dict(schema)

@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic import BaseModel
 
 
 def kept_input(model: BaseModel, text: str) -> dict[str, Any]:
@@ -23,8 +22,9 @@ def kept_input(model: BaseModel, text: str) -> dict[str, Any]:
             default = model.model_dump(mode="json", by_alias=True, include={name})
             filled = kept | default
             again = type(model).model_validate_json(json.dumps(filled, allow_nan=False))
-        except (ValidationError, PydanticSerializationError, ValueError):
+            is_same = bool(again.__dict__ == model.__dict__)
+        except Exception:  # types bring code of their own, which may raise anything
             continue
-        if again.__dict__ == model.__dict__:
+        if is_same:
             kept = filled
     return kept

@@ -1,16 +1,20 @@
 """The parameters of a tool: the pydantic model that checks them and the JSON schema of it."""
 
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic_core import SchemaError
 
 from roost.checks import require_sendable
 from roost.context import Context
-from roost.errors import DefinitionError
+from roost.errors import DefinitionError, RoostError
+
+log = logging.getLogger(__name__)
 
 SHAPE_LEVELS_MAX: Final = 4  # of values within values in an example
 FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
@@ -27,7 +31,7 @@ def arguments_of(
     """
     try:
         hints = get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+    except Exception as error:  # a quoted annotation is code, which may raise anything
         raise DefinitionError(
             f"{where}: an annotation can't be resolved: {error}. Import the type it names where "
             f"the tool is declared."
@@ -66,14 +70,47 @@ def model_of(where: str, name: str, fields: Mapping[str, Any]) -> type[BaseModel
                 f"itself. Rename it."
             )
     try:
-        with warnings.catch_warnings():  # of `schema`, `json` and others, which do no harm here
-            warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
-            model: type[BaseModel] = create_model(
-                name, __config__=ConfigDict(extra="forbid"), **fields
+        model = _checked_model(name, fields)
+    except Exception as error:  # types bring code of their own, which may raise anything
+        raise DefinitionError(f"{where}: {_unfit(fields, error)} {TYPES}") from error
+    for field in fields:
+        if field not in model.model_fields:
+            raise DefinitionError(
+                f"{where}: parameter {field!r} is marked ClassVar or Final, so nobody could give "
+                f"it. Write its type alone."
             )
-    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
-        raise DefinitionError(f"{where}: {str(error).splitlines()[0]} {TYPES}") from error
     return model
+
+
+def _checked_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
+    """The model of these fields, of which a JSON schema can be made."""
+    with warnings.catch_warnings():  # of `schema`, `json` and others, which do no harm here
+        warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
+        warnings.filterwarnings("ignore", "Annotation .* is marked as final", DeprecationWarning)
+        model: type[BaseModel] = create_model(
+            name, __config__=ConfigDict(extra="forbid"), **dict(fields)
+        )
+    model.model_json_schema()
+    return model
+
+
+def _unfit(fields: Mapping[str, Any], error: Exception) -> str:
+    """Which parameter pydantic can't use, and why."""
+    for name, field in fields.items():
+        try:
+            _checked_model("one", {name: field})
+        except Exception as of_this:
+            return f"parameter {name!r}: {why_unfit(of_this)}"
+    return why_unfit(error)
+
+
+def why_unfit(error: Exception) -> str:
+    """Why pydantic can't use a type or its default, in one line."""
+    if isinstance(error, PydanticSchemaGenerationError | PydanticUserError | NameError):
+        return str(error).splitlines()[0]
+    if isinstance(error, SchemaError):  # of errors within errors the innermost says it
+        return f"{' '.join(str(error).rpartition('SchemaError: ')[2].split())}."
+    return f"its type or its default can't be used ({type(error).__name__}: {error})."
 
 
 def _unannotated(name: str) -> str:
@@ -84,15 +121,14 @@ def _unannotated(name: str) -> str:
     return f"parameter {name!r} needs an annotation, such as `{example}`."
 
 
-def parameters_of(where: str, model: type[BaseModel]) -> dict[str, Any]:
+def parameters_of(
+    where: str, model: type[BaseModel], what: str = "the schema of its parameters"
+) -> dict[str, Any]:
     """The JSON schema without pydantic's titles, which cost tokens and say nothing. Raises
     DefinitionError.
     """
-    try:
-        schema: dict[str, Any] = untitled(model.model_json_schema())
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise DefinitionError(f"{where}: {str(error).splitlines()[0]} {TYPES}") from error
-    require_sendable(where, "the schema of its parameters", schema)
+    schema: dict[str, Any] = untitled(model.model_json_schema())
+    require_sendable(where, what, schema)
     schema.setdefault("properties", {})
     return schema
 
@@ -110,13 +146,20 @@ def untitled(node: Any, *, names: bool = False) -> Any:
     return node
 
 
-def explain(name: str, error: ValidationError) -> str:
+def explain(name: str, error: Exception) -> str:
     """What is wrong with a call's arguments, for the model that wrote them."""
     return f"The arguments of {name} are not valid: {faults(error)}."
 
 
-def faults(error: ValidationError) -> str:
-    """The first faults that pydantic found, in one line."""
+def faults(error: Exception) -> str:
+    """What is wrong with a value, in one line: the first faults that pydantic found, or what the
+    check of a developer's own type raised.
+    """
+    if isinstance(error, RoostError):
+        return str(error).removesuffix(".")
+    if not isinstance(error, ValidationError):
+        log.error("the check of a value failed", exc_info=error)
+        return f"its check failed ({type(error).__name__})"
     listed = []
     for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
         place = ".".join(str(part) for part in fault["loc"])

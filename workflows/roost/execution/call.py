@@ -79,10 +79,6 @@ async def run_tool(
         if isinstance(result, Wait):
             return Outcome("ok", "", wait=result)
         return Outcome("ok", cap(text_of(tool, result, is_typed=is_typed), result_bytes))
-    except ModelRetry as error:
-        return Outcome("error", cap(f"{error} Correct the call and try again."))
-    except ToolFailed as error:
-        return Outcome("error", cap(str(error)))
     except ToolError as error:
         log.error("tool %s failed: %s", tool.name, error)
         return Outcome("error", unexpected(tool, error.kind), error.trace)
@@ -110,8 +106,23 @@ async def run_tool(
         return _failed(tool, error)
 
 
+def refusal(tool: Tool, arguments: str) -> Outcome | None:
+    """Why the tool can't run with these arguments, None where it can: nobody is asked before that
+    is known, and a yes counts for nothing else.
+    """
+    try:
+        tool.parse(arguments)
+    except Exception as error:  # types bring checks of their own, which may raise anything
+        return _failed(tool, error)
+    return None
+
+
 def _failed(tool: Tool, error: BaseException) -> Outcome:
     """The model gets the fact, operators get the trace: both can act on it."""
+    if isinstance(error, ModelRetry):
+        return Outcome("error", cap(f"{error} Correct the call and try again."))
+    if isinstance(error, ToolFailed):
+        return Outcome("error", cap(str(error)))
     log.error("tool %s failed", tool.name, exc_info=error)
     trace = cap("".join(traceback.format_exception(error)))
     return Outcome("error", unexpected(tool, type(error).__name__), trace)

@@ -4,13 +4,18 @@ import inspect
 from typing import Any, Final, get_type_hints
 
 from pydantic import TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError, to_json
 
+from roost.errors import ToolFailed
+from roost.execution.secret_values import has_secret
 from roost.text import result_text
 from roost.tools import Tool
 from roost.waits import Wait
 
+HIDDEN: Final = (
+    "{tool} ran, but its result has a secret that hides itself, and the journal would keep "
+    "asterisks. Return an id of it, or its text, which the journal then shows."
+)
 TEXTS: Final = (inspect.Signature.empty, Any, str)
 
 
@@ -18,7 +23,7 @@ def kind_of(tool: Tool) -> Any:
     """What the tool's function is annotated to return; `str` without an annotation."""
     try:
         return get_type_hints(tool.function).get("return", str)
-    except (NameError, TypeError, AttributeError, SyntaxError):
+    except Exception:  # a quoted annotation is code, which may raise anything
         return str
 
 
@@ -28,7 +33,7 @@ def adapter_of(kind: Any) -> TypeAdapter[Any] | None:
         return None
     try:
         return TypeAdapter[Any](kind)
-    except (PydanticSchemaGenerationError, PydanticUserError):
+    except Exception:  # types bring code of their own, which may raise anything
         return None
 
 
@@ -37,9 +42,13 @@ def text_of(tool: Tool, value: Any, *, is_typed: bool) -> str:
     texts.
 
     For a model None is `done` and a text stays as it is; for `str | None` or `str | int` that would
-    be another value.
+    be another value. Raises ToolFailed for a secret, of which the flow would get asterisks.
     """
-    if not is_typed or adapter_of(kind_of(tool)) is None:
+    if not is_typed:
+        return result_text(value)
+    if has_secret(value):
+        raise ToolFailed(HIDDEN.format(tool=tool.name))
+    if adapter_of(kind_of(tool)) is None:
         return result_text(value)
     try:
         return to_json(value).decode()

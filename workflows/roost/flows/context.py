@@ -16,6 +16,7 @@ from roost.flows import decoding
 from roost.flows.driving import Run, Shown
 from roost.flows.journal import BRANCHES_MAX, Gather, Op, Step
 from roost.flows.prompting import subject_of
+from roost.flows.tool_arguments import require_tool
 from roost.tools import Tool
 from roost.waits import (
     APPROVERS,
@@ -99,7 +100,7 @@ class FlowContext:
 
         Approvals, effect classes and time limits are those of any call. Raises CallFailed.
         """
-        _require_tool(tool, "call")
+        require_tool(tool, "call", arguments)
         return self._step("call", tool.name, arguments, decoding.of_tool(tool), tool)
 
     def generate(
@@ -239,7 +240,7 @@ class FlowContext:
 
         The newest one runs first. Nobody can be asked then, so the tool may not need an approval.
         """
-        _require_tool(tool, "compensate")
+        require_tool(tool, "compensate", arguments)
         if tool.approval in ("ask", "deny"):
             raise FlowError(
                 f"compensate: {tool.name} needs an approval, and nobody can be asked after a stop."
@@ -289,11 +290,6 @@ class FlowContext:
         step.made_at = f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}"
         self._run.made.append(step)
         return step
-
-
-def _require_tool(tool: object, where: str) -> None:
-    if not isinstance(tool, Tool):
-        raise FlowError(f"{where}: give a tool, which is declared with @tool, not {shown(tool)}.")
 
 
 def _seconds(length: Seconds) -> float:

@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic import TypeAdapter
 
 from roost.checks import shown
-from roost.declaration.parameters import faults
+from roost.declaration.parameters import faults, why_unfit
 from roost.errors import (
     CallFailed,
     FlowError,
@@ -50,11 +49,11 @@ def of_tool(tool: Tool) -> Decode:
     def decode(entry: Entry) -> Any:
         try:
             return adapter.validate_json(entry.result)
-        except ValidationError:
+        except Exception:  # types bring checks of their own, which may raise anything
             pass
         try:  # what a person answered or a check found, which is kept as it was said
             value = adapter.validate_python(entry.result)
-        except ValidationError as error:
+        except Exception as error:  # as above
             raise CallFailed(
                 tool.name, "ok", f"its result is no {shown(kind)}: {faults(error)}"
             ) from None
@@ -74,13 +73,14 @@ def of_schema(schema: Schema) -> tuple[dict[str, Any] | None, Decode]:
     try:
         adapter = TypeAdapter[Any](schema)
         form = adapter.json_schema()
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise FlowError(f"schema: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # types bring code of their own, which may raise anything
+        raise FlowError(f"schema: {why_unfit(error)}") from None
 
     def decode(entry: Entry) -> Any:
+        text = _generated(entry)
         try:
-            return adapter.validate_json(_generated(entry))
-        except ValidationError as error:
+            return adapter.validate_json(text)
+        except Exception as error:  # as in `of_tool`
             raise GenerateFailed(f"What the model wrote does not fit: {faults(error)}") from None
 
     return form, decode

@@ -9,7 +9,7 @@ from typing import Any
 
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
-from roost.execution.call import Outcome, run_tool
+from roost.execution.call import Outcome, refusal, run_tool
 from roost.messages import LocalMessage
 from roost.prompt import build_messages
 from roost.schedules.keeper import Schedules
@@ -172,6 +172,8 @@ class _LocalTurn:
         return False
 
     async def _outcome(self, tool: Tool, call: Call, key: str) -> Outcome:
+        if (refused := refusal(tool, call.arguments)) is not None:
+            return refused
         if tool.approval == "deny":
             return Outcome("error", f"Not run: policy does not allow {tool.name}.")
         if tool.approval == "ask" and not self.people.verdict(tool.name):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
-from roost.execution.call import Outcome, interrupted, run_tool, verify
+from roost.execution.call import Outcome, interrupted, refusal, run_tool, verify
 from roost.flow import Flow
 from roost.flows.decoding import bounded
 from roost.flows.journal import ENDED, TAKEN_BYTES_MAX, Entry, EntryState, Step
@@ -98,13 +98,19 @@ class LocalSteps:
         return True
 
     async def undo(self, steps: Mapping[str, Step[Any]]) -> None:
-        """Run the compensations that have not ended, the newest first."""
-        for path, step in reversed(list(steps.items())):
-            entry = self._entry(path)
-            if entry.state in ENDED:
+        """Run the compensations that have not ended, the newest first.
+
+        steps: the live ones. Code that was edited may not come to all that were registered.
+        """
+        for entry in reversed(self.journal):
+            if entry.op != "compensate" or entry.state in ENDED:
                 continue
-            outcome = await self._call(entry, step.target, is_undoing=True)
-            self._set(path, outcome.status, outcome.text)
+            live = steps.get(entry.path)
+            tool = live.target if live is not None else self._flow.tool(entry.name)
+            outcome = Outcome("error", f"There is no tool {entry.name!r}.")
+            if tool is not None:
+                outcome = await self._call(entry, tool, is_undoing=True)
+            self._set(entry.path, outcome.status, outcome.text)
             self.undone.append((entry.name, outcome.status))
 
     def _sleep(self, entry: Entry) -> None:
@@ -136,7 +142,7 @@ class LocalSteps:
                 return Outcome("ok", json.dumps({"approved": approved}))
             case "spawn":
                 assert isinstance(step.target, Spawn)
-                return Outcome("ok", self.people.child(step.target))
+                return self.people.child(step.target)
             case _:
                 return self._generate(entry, step)
 
@@ -158,10 +164,12 @@ class LocalSteps:
     async def _call(self, entry: Entry, tool: object, *, is_undoing: bool = False) -> Outcome:
         assert isinstance(tool, Tool)
         key = f"local:{entry.path}"
-        if tool.approval == "deny":
-            return Outcome("error", f"Not run: policy does not allow {tool.name}.")
         if entry.state == "running" and (known := await self._after_crash(tool, key)) is not None:
             return known
+        if (refused := refusal(tool, entry.arguments)) is not None:
+            return refused
+        if tool.approval == "deny":
+            return Outcome("error", f"Not run: policy does not allow {tool.name}.")
         if tool.approval == "ask" and not is_undoing:
             if entry.path not in self._said:
                 said = "approved" if self.people.verdict(tool.name) else "denied"

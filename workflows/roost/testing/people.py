@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from roost.execution.call import Outcome
-from roost.waits import Approve, Ask, Question, Sleep, Spawn, Wait
+from roost.waits import NO_RESULT, Approve, Ask, Question, Sleep, Spawn, Wait
 
 # None: nobody answers in time.
 Answers = Sequence[str | None] | Mapping[str, str | None] | Callable[[Question], str | None]
@@ -13,6 +13,7 @@ Approvals = Sequence[bool] | Mapping[str, bool] | Callable[[str], bool]
 # What the agents that are given tasks answer, by their names.
 Children = Mapping[str, str | Callable[[str], str]]
 NO_ANSWER: Final = "no_answer"
+STARTED: Final = "Started. Its answer will come as a message of its own."
 
 
 class NobodyThere(Exception):
@@ -61,12 +62,15 @@ class People:
         self.asked.append(text)
         return said
 
-    def child(self, order: Spawn) -> str:
-        """What the agent of this task answers."""
+    def child(self, order: Spawn) -> Outcome:
+        """What becomes of a task; one for whose answer nobody waits is only begun."""
         answer = self._children.get(order.agent)
-        if answer is None:
+        if answer is None and order.wait:
             raise NobodyThere
-        return answer(order.task) if callable(answer) else answer
+        text = answer(order.task) if callable(answer) else answer
+        if not order.wait:
+            return Outcome("ok", STARTED)
+        return Outcome("ok", text) if text and text.strip() else Outcome("error", NO_RESULT)
 
     def outcome(self, wait: Wait) -> Outcome:
         """The result of a wait that a tool returned, as the model reads it."""
@@ -74,7 +78,7 @@ class People:
             case Sleep():
                 return Outcome("ok", "done")
             case Spawn():
-                return Outcome("ok", self.child(wait))
+                return self.child(wait)
             case Approve():
                 return Outcome("ok", "approved" if self.verdict(wait.text) else "denied")
             case Ask():

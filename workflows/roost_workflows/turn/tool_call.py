@@ -8,8 +8,7 @@ from typing import Final
 
 from roost.agent import Agent
 from roost.context import Context
-from roost.errors import ModelRetry
-from roost.execution.call import NOT_REPEATED, Outcome, interrupted, run_tool, verify
+from roost.execution.call import NOT_REPEATED, Outcome, interrupted, refusal, run_tool, verify
 from roost.execution.tool_processes import ToolProcesses
 from roost.files import Files
 from roost.flows.advancing import FlowFacts
@@ -108,9 +107,10 @@ class ToolCaller:
         planned = await self._turns.call(call.turn_id, call.step, call.call_id)
         if planned.state in CALL_ENDED:
             return
-        facts = call_facts(planned, owner, tool) if tool else None
         gate = Gate("run")
-        if facts is not None:
+        refused = refusal(tool, planned.arguments) if tool else None
+        if tool and refused is None:
+            facts = call_facts(planned, owner, tool)
             gate = await self._waits.gate(call.turn_id, call.step, call.call_id, facts)
         attempt = await begin()
         if not attempt:
@@ -118,7 +118,7 @@ class ToolCaller:
         record = replace(planned, attempt=attempt)
         outcome = Outcome("error", gate.told)
         if gate.verdict == "run":
-            outcome = await self._outcome(call, record, owner, tool)
+            outcome = await self._outcome(call, record, owner, tool, refused)
         if outcome.wait is not None:
             outcome = Outcome("error", NOBODY_ASKED)
         await self._finish(call, outcome)
@@ -130,11 +130,12 @@ class ToolCaller:
             return True
         if planned.state in CALL_ENDED:
             return False
-        gate, facts = Gate("run"), None
+        gate, refused = Gate("run"), None
         if tool and planned.wait in ("", "approval"):
-            facts = call_facts(planned, owner, tool)
-        if facts is not None:
-            gate = await self._waits.begin(call.turn_id, call.step, call.call_id, facts)
+            refused = refusal(tool, planned.arguments)
+            if refused is None:
+                facts = call_facts(planned, owner, tool)
+                gate = await self._waits.begin(call.turn_id, call.step, call.call_id, facts)
         if gate.verdict in ("waits", "over"):
             return gate.verdict == "waits"
         if gate.attempt:
@@ -149,7 +150,7 @@ class ToolCaller:
         if gate.verdict == "refused":
             outcome = Outcome("error", gate.told)
         else:
-            outcome = await self._outcome(call, record, owner, tool)
+            outcome = await self._outcome(call, record, owner, tool, refused)
         if outcome.wait is not None:
             return await self._wait(call, outcome.wait)
         await self._finish(call, outcome, clock() - began)
@@ -181,6 +182,7 @@ class ToolCaller:
         record: CallRecord,
         owner: Owner,
         tool: Tool | None,
+        refused: Outcome | None,
     ) -> Outcome:
         if record.wait and record.wait != "approval":
             waited = await self._waits.outcome(call.turn_id, call.step, call.call_id)
@@ -194,6 +196,8 @@ class ToolCaller:
                 known_outcome = await self._after_crash(tool, record)
                 if known_outcome is not None:
                     return known_outcome
+                if refused is not None:
+                    return refused
                 agent, spent = owner.agent, owner.spent
                 if agent and spent and (told := refused_call(agent, spent, call.call_id)):
                     return Outcome("error", told)
@@ -279,14 +283,8 @@ class ToolCaller:
         )
 
 
-def call_facts(planned: CallRecord, owner: Owner, tool: Tool) -> CallFacts | None:
-    """What an approval of the call is bound to; None for arguments that are not valid, of which the
-    model is told at once: people are asked only for what could run.
-    """
-    try:
-        tool.parse(planned.arguments)
-    except ModelRetry:
-        return None
+def call_facts(planned: CallRecord, owner: Owner, tool: Tool) -> CallFacts:
+    """What an approval of the call is bound to."""
     return CallFacts(
         agent=owner.name,
         tool=tool.name,

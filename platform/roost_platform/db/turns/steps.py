@@ -156,7 +156,8 @@ async def _answer(
         await deliver(session, turn, conversation, text, ending.body, media, now)
         return await end_turn(session, turn, "done", limit, now)
     if conversation.kind == "child":
-        await end_child(session, conversation, "done", text or ending.body, limit, now)
+        said = text or (ending.note if media else "")  # words for people are no result
+        await end_child(session, conversation, "done", said, limit, now)
         return await end_turn(session, turn, "done", limit, now)
     turn.reply_to = await refresh_reply_target(session, turn)
     await enqueue(

@@ -3,9 +3,10 @@
 import pytest
 from sqlalchemy import func, select
 
-from roost import FlowContext, flow
+from roost import Agent, FlowContext, flow
 from roost.errors import DefinitionError, SpawnFailed
 from roost.flow import Flow
+from roost.testing import run_flow
 from roost.waits import Spawn
 from roost_platform.db import models
 from roost_platform.testing.flow_world import FlowWorld
@@ -28,6 +29,10 @@ async def echo(ctx: FlowContext, message: str) -> str:
 
 async def work(world: FlowWorld, boss: Flow) -> None:
     world.installs(boss, doubled, echo)
+    await rounds(world)
+
+
+async def rounds(world: FlowWorld) -> None:
     await world.says("go")
     for _ in range(ROUNDS):
         async with world.stores.database.read() as session:
@@ -95,3 +100,44 @@ async def test_an_answer_in_the_background_begins_no_flow_anew(world: FlowWorld)
 def test_a_budget_that_is_none_is_refused(limit: str, most: object) -> None:
     with pytest.raises(DefinitionError, match=limit):
         Spawn("echo", "hi", **{limit: most})  # type: ignore[arg-type]
+
+
+@flow
+async def silent(ctx: FlowContext, message: str) -> str:
+    """Say nothing."""
+    return " "
+
+
+quiet = Agent("quiet", "You say nothing.")
+
+
+@flow
+async def hears_nothing(ctx: FlowContext, message: str) -> str:
+    """Give tasks to those who have no answer, and one for whose answer nobody waits."""
+    await ctx.spawn(quiet, "Say it later.", wait=False)
+    said = []
+    for one in (silent, quiet):
+        try:
+            said.append(await ctx.spawn(one, "Say it."))
+        except SpawnFailed as error:
+            said.append(str(error))
+    return "|".join(said)
+
+
+NOTHING = "silent: It ended without an answer.|quiet: It ended without an answer."
+
+
+async def test_no_answer_of_an_agent_is_no_answer_in_words_for_people(world: FlowWorld) -> None:
+    world.engine.lines = {quiet.instructions: [" "] * 4}
+    world.installs(hears_nothing, silent, quiet)
+    await rounds(world)
+    texts = [text for _, text in await world.ada.outbox()]
+    assert NOTHING in texts
+    assert [text for text in texts if text.endswith(":\n\nIt ended without an answer.")]
+
+
+async def test_a_run_of_a_test_says_the_same_of_agents_without_an_answer() -> None:
+    run = await run_flow(hears_nothing, "go", children={"silent": "", "quiet": lambda _: " "})
+    assert (run.state, run.text) == ("done", NOTHING)
+    begun = await run_flow(hears_nothing, "go")
+    assert (begun.state, [entry.state for entry in begun.journal]) == ("waiting", ["ok", "waiting"])

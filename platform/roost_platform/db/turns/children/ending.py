@@ -6,6 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.execution.call import Outcome
+from roost.waits import NO_RESULT
 from roost_platform.db import models
 from roost_platform.db.base.committed.bells import ring_after
 from roost_platform.db.base.committed.told import tell
@@ -19,13 +20,12 @@ from roost_platform.db.turns.children.spawning import agent_row, short
 from roost_platform.db.turns.parking import make_ready
 from roost_platform.db.turns.transcript import RESULT
 from roost_workflows.ports import CALL_ENDED
-from roost_workflows.turn.endings import APOLOGIES, STOPPERS
+from roost_workflows.turn.endings import APOLOGIES, LIMITS_SAID, STOPPERS
 
 End = Literal["done", "failed", "stopped"]
 RESULT_CHARS_MAX: Final = 32_000  # about 8,000 tokens
 CUT: Final = "\n\n[The rest is left out here: {more} characters more{file}.]"
 IN_FILE: Final = "; the whole answer is the file {id}, which read_file reads"
-NO_TEXT: Final = "It ended without an answer."
 NOT_VALID: Final = "[This answer does not fit the schema that was asked for: schema_valid=false]"
 HEADS: Final = {
     "failed": "The agent {agent} failed: {why}",
@@ -85,7 +85,7 @@ async def outcome_of(
     if task is None or task.state == "running":
         return None
     if task.state == "done":
-        return Outcome("ok", told(task))
+        return Outcome("ok" if task.result else "error", told(task))
     return Outcome("cancelled" if task.state == "stopped" else "error", told(task))
 
 
@@ -108,7 +108,7 @@ async def task_of_call(
 def told(task: models.ChildTask) -> str:
     """What the parent's model reads of a child that has ended."""
     if task.state == "done":
-        text = task.result or NO_TEXT
+        text = task.result or LIMITS_SAID.get(task.reason, NO_RESULT)
         return f"{NOT_VALID}\n{text}" if task.schema_valid is False else text
     if task.state == "failed":
         why = APOLOGIES.get(task.reason, APOLOGIES["internal"])
