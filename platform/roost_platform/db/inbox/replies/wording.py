@@ -40,10 +40,10 @@ async def decided(
     session: AsyncSession, arrival: Arrival, mine: Sequence[models.Approval], rules: ApprovalRules
 ) -> bool:
     """Take exact words, or the number of a choice, as a decision: where buttons may be missing, or
-    in a reply to the card itself.
+    in a reply to the card itself. Somebody else's words, passed on, decide nothing.
     """
     approvals = [one for one in mine if one.kind == "approve"]
-    if not approvals or arrival.event.attachments:
+    if not approvals or arrival.event.attachments or arrival.event.forwarded_from:
         return False
     card = await quoted(session, arrival, approvals)
     at = (arrival.conversation.channel, arrival.conversation.account)
