@@ -21,6 +21,9 @@ from roost_platform.db.cards.words import (
 )
 from roost_platform.db.enqueue import enqueue
 
+# Keys of messages about a question: they begin so, and its id follows.
+CARD_KEY = "approval"
+REMINDER_KEY = "reminder"
 REMINDER = "I am still waiting for your {word} {subject}, until {until}."
 _BEGUN = exists().where(
     models.Part.outbox_id == models.Outbox.id,
@@ -60,7 +63,7 @@ async def send_card(
         chat,
         kind="approval",
         body=open_text(approval, parent, until, by_words=words),
-        dedupe_key=f"approval:{approval.id}:{chat.id}:{len(approval.answers)}",
+        dedupe_key=f"{CARD_KEY}:{approval.id}:{chat.id}:{len(approval.answers)}",
         now=now,
         turn=turn if in_this_chat else None,
         reply_to=turn.reply_to if in_this_chat and chat.is_group else None,
@@ -164,7 +167,7 @@ async def send_reminder(session: AsyncSession, approval: models.Approval, now: f
         chat,
         kind="notice",
         body=REMINDER.format(word=word, subject=named(approval), until=until),
-        dedupe_key=f"reminder:{approval.id}",
+        dedupe_key=f"{REMINDER_KEY}:{approval.id}",
         now=now,
         reply_to=await card_target(session, card),
     )
