@@ -209,7 +209,7 @@ async def _answered(
             return False  # it is about another card, or one that is over
         text = words
     if len(asked) > 1:
-        arrival.conclude("done")
+        arrival.conclude("done", "no_answer")
         await tell(session, arrival, WHICH_MESSAGE.format(lines=listed(asked)))
         return True
     approval = await locked(session, arrival, asked[0])
@@ -221,6 +221,8 @@ async def _answered(
     given = await answer(session, approval, text, by(arrival), arrival.now, rules)
     follow(arrival, approval, given)
     if given.again:
+        if arrival.row.state == "done":
+            arrival.conclude("done", "no_answer")
         await tell(session, arrival, given.told)
     return True
 
