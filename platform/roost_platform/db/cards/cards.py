@@ -10,6 +10,7 @@ from roost_platform.db import models
 from roost_platform.db.cards.buttons import buttons_of, choices_of
 from roost_platform.db.cards.words import (
     ANSWER_MAX,
+    DECISIONS,
     OUTCOMES,
     closed_text,
     moment,
@@ -24,7 +25,7 @@ from roost_platform.db.enqueue import enqueue
 # Keys of messages about a question: they begin so, and its id follows.
 CARD_KEY = "approval"
 REMINDER_KEY = "reminder"
-REMINDER = "I am still waiting for your {word} {subject}, until {until}."
+REMINDER = "I am still waiting for {wait} {subject}, until {until}."
 _BEGUN = exists().where(
     models.Part.outbox_id == models.Outbox.id,
     models.Part.state.in_(("sending", "sent", "ambiguous")),
@@ -161,12 +162,12 @@ async def send_reminder(session: AsyncSession, approval: models.Approval, now: f
         return
     chat = await session.get_one(models.Conversation, card.conversation_id)
     until = moment(approval.expires_at, now, zone_of(await _requester(session, approval)))
-    word = "decision on" if approval.kind == "approve" else "answer to"
+    wait = DECISIONS[approval.rule] if approval.kind == "approve" else "your answer to"
     await enqueue(
         session,
         chat,
         kind="notice",
-        body=REMINDER.format(word=word, subject=named(approval), until=until),
+        body=REMINDER.format(wait=wait, subject=named(approval), until=until),
         dedupe_key=f"{REMINDER_KEY}:{approval.id}",
         now=now,
         reply_to=await card_target(session, card),
