@@ -104,6 +104,18 @@ async def test_a_command_in_reply_to_a_card_is_about_that_card(
     assert sorted(await states(parked)) == sorted([state, "pending"])
 
 
+@pytest.mark.parametrize("written", ["{code}.", "{code}!", "{wide}", "{wide}: too dear"])
+async def test_the_code_behind_a_command_counts_as_keyboards_write_it(
+    sqlite_ada: Person, written: str
+) -> None:
+    parked = await two_bookings(sqlite_ada)
+    first, _ = await parked.approvals()
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in first.code)
+    await sqlite_ada.says(f"/deny {written.format(code=first.code.lower(), wide=wide)}")
+    assert await states(parked) == ["denied", "pending"]
+    assert (await parked.approvals())[0].reason == ("too dear" if "too" in written else "")
+
+
 async def test_a_command_in_reply_to_a_card_that_is_over_decides_no_other_card(
     sqlite_ada: Person,
 ) -> None:

@@ -42,6 +42,7 @@ from roost_platform.db.waits.answering import (
     choose,
     open_in,
     option_of,
+    plain_digits,
     recorded,
 )
 from roost_platform.db.waits.approvals import CODE_LENGTH, CODE_LETTERS
@@ -134,6 +135,7 @@ async def decide_by_command(
     approvals = [one for one in questions if one.kind == "approve"]
     mine = [one for one in approvals if may(one, arrival)]
     first, _, rest = command.argument.partition(" ")
+    first = plain_digits(first).rstrip(".!:,")
     coded = [one for one in mine if one.code and one.code == first.upper()]
     reason = rest.strip() if coded else command.argument
     replied = None if coded else await replied_to(session, arrival)
