@@ -7,6 +7,7 @@ from roost.waits import WAIT_S_DEFAULT
 
 Verdict = Literal["allow", "ask", "deny", "off"]
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
+STRICTER: Final[tuple[str, ...]] = VERDICTS  # from the mildest to the strictest
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ class TelegramChannel:
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         """Answer a press; a failure is harmless."""
-        answer = methods.AnswerCallbackQuery(callback_query_id=callback_id, text=text or None)
+        answer = methods.AnswerCallbackQuery(**telegram_format.press_answer(callback_id, text))
         try:
             await self._signal(answer)
         except DeliveryError as error:

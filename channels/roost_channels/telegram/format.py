@@ -9,6 +9,7 @@ from roost_channels.message import Button, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 
 QUOTE_MAX = 1024
+PRESS_ANSWER_MAX = 200  # characters; more is refused, and nothing is shown
 ROW_BUTTONS_MAX = 4
 ROW_CHARS_MAX = 36  # of the labels of one row, as much as a telephone shows
 # What may make Telegram fetch an address when it lays a rich message out: an image, or a tag.
@@ -25,6 +26,14 @@ def text(part: RenderedPart) -> dict[str, Any]:
         "entities": entities(part),
         "link_preview_options": {"is_disabled": True},
     }
+
+
+def press_answer(callback_id: str, said: str) -> dict[str, Any]:
+    """Return the answer to a pressed button, its words cut to what Telegram takes."""
+    answer: dict[str, Any] = {"callback_query_id": callback_id}
+    if len(said) > PRESS_ANSWER_MAX:
+        said = f"{said[: PRESS_ANSWER_MAX - 1]}…"
+    return answer | ({"text": said} if said else {})
 
 
 def may_fetch(markdown: str) -> bool:

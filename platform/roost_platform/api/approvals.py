@@ -10,7 +10,7 @@ from roost_platform.api.routes import Operator, UsesApi, Viewer, client_ip
 from roost_platform.api.schemas import NO_NUL, Body
 from roost_platform.db.waits.deciding import ANSWER_MAX, REASON_MAX
 from roost_platform.identity.roles import Principal
-from roost_platform.views.approvals import ApprovalView, history, open_for_operators
+from roost_platform.views.approvals import ApprovalView, history, open_page
 from roost_platform.views.pagination import PAGE_SIZE
 from roost_platform.views.workflows.decisions import full_id, question, without_words
 
@@ -107,18 +107,14 @@ async def approvals(
     agent's name.
     """
     async with api.stores.database.read() as session:
+        first = (page - 1) * PAGE_SIZE
         if state == "pending":
-            found = await open_for_operators(session)
-            rows = [row for row in found if text.lower() in f"{row.tool} {row.agent}".lower()]
-            total, first = len(rows), (page - 1) * PAGE_SIZE
-            views = rows[first : first + PAGE_SIZE]
+            views, total = await open_page(session, text=text, limit=PAGE_SIZE, offset=first)
         else:
             narrowed = "" if state == "decided" else state
-            offset = (page - 1) * PAGE_SIZE
-            chosen, total = await history(
-                session, text=text, state=narrowed, limit=PAGE_SIZE, offset=offset
+            views, total = await history(
+                session, text=text, state=narrowed, limit=PAGE_SIZE, offset=first
             )
-            views = list(chosen)
     return ApprovalList(total=total, approvals=[_item(view, me) for view in views])
 
 

@@ -28,6 +28,7 @@ ReasonCode = Literal[
     "command_of_stranger",
     "unknown_command",
     "awaits_zone",  # of /remind
+    "no_answer",
     "not_admitted",
     "unknown_button",
     "turn_over",
@@ -61,6 +62,7 @@ WORDS: Final[Mapping[ReasonCode, str]] = {
     "command_of_stranger": "a command of a stranger",
     "unknown_command": "a command that nobody knows",
     "awaits_zone": "waiting for the person to name their time zone",
+    "no_answer": "no answer to what is asked; the person was told",
     "not_admitted": "not admitted",
     "unknown_button": "unknown button",
     "turn_over": "that turn is over",

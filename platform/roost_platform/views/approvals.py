@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -96,14 +96,28 @@ async def open_for_operators(
     session: AsyncSession, *, limit: int = LISTED_MAX
 ) -> Sequence[ApprovalView]:
     """The open questions, those first that only operators can decide, then the oldest."""
+    views, _ = await open_page(session, limit=limit)
+    return views
+
+
+async def open_page(
+    session: AsyncSession, *, text: str = "", limit: int = LISTED_MAX, offset: int = 0
+) -> tuple[Sequence[ApprovalView], int]:
+    """A page of the open questions in the order of `open_for_operators`, and how many there are.
+
+    text: part of a tool's or an agent's name.
+    """
+    where = [models.Approval.state == "pending", *_named(text)]
     waits_for_operator = models.Approval.rule != "requester"
     rows = await session.scalars(
         select(models.Approval)
-        .where(models.Approval.state == "pending")
+        .where(*where)
         .order_by(waits_for_operator.desc(), models.Approval.created_at, models.Approval.id)
         .limit(limit)
+        .offset(offset)
     )
-    return await _views(session, rows.all())
+    count = select(func.count()).select_from(models.Approval).where(*where)
+    return await _views(session, rows.all()), await session.scalar(count) or 0
 
 
 async def open_count(session: AsyncSession) -> int:
@@ -130,16 +144,9 @@ async def history(
     text: part of a tool's or an agent's name. conversation_id: of the chat or of the asker.
     state: one of those that are over.
     """
-    where = [models.Approval.state != "pending"]
+    where = [models.Approval.state != "pending", *_named(text)]
     if state:
         where.append(models.Approval.state == state)
-    if text:
-        where.append(
-            or_(
-                models.Approval.tool.icontains(text, autoescape=True),
-                models.Approval.agent.icontains(text, autoescape=True),
-            )
-        )
     if conversation_id:
         where.append(
             or_(
@@ -195,6 +202,14 @@ async def grants(session: AsyncSession, now: float) -> Sequence[GrantView]:
             )
         )
     return views
+
+
+def _named(text: str) -> Sequence[ColumnElement[bool]]:
+    """The condition on a part of a tool's or an agent's name; none for an empty text."""
+    if not text:
+        return ()
+    columns = (models.Approval.tool, models.Approval.agent)
+    return (or_(*(column.icontains(text, autoescape=True) for column in columns)),)
 
 
 async def _views(session: AsyncSession, rows: Sequence[models.Approval]) -> Sequence[ApprovalView]:

@@ -33,3 +33,16 @@ async def test_a_prompt_opens_a_reply(telegram: FakeTelegram, channel: TelegramC
     markup = call.parameters["reply_markup"]
     shown = json.loads(markup) if isinstance(markup, str) else markup
     assert shown["force_reply"] is True
+
+
+async def test_a_verdict_that_is_longer_than_telegram_shows_is_cut_and_not_lost(
+    telegram: FakeTelegram, channel: TelegramChannel
+) -> None:
+    buttons = [Button("Approve", "ap:n:a")]
+    receipt = await channel.send(Outgoing(ADDRESS, RenderedPart("May I?"), buttons=buttons))
+    press = await telegram.press(CHAT, int(receipt.message_id), "ap:n:a")
+    await channel.acknowledge(press, f"Denied by Ada 14:03: {'too dear ' * 30}")
+    answer = telegram.press_answer(press)
+    assert answer is not None
+    shown = str(answer["text"])
+    assert (len(shown), shown[:12], shown[-1]) == (200, "Denied by Ad", "…")

@@ -10,6 +10,7 @@ from roost_channels.http.bodies import parse_json
 from roost_channels.intake import Intake
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
+from roost_channels.telegram.format import press_answer
 from roost_channels.telegram.inbound import updates
 from roost_channels.telegram.inbound.people import Json
 from roost_channels.webhook import WebhookReply, lowered
@@ -81,9 +82,7 @@ class TelegramWebhook:
         callback = update.get("callback_query")
         if not isinstance(callback, Mapping) or "id" not in callback:
             return WebhookReply(200)
-        call = {"method": "answerCallbackQuery", "callback_query_id": callback["id"]}
-        if text:
-            call["text"] = text
+        call = {"method": "answerCallbackQuery", **press_answer(callback["id"], text)}
         return WebhookReply(200, json.dumps(call).encode(), "application/json")
 
     async def _username(self, update: Json) -> str:

@@ -10,6 +10,7 @@ from roost_platform.db import models
 from roost_platform.db.cards.buttons import buttons_of, choices_of
 from roost_platform.db.cards.words import (
     ANSWER_MAX,
+    DECISIONS,
     OUTCOMES,
     closed_text,
     moment,
@@ -21,7 +22,10 @@ from roost_platform.db.cards.words import (
 )
 from roost_platform.db.enqueue import enqueue
 
-REMINDER = "I am still waiting for your {word} {subject}, until {until}."
+# Keys of messages about a question: they begin so, and its id follows.
+CARD_KEY = "approval"
+REMINDER_KEY = "reminder"
+REMINDER = "I am still waiting for {wait} {subject}, until {until}."
 _BEGUN = exists().where(
     models.Part.outbox_id == models.Outbox.id,
     models.Part.state.in_(("sending", "sent", "ambiguous")),
@@ -60,7 +64,7 @@ async def send_card(
         chat,
         kind="approval",
         body=open_text(approval, parent, until, by_words=words),
-        dedupe_key=f"approval:{approval.id}:{chat.id}:{len(approval.answers)}",
+        dedupe_key=f"{CARD_KEY}:{approval.id}:{chat.id}:{len(approval.answers)}",
         now=now,
         turn=turn if in_this_chat else None,
         reply_to=turn.reply_to if in_this_chat and chat.is_group else None,
@@ -158,13 +162,13 @@ async def send_reminder(session: AsyncSession, approval: models.Approval, now: f
         return
     chat = await session.get_one(models.Conversation, card.conversation_id)
     until = moment(approval.expires_at, now, zone_of(await _requester(session, approval)))
-    word = "decision on" if approval.kind == "approve" else "answer to"
+    wait = DECISIONS[approval.rule] if approval.kind == "approve" else "your answer to"
     await enqueue(
         session,
         chat,
         kind="notice",
-        body=REMINDER.format(word=word, subject=named(approval), until=until),
-        dedupe_key=f"reminder:{approval.id}",
+        body=REMINDER.format(wait=wait, subject=named(approval), until=until),
+        dedupe_key=f"{REMINDER_KEY}:{approval.id}",
         now=now,
         reply_to=await card_target(session, card),
     )

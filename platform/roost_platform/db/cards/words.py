@@ -21,6 +21,12 @@ OUTCOMES: Final = {
     "unknown": "outcome unknown",
     "cancelled": "stopped",
 }
+# By the rule of an approval, whose decision it waits for.
+DECISIONS: Final = {
+    "requester": "your decision on",
+    "operator": "an operator's decision on",
+    "another": "another person's decision on",
+}
 ANOTHER: Final = "Somebody other than the one who asked for it has to decide."
 OPERATOR: Final = "An operator has to decide, in the console."
 

@@ -13,6 +13,7 @@ from roost_platform.db.base.text import clean, quoted
 from roost_platform.db.inbox.albums import OF_MESSAGE, caption_of, head_of, recaption
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.turns.transcript import CAPTION, append, attachment_line
+from roost_platform.db.waits.answering import open_in
 
 EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, before and after
 _EARLY_EDIT = (
@@ -45,15 +46,26 @@ async def take_early_edit(session: AsyncSession, arrival: Arrival) -> None:
 
 
 async def take_edit_as_message(session: AsyncSession, arrival: Arrival) -> None:
-    """Make the edit a message where it is the first to speak to the agent in a group.
+    """Make the edit a message where it is the first to speak to the agent in a group, or mends an
+    answer that did not count, and that is asked for again.
 
     The message itself did not, so the agent passed it over, or the network did not even show it.
     """
     event = arrival.event
-    if event.kind != "edited" or event.problem or not (event.is_group and event.is_addressed):
+    if event.kind != "edited" or event.problem or not event.is_addressed:
         return
     original = await _original(session, arrival.row)
-    if original is not None:
+    if original is not None and original.reason_code == "no_answer":
+        questions = await open_in(session, original.conversation_id)
+        if all(one.kind == "approve" for one in questions) or not _is_by_same(
+            original, arrival.row
+        ):
+            return
+        original.state, original.reason_code = "done", "edit_replaced"
+        original.reason = "replaced by an edit that answers"
+    elif not event.is_group:
+        return
+    elif original is not None:
         if original.reason_code != "not_addressed" or not _is_by_same(original, arrival.row):
             return
         original.state, original.reason_code = "done", "edit_replaced"
@@ -181,17 +193,18 @@ async def _tell_edit(
         .order_by(models.Transcript.position.desc())
         .limit(1)
     )
-    if seen is None or seen.session_id != arrival.conversation.session_id:
+    session_id = await _session_of_answer(session, head) if seen is None else seen.session_id
+    if session_id is None or session_id != arrival.conversation.session_id:
         arrival.conclude("done", "edit_unseen")
         return
     row, before = arrival.row, caption_of(known)
-    what = "an earlier message"
+    what = "their answer to a question" if seen is None else "an earlier message"
     if known.attachments and before != row.text:
         what = f"the words beside {attachment_line(known.attachments[0])}"
     content = f"The user edited {what}."
     if before != row.text:
         content = f"{content} Before: {_quoted(before)} Now: {_quoted(row.text)}"
-    chat_session = await session.get_one(models.Session, seen.session_id)
+    chat_session = await session.get_one(models.Session, session_id)
     note = None
     if before == row.text and known is not original:
         earlier = await _last_edit(session, known) or original
@@ -210,6 +223,16 @@ async def _tell_edit(
     note.content, note.inbox_id = content, row.id
     arrival.edit_note = note
     arrival.conclude("done", "edit_told")
+
+
+async def _session_of_answer(session: AsyncSession, row: models.Inbox) -> str | None:
+    """The session of the turn that took the message as an answer or a decision; None for none, and
+    for a flow, which reads no transcript.
+    """
+    turn = await session.get(models.Turn, row.turn_id) if row.turn_id else None
+    if turn is None or row.reason_code or await session.get(models.FlowRun, turn.id) is not None:
+        return None
+    return turn.session_id
 
 
 async def _note_at_end(

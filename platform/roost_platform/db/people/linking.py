@@ -1,6 +1,7 @@
 """Joining two people who are one: addresses, chats, notes and access come together; and undoing it.
 
-A block stays. An operator's approval goes along, admission by an access setting does not.
+A block stays, and so do policies on tools. An operator's approval goes along, admission by an
+access setting does not.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from roost_platform.db.base.insert import insert_missing
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.people.access import VALID, release
 from roost_platform.db.people.link_codes import void_codes
+from roost_platform.db.policies.of_people import copy_policies, join_policies
 from roost_platform.db.reasons import WORDS
 
 # Whose rows become the other person's. Aliases come apart: they remember where they are from.
@@ -83,6 +85,7 @@ async def join(
     )
     person.zone = person.zone or other.zone
     await _join_questions(session, person.id, other.id)
+    await join_policies(session, person.id, other.id)
     former_id = other.id
     await session.delete(other)
     await session.flush()
@@ -160,9 +163,9 @@ async def part(
 ) -> models.Identity | None:
     """Make the person's addresses that came with one link a person of their own again.
 
-    They get the id from before. A block stays with both; else the addresses have to be let in anew,
-    as it is not known any more what they were allowed. Notes stay with the person. None where
-    nothing would be left of one of the two.
+    They get the id from before. A block and policies stay with both; without a block the addresses
+    have to be let in anew, as it is not known any more what they were allowed. Notes stay with the
+    person. None where nothing would be left of one of the two.
     """
     aliases = (
         await session.scalars(select(models.Alias).where(models.Alias.identity_id == person.id))
@@ -186,6 +189,7 @@ async def part(
     )
     session.add(apart)
     await session.flush()
+    await copy_policies(session, person.id, apart.id)
     await void_codes(session, person.id)
     for alias in leaving:
         alias.identity_id, alias.linked_from = apart.id, ""

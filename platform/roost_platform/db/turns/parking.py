@@ -26,6 +26,11 @@ async def can_go_on(session: AsyncSession, turn_id: str) -> bool:
     return "ready" in states or not states
 
 
+async def is_waiting(session: AsyncSession, turn_id: str) -> bool:
+    """Whether a call of the turn waits for a person, an agent or a time."""
+    return "waiting" in (await session.scalars(_STATES, {"id": turn_id})).all()
+
+
 async def park(session: AsyncSession, turn: models.Turn, now: float) -> None:
     """Let the turn wait."""
     turn.state, turn.waiting_since = "waiting", now

@@ -25,6 +25,7 @@ from roost_platform.db.turns.dropping import (
 )
 from roost_platform.db.turns.end import ending_of, settle
 from roost_platform.db.turns.flow_entries import has_compensations
+from roost_platform.db.turns.parking import is_waiting
 from roost_platform.db.turns.scheduled.ends import stop_jobs
 from roost_platform.queueing import INTERRUPTED
 
@@ -165,14 +166,17 @@ async def _stop_below(
 async def interrupt(session: AsyncSession, conversation: models.Conversation, now: float) -> bool:
     """Stop the running turn for a newer message, which then gets a turn; False if none ran.
 
-    An answer of which the person has seen the beginning ends there, too, and they are told. One of
-    which they have seen nothing is finished work, and goes out.
+    One that waits for a person, an agent or a time goes on, as it does once nothing else of it
+    runs. An answer of which the person has seen the beginning ends there, too, and they are told.
+    One of which they have seen nothing is finished work, and goes out.
     """
+    turn = await open_turn(session, conversation.id)
+    if turn is not None and await is_waiting(session, turn.id):
+        return False
     undelivered = await drop_undelivered(session, conversation, now, only_begun=True)
     if undelivered.ids:
         key = f"interrupted:{undelivered.ids[0]}"
         await tell_undelivered(session, conversation, undelivered, INTERRUPTED_HEAD, key, now)
-    turn = await open_turn(session, conversation.id)
     if turn is None or turn.state != "running" or turn.stop_requested_at is not None:
         return False
     turn.stop_requested_at, turn.stop_requested_by = now, INTERRUPTED

@@ -7,23 +7,18 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.cards.words import moment, named, plain, zone_of
+from roost_platform.db.cards.words import DECISIONS, moment, named, plain, zone_of
 
 SHOWN_MAX: Final = 3  # waits that are named; more are counted
-DECISION: Final = "your decision on {subject}"
-OTHERS: Final = {
-    "operator": "an operator's decision on {subject}",
-    "another": "another person's decision on {subject}",
-}
-SOMEBODYS: Final = "somebody else's decision on {subject}"
-ANSWER: Final = "an answer to: {subject}"
+SOMEBODYS: Final = "somebody else's decision on"
+ANSWER: Final = "an answer to:"
 
 
 def wait_words(approval: models.Approval, *, is_mine: bool) -> str:
     """What an open question waits for."""
-    others = OTHERS.get(approval.rule, SOMEBODYS)
-    form = ANSWER if approval.kind != "approve" else DECISION if is_mine else others
-    return form.format(subject=named(approval))
+    is_somebodys = approval.rule == "requester" and not is_mine
+    decision = SOMEBODYS if is_somebodys else DECISIONS[approval.rule]
+    return f"{decision if approval.kind == 'approve' else ANSWER} {named(approval)}"
 
 
 async def waits_of(

@@ -1,18 +1,14 @@
 """What an agent may do that works for others: nothing that those above it may not."""
 
 from dataclasses import replace
-from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.approval_rules import ApprovalRules, Verdict
+from roost_platform.approval_rules import STRICTER, ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_platform.db.turns.children.limits import root_of
 from roost_platform.db.waits.policies import verdict_of
 from roost_workflows.storage.waits import CallFacts
-
-# From the mildest to the strictest.
-_STRICTER: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny", "off")
 
 
 async def strictest_verdict(
@@ -31,7 +27,7 @@ async def strictest_verdict(
         await verdict_of(session, replace(facts, agent=agent), chat.channel, person_id, rules)
         for agent in agents
     ]
-    return max(verdicts, key=_STRICTER.index)
+    return max(verdicts, key=STRICTER.index)
 
 
 async def _above(session: AsyncSession, conversation: models.Conversation) -> list[str]:

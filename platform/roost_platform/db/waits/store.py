@@ -13,7 +13,7 @@ from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
-from roost_platform.db.cards.words import verdict_line
+from roost_platform.db.cards.words import ANOTHER, verdict_line
 from roost_platform.db.locks import lock_conversation, lock_turn
 from roost_platform.db.turns import end, parking
 from roost_platform.db.turns.children.ending import outcome_of
@@ -24,6 +24,7 @@ from roost_platform.db.waits.approvals import NewApproval, ask, latest
 from roost_platform.db.waits.deciding import Decider, decide
 from roost_platform.db.waits.gate import pass_gate
 from roost_platform.db.waits.grants import can_be_standing, give_grant, revoke
+from roost_platform.db.waits.own_requests import asked_themselves
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.storage.waits import CallFacts, Gate
@@ -152,8 +153,8 @@ class WaitStore:
         ip: str = "",
     ) -> OperatorDecision:
         """Decide an approval outside the chat; the first verdict counts. Raises NotFound, and
-        NotAllowed for a question, which takes an answer, and for `always` where no standing
-        approval can be given.
+        NotAllowed for a question, which takes an answer, for `always` where no standing approval
+        can be given, and where another person than this operator has to decide.
 
         `PlatformIntake.decide` rings as well; else the sweeper does.
         """
@@ -163,6 +164,8 @@ class WaitStore:
                 raise NotAllowed("This is a question: it takes an answer, not a verdict.")
             if verdict == "always" and not can_be_standing(approval):
                 raise NotAllowed("This call can't be approved for longer: it is decided each time.")
+            if approval.rule == "another" and await asked_themselves(session, approval, operator):
+                raise NotAllowed(ANOTHER)
             by = Decider(operator, operator, via, is_operator=True, ip=ip)
             word: Literal["approved", "denied"] = "denied" if verdict == "deny" else "approved"
             was_pending, now = approval.state == "pending", self._database.now()

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.console.config import CHANNEL as CONSOLE
 from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
-from roost_platform.db.cards.cards import send_card
+from roost_platform.db.cards.cards import CARD_KEY, send_card
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.waits.deciding import DELIVERY, decide
 
@@ -84,7 +84,7 @@ async def _other_chat(
         select(models.Outbox.conversation_id).where(
             or_(
                 models.Outbox.id == approval.card_id,
-                models.Outbox.dedupe_key.like(f"approval:{approval.id}:%"),
+                models.Outbox.dedupe_key.like(f"{CARD_KEY}:{approval.id}:%"),
             )
         )
     )

@@ -1,7 +1,6 @@
 """Plain text, taps and forms while questions are open; messages that are held meanwhile."""
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -9,14 +8,9 @@ import pytest
 from roost.waits import Approve, Ask, Question, Sleep
 from roost_channels.message import Address, Attachment, Quote
 from roost_channels.rendering.parts import RenderedPart
-from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
-from roost_platform.db.base.engine import Database
-from roost_platform.db.people.access import AccessPolicy
-from roost_platform.db.stores import open_stores
-from roost_platform.intake import PlatformIntake
-from roost_platform.testing.chats import DoorbellLog, HandClock, Person, count_rows
-from roost_platform.testing.waiting import BOOKING, Parked, begun, booking, waiting
+from roost_platform.testing.chats import HandClock, Person, count_rows
+from roost_platform.testing.waiting import BOOKING, Parked, begun, booking, delivered, waiting
 
 DAY = Question("Which day?", ("Friday", "Monday"))
 NAME = Question("Your name?")
@@ -34,19 +28,6 @@ async def result(parked: Parked, call_id: str = "c0") -> str:
 async def last(person: Person) -> str:
     """The newest message of ours."""
     return (await person.outbox())[-1][1]
-
-
-async def delivered(person: Person, approval_card: str, message_id: str) -> None:
-    """Let the lane deliver everything; the card gets this id."""
-    outbox = person.stores.outbox
-    while (head := await outbox.next_entry(person.address)) is not None:
-        entry, _ = head
-        if entry.edits_id:
-            await outbox.skip(entry.id)
-            continue
-        (part,) = await outbox.plan(entry.id, [RenderedPart(entry.text, (), 0, len(entry.text))])
-        await outbox.sending(part.id, "courier", 60.0)
-        await outbox.sent(part.id, message_id if entry.id == approval_card else f"x{entry.id}")
 
 
 @pytest.mark.parametrize(
@@ -109,10 +90,10 @@ async def test_a_form_asks_one_after_another_and_repeats_the_one_that_lacks_an_a
 async def test_parallel_questions_get_their_own_answers(sqlite_ada: Person) -> None:
     parked = await waiting(sqlite_ada, Ask((NAME,)), Ask((Question("Your town?"),)))
     first, second = await parked.approvals()
-    await delivered(sqlite_ada, second.card_id or "", "77")
+    await delivered(sqlite_ada)
     await sqlite_ada.says("Paris")
     assert "Several questions are open" in await last(sqlite_ada)
-    reply = Quote("77", "bot", "Your town?", "Your town?")
+    reply = Quote(f"x{second.card_id}", "bot", "Your town?", "Your town?")
     await sqlite_ada.gives(sqlite_ada.message("Paris", quote=reply))
     assert await result(parked, second.call_id) == "Paris"
     await sqlite_ada.says("Ada")
@@ -204,18 +185,6 @@ async def test_other_asks_for_words(sqlite_ada: Person) -> None:
     assert await result(parked) == "Sunday"
 
 
-@pytest.fixture
-async def grace(sqlite_url: str, clock: HandClock) -> AsyncIterator[Person]:
-    """A person in a chat where buttons may be missing."""
-    rules = ApprovalRules(by_words=frozenset({("whatsapp", "w")}), grant_s=7 * 86_400.0)
-    policies = {("whatsapp", "w"): AccessPolicy("open")}
-    stores = open_stores(Database(sqlite_url, clock=clock), policies=policies, approvals=rules)
-    bell = DoorbellLog()
-    address = Address("whatsapp", "w", "whatsapp:+15551112222")
-    yield Person(stores, PlatformIntake(stores, bell), bell, address)
-    await stores.close()
-
-
 @pytest.mark.parametrize(
     ("said", "state"),
     [
@@ -233,7 +202,7 @@ async def test_exact_words_decide_where_buttons_may_be_missing(
     grace: Person, said: str, state: str
 ) -> None:
     parked = await booking(grace)
-    await delivered(grace, "", "")
+    await delivered(grace)
     await grace.says(said)
     assert (await parked.approval()).state == state
 
@@ -250,7 +219,7 @@ async def test_a_code_says_which_of_several_is_meant(grace: Person) -> None:
     await parked.gate()
     await parked.gate(call_id="c1")
     first, second = await parked.approvals()
-    await delivered(grace, "", "")
+    await delivered(grace)
     await grace.says("1")
     told = await last(grace)
     assert first.code in told and second.code in told
@@ -304,7 +273,7 @@ async def test_a_word_from_before_the_card_approves_nothing(grace: Person) -> No
     parked = await booking(grace)
     await grace.says("yes")  # as to a template that opens the window: the card has not left
     assert (await parked.approval()).state == "pending"
-    await delivered(grace, "", "")
+    await delivered(grace)
     await grace.says("yes")
     assert (await parked.approval()).state == "approved"
 
@@ -324,7 +293,7 @@ async def test_words_and_wide_digits_decide_in_any_case_with_the_code_on_either_
     grace: Person, said: str
 ) -> None:
     parked = await booking(grace)
-    await delivered(grace, "", "")
+    await delivered(grace)
     await grace.says(said.format(code=(await parked.approval()).code.lower()))
     assert (await parked.approval()).state == "approved"
 
@@ -341,7 +310,7 @@ async def test_words_and_wide_digits_decide_in_any_case_with_the_code_on_either_
 )
 async def test_anything_beyond_the_exact_words_is_no_decision(grace: Person, said: str) -> None:
     parked = await booking(grace)
-    await delivered(grace, "", "")
+    await delivered(grace)
     await grace.says(said)
     assert (await parked.approval()).state == "pending"
     assert "I am waiting for your decision" in await last(grace)
@@ -350,7 +319,7 @@ async def test_anything_beyond_the_exact_words_is_no_decision(grace: Person, sai
 async def test_a_number_that_may_answer_a_question_approves_nothing(grace: Person) -> None:
     parked = await waiting(grace, Approve("Pay?"), Ask((DAY,)))
     payment, question = await parked.approvals()
-    await delivered(grace, "", "")
+    await delivered(grace)
     await grace.says("1")
     told = await last(grace)
     assert payment.code in told and question.code in told
@@ -365,7 +334,7 @@ async def test_the_words_of_a_card_are_those_that_decide(grace: Person) -> None:
     """Also the fourth choice, which only a call that was approved before has."""
     for _ in range(2):
         parked = await booking(grace)
-        await delivered(grace, "", "")
+        await delivered(grace)
         card_id = (await parked.approval()).card_id
         async with grace.stores.database.read() as session:
             card = await session.get_one(models.Outbox, card_id)

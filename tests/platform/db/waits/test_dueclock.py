@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from roost.waits import Ask, Question, Sleep
+from roost.waits import Approve, Approver, Ask, Question, Sleep
 from roost_platform.dueclock import BATCH_MAX, DueClock, due_sources
 from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 from roost_platform.testing.waiting import waiting
@@ -200,3 +200,21 @@ async def test_a_source_that_failed_is_asked_again_though_nothing_is_committed(
             clock.advance(0.05)
             await asyncio.sleep(0.05)
     running.cancel()
+
+
+@pytest.mark.parametrize(
+    ("rule", "whose"),
+    [
+        ("requester", "your decision on"),
+        ("operator", "an operator's decision on"),
+        ("another", "another person's decision on"),
+    ],
+)
+async def test_a_reminder_says_whose_decision_is_waited_for(
+    sqlite_ada: Person, clock: HandClock, rule: Approver, whose: str
+) -> None:
+    await waiting(sqlite_ada, Approve("Pay 90 €?", approver=rule, timeout_s=HOUR))
+    clock.advance(HOUR / 2)
+    await clock_of(sqlite_ada).fire()
+    (reminder,) = await reminders(sqlite_ada)
+    assert reminder.startswith(f"I am still waiting for {whose} “Pay 90 €?”, until ")

@@ -20,24 +20,6 @@ _LEFT: Final = frozenset({"sending", "sent", "ambiguous"})
 WHICH: Final = "Several are open. Add the code of the one you mean, such as `{example}`:\n{lines}"
 
 
-async def quoted(
-    session: AsyncSession, arrival: Arrival, questions: Sequence[models.Approval]
-) -> models.Approval | None:
-    """The question whose card the message replies to."""
-    quote = arrival.event.quote
-    if quote is None or not quote.ref:
-        return None
-    cards: dict[str | None, models.Approval] = {
-        one.card_id: one for one in questions if one.card_id
-    }
-    card_id = await session.scalar(
-        select(models.Part.outbox_id)
-        .where(models.Part.outbox_id.in_(list(cards)), models.Part.message_id == quote.ref)
-        .limit(1)
-    )
-    return cards.get(card_id)
-
-
 async def was_seen(session: AsyncSession, approval: models.Approval) -> bool:
     """Whether the card may have reached the person: what they wrote before it is no answer to it.
 

@@ -24,10 +24,15 @@ from roost_platform.db.inbox.replies.card_events import (
     locked,
     may,
     may_read,
-    quoted,
     tell,
     was_seen,
     which,
+)
+from roost_platform.db.inbox.replies.replied import (
+    DETAILS_KEY,
+    HELD_KEY,
+    PROMPT_KEY,
+    replied_to,
 )
 from roost_platform.db.inbox.replies.wording import by_code, decided
 from roost_platform.db.locks import open_turn
@@ -37,6 +42,7 @@ from roost_platform.db.waits.answering import (
     choose,
     open_in,
     option_of,
+    plain_digits,
     recorded,
 )
 from roost_platform.db.waits.approvals import CODE_LENGTH, CODE_LETTERS
@@ -72,7 +78,7 @@ async def press(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) -
     if approval.state != "pending":
         arrival.answer = await recorded(session, approval)
     elif does == DETAILS and may_read(approval, arrival):
-        await tell(session, arrival, details_text(approval), f"details:{approval.id}")
+        await tell(session, arrival, details_text(approval), f"{DETAILS_KEY}:{approval.id}")
     elif not may(approval, arrival):
         arrival.answer = NOT_YOURS
     elif does.startswith(OTHER):
@@ -121,22 +127,29 @@ async def is_option(session: AsyncSession, arrival: Arrival) -> bool:
 async def decide_by_command(
     session: AsyncSession, arrival: Arrival, command: Command, rules: ApprovalRules
 ) -> None:
-    """Carry out /approve and /deny: with a code where several are open, a reason after it."""
+    """Carry out /approve and /deny: with a code or as a reply to the card where several are open, a
+    reason after it.
+    """
     arrival.conclude("done")
     questions = await open_in(session, arrival.conversation.id)
     approvals = [one for one in questions if one.kind == "approve"]
     mine = [one for one in approvals if may(one, arrival)]
     first, _, rest = command.argument.partition(" ")
+    first = plain_digits(first).rstrip(".!:,")
     coded = [one for one in mine if one.code and one.code == first.upper()]
     reason = rest.strip() if coded else command.argument
-    chosen = coded or mine
-    # A code names one card: a late one, or one of somebody else's, decides no other card.
+    replied = None if coded else await replied_to(session, arrival)
+    meant = [] if replied is None else [one for one in mine if one.id == replied.approval.id]
+    chosen = coded or meant or mine
+    # A code or a reply names one card: a late one, or one of somebody else's, decides no other one.
     other = None if coded else await _of_code(session, arrival, first)
+    if other is None and replied is not None and not meant:
+        other = replied.approval
     if other is not None:
         told = await _told_of(session, other)
     elif not chosen:
         told = NOT_YOURS if approvals else NOTHING_OPEN
-    elif not coded and _is_written_as_code(first):
+    elif not coded and not meant and _is_written_as_code(first):
         told = NO_SUCH_CODE.format(code=first, lines=listed(mine))
     elif len(chosen) > 1:
         told = which(mine, f"/{command.name} {mine[0].code}")
@@ -188,13 +201,17 @@ async def _answered(
     asked: Sequence[models.Approval] = seen
     if not asked or (arrival.event.attachments and not text.strip()):
         return False
-    card = await quoted(session, arrival, asked)
-    if card is not None:
-        asked = [card]
+    replied = await replied_to(session, arrival)
+    meant = None if replied is None or replied.is_over else replied.approval.id
+    if any(one.id == meant for one in asked):
+        asked = [one for one in asked if one.id == meant]
     else:
-        asked, text = by_code(asked, text)
+        asked, words = by_code(asked, text)
+        if replied is not None and words == text:
+            return False  # it is about another card, or one that is over
+        text = words
     if len(asked) > 1:
-        arrival.conclude("done")
+        arrival.conclude("done", "no_answer")
         await tell(session, arrival, WHICH_MESSAGE.format(lines=listed(asked)))
         return True
     approval = await locked(session, arrival, asked[0])
@@ -206,6 +223,8 @@ async def _answered(
     given = await answer(session, approval, text, by(arrival), arrival.now, rules)
     follow(arrival, approval, given)
     if given.again:
+        if arrival.row.state == "done":
+            arrival.conclude("done", "no_answer")
         await tell(session, arrival, given.told)
     return True
 
@@ -223,7 +242,7 @@ async def _ask_in_words(
         arrival.conversation,
         kind="prompt",
         body=WRITE.format(question=subject(approval)),
-        dedupe_key=f"prompt:{approval.id}:{number}",
+        dedupe_key=f"{PROMPT_KEY}:{approval.id}:{number}",
         now=arrival.now,
     )
 
@@ -248,7 +267,7 @@ async def _tell_held(
         arrival.conversation,
         kind="notice",
         body=HELD.format(waits=joined(waits) or "something"),
-        dedupe_key=f"held:{newest or f'{turn.id}:{turn.waiting_since}'}",
+        dedupe_key=f"{HELD_KEY}:{newest or f'{turn.id}:{turn.waiting_since}'}",
         now=arrival.now,
         reply_to=None if card is None else await card_target(session, card),
     )

@@ -15,12 +15,12 @@ from roost_platform.db.inbox.replies.card_events import (
     by,
     follow,
     locked,
-    quoted,
     tell,
     was_seen,
     was_shown,
     which,
 )
+from roost_platform.db.inbox.replies.replied import Replied, replied_to
 from roost_platform.db.waits.answering import (
     WORDS_CHARS_MAX,
     choose,
@@ -40,18 +40,20 @@ async def decided(
     session: AsyncSession, arrival: Arrival, mine: Sequence[models.Approval], rules: ApprovalRules
 ) -> bool:
     """Take exact words, or the number of a choice, as a decision: where buttons may be missing, or
-    in a reply to the card itself.
+    in a reply to the card itself or to what was said of it. Somebody else's words, passed on,
+    decide nothing. In a reply to any other message only the code of a card says which is meant.
     """
     approvals = [one for one in mine if one.kind == "approve"]
-    if not approvals or arrival.event.attachments:
+    if not approvals or arrival.event.attachments or arrival.event.forwarded_from:
         return False
-    card = await quoted(session, arrival, approvals)
+    replied = await replied_to(session, arrival)
+    card = next((one for one in approvals if _is_open(replied, one)), None)
     at = (arrival.conversation.channel, arrival.conversation.account)
-    if card is None and (at not in rules.by_words or _is_reply(arrival)):
+    if card is None and at not in rules.by_words:
         return False
     seen = [card] if card else [one for one in approvals if await was_shown(session, one)]
     does, word, code = await _chosen(session, arrival, seen)
-    if not does:
+    if not does or (card is None and not code and _is_reply(arrival)):
         return False
     arrival.conclude("done")
     others: list[models.Approval] = []
@@ -103,6 +105,11 @@ async def _choice(
         return does_of(card.buttons, int(word))
     choices = choices_of(approval, in_group=arrival.event.is_group)
     return choices[int(word) - 1].does if 1 <= int(word) <= len(choices) else ""
+
+
+def _is_open(replied: Replied | None, approval: models.Approval) -> bool:
+    """Whether the message replies to this approval, which is open."""
+    return replied is not None and not replied.is_over and replied.approval.id == approval.id
 
 
 def _is_reply(arrival: Arrival) -> bool:
