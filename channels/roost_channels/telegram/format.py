@@ -6,6 +6,7 @@ from typing import Any
 
 from roost_channels.channel import Outgoing
 from roost_channels.message import Button, ReplyTarget
+from roost_channels.rendering.cutting import shortened
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 
 QUOTE_MAX = 1024
@@ -32,7 +33,7 @@ def press_answer(callback_id: str, said: str) -> dict[str, Any]:
     """Return the answer to a pressed button, its words cut to what Telegram takes."""
     answer: dict[str, Any] = {"callback_query_id": callback_id}
     if len(said) > PRESS_ANSWER_MAX:
-        said = f"{said[: PRESS_ANSWER_MAX - 1]}…"
+        said = f"{shortened(said, PRESS_ANSWER_MAX - 1)}…"
     return answer | ({"text": said} if said else {})
 
 
