@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.prompt import build_messages
@@ -79,6 +79,13 @@ async def unfinished(database: Database, written: Sequence[tuple[str, str]]) -> 
         shown = await session.scalars(_SHOWN, {})
         left += [f"status of turn {turn_id} is not closed" for turn_id in shown]
     return left
+
+
+async def sent_parts(database: Database) -> int:
+    """How many parts of messages the networks took."""
+    async with database.read() as session:
+        taken = select(func.count()).select_from(models.Part).where(models.Part.state == "sent")
+        return await session.scalar(taken) or 0
 
 
 async def read(database: Database, sources: Sources) -> Record:

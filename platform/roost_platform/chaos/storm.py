@@ -23,7 +23,7 @@ from roost_platform.chaos.invariants import check
 from roost_platform.chaos.outside.engine_process import EngineProcess
 from roost_platform.chaos.outside.people import StormPeople
 from roost_platform.chaos.outside.postgres import running_postgres
-from roost_platform.chaos.reading import Sources, read, unfinished
+from roost_platform.chaos.reading import Sources, read, sent_parts, unfinished
 from roost_platform.chaos.record import Record
 from roost_platform.chaos.storm_report import StormConfig, StormReport
 from roost_platform.chaos.waits.looking import waiting, wrong_now
@@ -37,7 +37,8 @@ from roost_platform.testing import (
 PARTS = ("worker", "courier", "web", "engine", "temporal")
 TALKS_TELEGRAM = 10
 TALKS_WHATSAPP = 10
-SETTLE_S = 300.0  # work that is unfinished this long after the storm is stuck
+STUCK_S = 300.0  # work is stuck if it is unfinished and nothing was delivered for so long
+REST_S_MAX = 1800.0  # networks take a long answer slowly: WhatsApp a part in six seconds
 LOOK_S = 1.0
 START_S = 300.0
 DATABASE_EVERY_S = 45.0
@@ -202,14 +203,16 @@ class Storm:
             self.phones.whatsapp.say(chat, text)
 
     async def _until_quiet(self) -> list[str]:
-        """Wait until nothing is left to do; returns what is left after SETTLE_S, in words."""
+        """Wait until nothing is left to do; returns what is stuck, in words."""
         database = Database(self._url)
-        end = time.monotonic() + SETTLE_S
-        quiet, left = 0, ["nothing was looked at"]
+        began = moved = time.monotonic()
+        quiet, left, sent = 0, ["nothing was looked at"], 0
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < min(moved + STUCK_S, began + REST_S_MAX):
                 try:
                     left = await unfinished(database, self._report.written)
+                    before, sent = sent, await sent_parts(database)
+                    moved = time.monotonic() if sent > before else moved
                     left += await waiting(database)
                     self._wrong |= dict.fromkeys(await wrong_now(database))
                     self._people.look()
