@@ -32,7 +32,7 @@ Probe = Callable[[], Awaitable[bool]]
 class Bounds:
     """Every limit of supervision, in seconds unless named otherwise.
 
-    A crash is *early* when the process lived for less than `early_s` and never became ready. After
+    A crash is *early* when the process lived for less than `early_s` and none was ever ready. After
     `early_crashes_max` early crashes in a row the whole stack ends. The wait before a restart
     doubles from `backoff_min_s` to `backoff_max_s`, and starts over once the process ran for
     `healthy_s`. A look that is more than `pause_s` late means that the supervisor itself was
@@ -117,16 +117,15 @@ class SupervisedProcess:
             started = time.monotonic()
             code = await self._run_once()
             lived_s = time.monotonic() - started
-            became_ready = self.ready.is_set()
-            was_ready = was_ready or became_ready
+            was_ready = was_ready or self.ready.is_set()
             self.ready.clear()
             if self._is_restarting:
                 self._is_restarting = False
                 continue
             if code == EXIT_CONFIG and not was_ready:
                 raise ProcessFailed(self.spec.name, code, self.log.tail())
-            # A process that became ready can run; giving it up would stop all the others too.
-            is_early = lived_s < self._bounds.early_s and not became_ready
+            # What was ready once can run; giving it up would stop all the others too.
+            is_early = lived_s < self._bounds.early_s and not was_ready
             early_crashes = early_crashes + 1 if is_early else 0
             if early_crashes >= self._bounds.early_crashes_max:
                 raise ProcessFailed(self.spec.name, code, self.log.tail(), too_often=True)

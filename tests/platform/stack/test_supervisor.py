@@ -167,6 +167,27 @@ async def test_a_part_that_is_killed_again_and_again_does_not_end_the_others(
     waiting.cancel()
 
 
+async def test_a_part_that_was_ready_once_is_not_given_up_while_it_starts(
+    make: Make, told: Told, tmp_path: Path
+) -> None:
+    script = f"""
+import os, pathlib, signal, time
+began = pathlib.Path({str(tmp_path / "began")!r})
+if began.exists():
+    os.kill(os.getpid(), signal.SIGKILL)
+began.touch()
+{READY}
+time.sleep(0.3)
+"""
+    supervisor = make(other=SERVE, victim=script)
+    await supervisor.start()
+    await until(lambda: len(told.retries) > QUICK.early_crashes_max + 1)
+    waiting = asyncio.create_task(supervisor.wait())
+    await asyncio.sleep(0.1)
+    assert not waiting.done() and "other" in supervisor.pids()
+    waiting.cancel()
+
+
 async def test_a_long_life_resets_the_back_off(make: Make, told: Told) -> None:
     bounds = Bounds(0.02, 1.0, healthy_s=0.0, early_s=0.0, early_crashes_max=3, poll_s=0.01)
     supervisor = make(bounds, flaky=f"{READY}; raise SystemExit(1)")
