@@ -5,9 +5,8 @@ from typing import Final, Literal, get_args
 
 from roost.waits import WAIT_S_DEFAULT
 
-Verdict = Literal["allow", "ask", "deny", "off"]
+Verdict = Literal["allow", "ask", "deny", "off"]  # from the mildest to the strictest
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
-STRICTER: Final[tuple[str, ...]] = VERDICTS  # from the mildest to the strictest
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Final
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 
+from roost_channels.rendering.tables import line_at
+
 LINES_MAX: Final = 100  # of one formula
 CODE_INDENT: Final = 4  # blanks that make a block of code
 _PIECE: Final = r"[^`\\]|\\\\|\\(?![()\[\]])"
@@ -41,14 +43,14 @@ def formula(state: StateInline, silent: bool) -> bool:
 
 def display(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Read a formula of several lines as a paragraph of its own: a rule of the parser."""
-    opening = _line(state, start)
+    opening = line_at(state, start)
     closer = _DISPLAYED.get(opening[:2])
     if closer is None or closer in opening[2:]:
         return False
     if state.sCount[start] - state.blkIndent >= CODE_INDENT:
         return False
     for last in range(start + 1, min(end, start + LINES_MAX)):
-        line = _line(state, last)
+        line = line_at(state, last)
         if state.isEmpty(last) or state.sCount[last] < state.blkIndent:
             return False
         if closer in line:
@@ -66,7 +68,3 @@ def display(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     inline.map, inline.children = [start, state.line], []
     state.push("paragraph_close", "p", -1)
     return True
-
-
-def _line(state: StateBlock, number: int) -> str:
-    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]

@@ -23,11 +23,12 @@ def table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         elif token.type == "inline":
             row.append(token)
         elif token.type == "tr_close" and row and row[0].map:
-            _complete(row, _line(state, row[0].map[0]))
+            _complete(row, line_at(state, row[0].map[0]))
     return True
 
 
-def _line(state: StateBlock, number: int) -> str:
+def line_at(state: StateBlock, number: int) -> str:
+    """A line of the text, without the blanks around it."""
     return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]].strip()
 
 

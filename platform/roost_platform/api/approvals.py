@@ -10,9 +10,9 @@ from roost_platform.api.routes import Operator, UsesApi, Viewer, client_ip
 from roost_platform.api.schemas import NO_NUL, Body
 from roost_platform.db.waits.deciding import ANSWER_MAX, REASON_MAX
 from roost_platform.identity.roles import Principal
-from roost_platform.views.approvals import ApprovalView, history, open_page
+from roost_platform.views.approvals import ApprovalView, history, open_for_operators
 from roost_platform.views.pagination import PAGE_SIZE
-from roost_platform.views.workflows.decisions import full_id, question, without_words
+from roost_platform.views.workflows.decisions import full_id, open_count, question, without_words
 
 router = APIRouter()
 State = Literal[  # of one question, or any that is over
@@ -109,7 +109,8 @@ async def approvals(
     async with api.stores.database.read() as session:
         first = (page - 1) * PAGE_SIZE
         if state == "pending":
-            views, total = await open_page(session, text=text, limit=PAGE_SIZE, offset=first)
+            views = await open_for_operators(session, text=text, limit=PAGE_SIZE, offset=first)
+            total = await open_count(session, text)
         else:
             narrowed = "" if state == "decided" else state
             views, total = await history(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from roost_channels.message import Sender
 from roost_platform.commands import dropped_line, queue_set
 from roost_platform.console.dependencies import ConsoleDeps
+from roost_platform.db.waits.own_requests import LOGIN_ADDRESS
 from roost_platform.errors import NotAllowed, NotFound, Refused
 from roost_platform.flows import retry_turn
 from roost_platform.identity.roles import Principal
@@ -58,7 +59,7 @@ async def say_on_console(
     deps: ConsoleDeps, name: str, text: str, by: Principal, agent: str, ip: str
 ) -> None:
     """Take in a message of the test chat, as from every channel."""
-    sender = Sender(f"operator:{by.id}", by.name)
+    sender = Sender(f"{LOGIN_ADDRESS}{by.id}", by.name)
     said = await deps.intake.say(name, text, sender=sender, agent=agent or None)
     detail = {"inbox_id": said.inbox_id, "characters": len(text)}
     await deps.stores.audit.write(by.name, "conversation.say", said.conversation_id, detail, ip)

@@ -7,6 +7,7 @@ from sqlalchemy import func, select, update
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.waits.own_requests import TOKEN_ADDRESS
 from roost_platform.errors import NotFound, Refused
 from roost_platform.identity.accounts import clean_name
 from roost_platform.identity.passwords import new_token, token_hash
@@ -81,7 +82,7 @@ class Tokens:
                     .where(models.ApiToken.token_hash == digest)
                     .values(used_at=now)
                 )
-        return Principal(f"token:{digest[:KEY_LENGTH]}", row.name, parse_role(row.role))
+        return Principal(f"{TOKEN_ADDRESS}{digest[:KEY_LENGTH]}", row.name, parse_role(row.role))
 
     async def list(self) -> Sequence[TokenRow]:
         """All tokens, the newest first, also revoked ones."""

@@ -93,31 +93,21 @@ class GrantView:
 
 
 async def open_for_operators(
-    session: AsyncSession, *, limit: int = LISTED_MAX
-) -> Sequence[ApprovalView]:
-    """The open questions, those first that only operators can decide, then the oldest."""
-    views, _ = await open_page(session, limit=limit)
-    return views
-
-
-async def open_page(
     session: AsyncSession, *, text: str = "", limit: int = LISTED_MAX, offset: int = 0
-) -> tuple[Sequence[ApprovalView], int]:
-    """A page of the open questions in the order of `open_for_operators`, and how many there are.
+) -> Sequence[ApprovalView]:
+    """The open questions, those first that only operators can decide, then the oldest.
 
     text: part of a tool's or an agent's name.
     """
-    where = [models.Approval.state == "pending", *_named(text)]
     waits_for_operator = models.Approval.rule != "requester"
     rows = await session.scalars(
         select(models.Approval)
-        .where(*where)
+        .where(models.Approval.state == "pending", *named(text))
         .order_by(waits_for_operator.desc(), models.Approval.created_at, models.Approval.id)
         .limit(limit)
         .offset(offset)
     )
-    count = select(func.count()).select_from(models.Approval).where(*where)
-    return await _views(session, rows.all()), await session.scalar(count) or 0
+    return await _views(session, rows.all())
 
 
 async def open_count(session: AsyncSession) -> int:
@@ -144,7 +134,7 @@ async def history(
     text: part of a tool's or an agent's name. conversation_id: of the chat or of the asker.
     state: one of those that are over.
     """
-    where = [models.Approval.state != "pending", *_named(text)]
+    where = [models.Approval.state != "pending", *named(text)]
     if state:
         where.append(models.Approval.state == state)
     if conversation_id:
@@ -204,7 +194,7 @@ async def grants(session: AsyncSession, now: float) -> Sequence[GrantView]:
     return views
 
 
-def _named(text: str) -> Sequence[ColumnElement[bool]]:
+def named(text: str) -> Sequence[ColumnElement[bool]]:
     """The condition on a part of a tool's or an agent's name; none for an empty text."""
     if not text:
         return ()

@@ -96,10 +96,9 @@ class FileReader:
         if not data and artifact.size:
             return replace(file, state="missing", reason=GONE)
         if picture_type(data):  # whatever its sender called it
-            is_shown = len(data) <= PICTURE_BYTES_MAX
-            return (
-                replace(file, state="picture") if is_shown else _too_large(file, PICTURE_BYTES_MAX)
-            )
+            if len(data) > PICTURE_BYTES_MAX:
+                return _too_large(file, PICTURE_BYTES_MAX)
+            return replace(file, state="picture")
         if not file.is_picture:
             return _with_text(file, await read_document(data), chars_max)
         return replace(file, state="missing", reason="its kind of picture is not known")

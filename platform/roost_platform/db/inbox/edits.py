@@ -55,22 +55,25 @@ async def take_edit_as_message(session: AsyncSession, arrival: Arrival) -> None:
     if event.kind != "edited" or event.problem or not event.is_addressed:
         return
     original = await _original(session, arrival.row)
-    if original is not None and original.reason_code == "no_answer":
-        questions = await open_in(session, original.conversation_id)
-        if all(one.kind == "approve" for one in questions) or not _is_by_same(
-            original, arrival.row
-        ):
-            return
-        original.state, original.reason_code = "done", "edit_replaced"
-        original.reason = "replaced by an edit that answers"
-    elif not event.is_group:
+    if original is None and not event.is_group:
         return
-    elif original is not None:
-        if original.reason_code != "not_addressed" or not _is_by_same(original, arrival.row):
+    if original is not None:
+        why = await _why_taken(session, original, arrival)
+        if not why or not _is_by_same(original, arrival.row):
             return
-        original.state, original.reason_code = "done", "edit_replaced"
-        original.reason = "replaced by an edit that speaks to the agent"
+        original.state, original.reason_code, original.reason = "done", "edit_replaced", why
     arrival.event, arrival.row.kind = replace(event, kind="message"), "message"
+
+
+async def _why_taken(session: AsyncSession, original: models.Inbox, arrival: Arrival) -> str:
+    """Why the edit takes the place of a message that was not for the agent; empty if it doesn't."""
+    if original.reason_code == "no_answer":
+        questions = await open_in(session, original.conversation_id)
+        is_asked = any(one.kind != "approve" for one in questions)
+        return "replaced by an edit that answers" if is_asked else ""
+    if original.reason_code == "not_addressed" and arrival.event.is_group:
+        return "replaced by an edit that speaks to the agent"
+    return ""
 
 
 async def edit_held(session: AsyncSession, arrival: Arrival) -> None:

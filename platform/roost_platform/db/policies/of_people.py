@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.approval_rules import STRICTER
+from roost_platform.approval_rules import VERDICTS
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 
@@ -21,7 +21,7 @@ async def join_policies(session: AsyncSession, person_id: str, other_id: str) ->
         if kept is None:
             row.person_id = person_id
             continue
-        if STRICTER.index(row.verdict) > STRICTER.index(kept.verdict):
+        if VERDICTS.index(row.verdict) > VERDICTS.index(kept.verdict):
             kept.verdict, kept.set_by, kept.set_at = row.verdict, row.set_by, row.set_at
         await session.delete(row)
     await session.flush()

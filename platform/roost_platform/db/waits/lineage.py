@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.approval_rules import STRICTER, ApprovalRules, Verdict
+from roost_platform.approval_rules import VERDICTS, ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_platform.db.turns.children.limits import root_of
 from roost_platform.db.waits.policies import verdict_of
@@ -27,7 +27,7 @@ async def strictest_verdict(
         await verdict_of(session, replace(facts, agent=agent), chat.channel, person_id, rules)
         for agent in agents
     ]
-    return max(verdicts, key=STRICTER.index)
+    return max(verdicts, key=VERDICTS.index)
 
 
 async def _above(session: AsyncSession, conversation: models.Conversation) -> list[str]:

@@ -9,8 +9,8 @@ from roost_channels.console.config import CHANNEL as CONSOLE
 from roost_platform.db import models
 
 # How the console and the API name those who write there.
-LOGIN: Final = "operator:"
-TOKEN: Final = "token:"
+LOGIN_ADDRESS: Final = "operator:"
+TOKEN_ADDRESS: Final = "token:"
 
 
 async def asked_themselves(session: AsyncSession, approval: models.Approval, operator: str) -> bool:
@@ -26,9 +26,11 @@ async def asked_themselves(session: AsyncSession, approval: models.Approval, ope
     logins = await session.scalars(
         select(models.Operator.id).where(models.Operator.name == operator)
     )
-    if any(f"{LOGIN}{id}" in names for id in logins):
+    if any(f"{LOGIN_ADDRESS}{id}" in names for id in logins):
         return True
-    keys = tuple(name.removeprefix(TOKEN) for name in names if name.startswith(TOKEN))
+    keys = tuple(
+        name.removeprefix(TOKEN_ADDRESS) for name in names if name.startswith(TOKEN_ADDRESS)
+    )
     hashes = await session.scalars(
         select(models.ApiToken.token_hash).where(models.ApiToken.name == operator)
     )

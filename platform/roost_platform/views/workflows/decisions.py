@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.base.text import visible
 from roost_platform.errors import NotAllowed, NotFound
-from roost_platform.views.approvals import ApprovalView, get, open_for_operators
+from roost_platform.views.approvals import ApprovalView, get, named, open_for_operators
 from roost_platform.views.sessions import hidden
 
 STATES: Final = (
@@ -57,10 +57,12 @@ async def waiting_approvals(session: AsyncSession, limit: int) -> tuple[Approval
     return tuple(view for view in first if view.can_decide and view.rule != "requester")
 
 
-async def open_count(session: AsyncSession) -> int:
-    """How many questions are open, whoever may decide them."""
+async def open_count(session: AsyncSession, text: str = "") -> int:
+    """How many questions are open, whoever may decide them. text: as in `open_for_operators`."""
     query = (
-        select(func.count()).select_from(models.Approval).where(models.Approval.state == "pending")
+        select(func.count())
+        .select_from(models.Approval)
+        .where(models.Approval.state == "pending", *named(text))
     )
     return await session.scalar(query) or 0
 

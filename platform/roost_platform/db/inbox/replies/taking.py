@@ -32,6 +32,7 @@ from roost_platform.db.inbox.replies.replied import (
     DETAILS_KEY,
     HELD_KEY,
     PROMPT_KEY,
+    Replied,
     replied_to,
 )
 from roost_platform.db.inbox.replies.wording import by_code, decided
@@ -100,8 +101,9 @@ async def take(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) ->
     if not questions and not is_parked:
         return False
     mine = [one for one in questions if may(one, arrival)]
-    if await decided(session, arrival, mine, rules) or await _answered(
-        session, arrival, mine, rules
+    replied = await replied_to(session, arrival) if mine else None
+    if await decided(session, arrival, mine, replied, rules) or await _answered(
+        session, arrival, mine, replied, rules
     ):
         return True
     waits_here = [one for one in questions if turn is not None and one.turn_id == turn.id]
@@ -192,7 +194,11 @@ async def _told_of(session: AsyncSession, other: models.Approval) -> str:
 
 
 async def _answered(
-    session: AsyncSession, arrival: Arrival, mine: Sequence[models.Approval], rules: ApprovalRules
+    session: AsyncSession,
+    arrival: Arrival,
+    mine: Sequence[models.Approval],
+    replied: Replied | None,
+    rules: ApprovalRules,
 ) -> bool:
     """Take a message as the answer to an open question that the person has seen."""
     text = arrival.event.text
@@ -201,7 +207,6 @@ async def _answered(
     asked: Sequence[models.Approval] = seen
     if not asked or (arrival.event.attachments and not text.strip()):
         return False
-    replied = await replied_to(session, arrival)
     meant = None if replied is None or replied.is_over else replied.approval.id
     if any(one.id == meant for one in asked):
         asked = [one for one in asked if one.id == meant]

@@ -20,7 +20,7 @@ from roost_platform.db.inbox.replies.card_events import (
     was_shown,
     which,
 )
-from roost_platform.db.inbox.replies.replied import Replied, replied_to
+from roost_platform.db.inbox.replies.replied import Replied
 from roost_platform.db.waits.answering import (
     WORDS_CHARS_MAX,
     choose,
@@ -37,7 +37,11 @@ _SURE: Final = ("approve", "deny")  # words that answer no question
 
 
 async def decided(
-    session: AsyncSession, arrival: Arrival, mine: Sequence[models.Approval], rules: ApprovalRules
+    session: AsyncSession,
+    arrival: Arrival,
+    mine: Sequence[models.Approval],
+    replied: Replied | None,
+    rules: ApprovalRules,
 ) -> bool:
     """Take exact words, or the number of a choice, as a decision: where buttons may be missing, or
     in a reply to the card itself or to what was said of it. Somebody else's words, passed on,
@@ -46,7 +50,6 @@ async def decided(
     approvals = [one for one in mine if one.kind == "approve"]
     if not approvals or arrival.event.attachments or arrival.event.forwarded_from:
         return False
-    replied = await replied_to(session, arrival)
     card = next((one for one in approvals if _is_open(replied, one)), None)
     at = (arrival.conversation.channel, arrival.conversation.account)
     if card is None and at not in rules.by_words:
