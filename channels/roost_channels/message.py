@@ -25,6 +25,20 @@ FILE_KINDS = frozenset(
         "sticker",
     }
 )
+# Attachments that say what a person was asked for, as words do: where they are, whom to call.
+TELLING_KINDS = frozenset(
+    {
+        "location",
+        "venue",
+        "contact",
+        "contacts",
+        "users_shared",
+        "chat_shared",
+        "web_app_data",
+        "form",
+        "order",
+    }
+)
 
 # How the data of a Stop button begins; the turn's id and its nonce follow.
 STOP_BUTTON = "stop:"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,12 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import Attachment
 from roost_platform.db import models
 from roost_platform.db.base.text import clean, quoted
+from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.albums import OF_MESSAGE, caption_of, head_of, recaption
 from roost_platform.db.inbox.arrival import Arrival
+from roost_platform.db.locks import OPEN_STATES
+from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.turns.transcript import CAPTION, append, attachment_line
 from roost_platform.db.waits.answering import open_in
 
 EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, before and after
+TOO_LATE: Final = "I go on with what you wrote first: the edit came too late."
+TOO_LATE_KEY: Final = "edit-too-late"
 _EARLY_EDIT = (
     select(models.Inbox)
     .where(
@@ -197,10 +202,12 @@ async def _tell_edit(
         .limit(1)
     )
     session_id = await _session_of_answer(session, head) if seen is None else seen.session_id
+    row, before = arrival.row, caption_of(known)
+    if before != row.text:
+        await _tell_too_late(session, arrival, original, head.turn_id)
     if session_id is None or session_id != arrival.conversation.session_id:
         arrival.conclude("done", "edit_unseen")
         return
-    row, before = arrival.row, caption_of(known)
     what = "their answer to a question" if seen is None else "an earlier message"
     if known.attachments and before != row.text:
         what = f"the words beside {attachment_line(known.attachments[0])}"
@@ -236,6 +243,25 @@ async def _session_of_answer(session: AsyncSession, row: models.Inbox) -> str | 
     if turn is None or row.reason_code or await session.get(models.FlowRun, turn.id) is not None:
         return None
     return turn.session_id
+
+
+async def _tell_too_late(
+    session: AsyncSession, arrival: Arrival, original: models.Inbox, turn_id: str | None
+) -> None:
+    """Tell the writer once that a flow goes on with the words as they were, unless it has ended."""
+    turn = await session.get(models.Turn, turn_id) if turn_id and not original.reason_code else None
+    flow = None if turn is None else await session.get(models.FlowRun, turn.id)
+    if turn is None or flow is None or turn.state not in OPEN_STATES:
+        return
+    await enqueue(
+        session,
+        arrival.conversation,
+        kind="notice",
+        body=TOO_LATE,
+        dedupe_key=f"{TOO_LATE_KEY}:{original.id}",
+        now=arrival.now,
+        reply_to=await reply_target(session, original),
+    )
 
 
 async def _note_at_end(

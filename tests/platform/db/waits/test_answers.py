@@ -176,6 +176,25 @@ async def test_files_beside_an_answer_reach_the_agent(sqlite_ada: Person) -> Non
     assert [state for _, state in await sqlite_ada.inbox()][1:] == ["pending", "pending"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"), [("location", "48.85,2.35"), ("contact", "Ana Lima, +351 91")]
+)
+async def test_a_place_or_a_contact_is_an_answer(sqlite_ada: Person, kind: str, told: str) -> None:
+    parked = await waiting(sqlite_ada, Ask((NAME,)))
+    shared = Attachment(kind, "", told)
+    await sqlite_ada.gives(replace(sqlite_ada.message(""), attachments=(shared,)))
+    assert await result(parked) == f"[{kind}: {told}]"
+    assert (await sqlite_ada.inbox())[-1] == ("", "done")
+
+
+async def test_a_place_is_asked_again_where_only_options_count(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Ask((CHOICE,)))
+    shared = Attachment("location", "", "48.85,2.35")
+    await sqlite_ada.gives(replace(sqlite_ada.message(""), attachments=(shared,)))
+    assert await last(sqlite_ada) == "Please choose one of: Tea, Coffee."
+    assert await parked.state() == "waiting"
+
+
 async def test_other_asks_for_words(sqlite_ada: Person) -> None:
     parked = await waiting(sqlite_ada, Ask((DAY,)))
     await parked.taps("o0")

@@ -3,12 +3,13 @@ that is held.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import CARD_BUTTON
+from roost_channels.message import CARD_BUTTON, TELLING_KINDS, InboundMessage
 from roost_platform.approval_rules import ApprovalRules
 from roost_platform.commands import Command
 from roost_platform.db import models
@@ -37,6 +38,7 @@ from roost_platform.db.inbox.replies.replied import (
 )
 from roost_platform.db.inbox.replies.wording import by_code, decided
 from roost_platform.db.locks import open_turn
+from roost_platform.db.turns.transcript import attachment_line
 from roost_platform.db.waits.answering import (
     ANSWERED_BEFORE,
     answer,
@@ -201,11 +203,12 @@ async def _answered(
     rules: ApprovalRules,
 ) -> bool:
     """Take a message as the answer to an open question that the person has seen."""
-    text = arrival.event.text
+    has_words = bool(arrival.event.text.strip())
+    text = arrival.event.text if has_words else _told_beside(arrival.event)
     open_questions = [one for one in mine if one.kind != "approve"]
     seen = [one for one in open_questions if await was_seen(session, one)]
     asked: Sequence[models.Approval] = seen
-    if not asked or (arrival.event.attachments and not text.strip()):
+    if not asked or (arrival.event.attachments and not text):
         return False
     meant = None if replied is None or replied.is_over else replied.approval.id
     if any(one.id == meant for one in asked):
@@ -221,7 +224,7 @@ async def _answered(
         return True
     approval = await locked(session, arrival, asked[0])
     # What came along with the words is for the agent, who reads it after the answer.
-    arrival.conclude("pending" if arrival.event.attachments else "done")
+    arrival.conclude("pending" if has_words and arrival.event.attachments else "done")
     if approval.state != "pending":
         await tell(session, arrival, ANSWERED_BEFORE)
         return True
@@ -232,6 +235,13 @@ async def _answered(
             arrival.conclude("done", "no_answer")
         await tell(session, arrival, given.told)
     return True
+
+
+def _told_beside(event: InboundMessage) -> str:
+    """What a message tells that has no words but a place, a contact or a form; empty for others."""
+    if any(one.kind not in TELLING_KINDS for one in event.attachments):
+        return ""
+    return "\n".join(attachment_line(asdict(one)) for one in event.attachments)
 
 
 async def _ask_in_words(
