@@ -42,6 +42,14 @@ MISTRAL = (
     "Prompt contains 33000 tokens and 0 draft tokens, too large for model with 32768 maximum "
     "context length"
 )
+TENSORRT = (
+    "default_max_tokens (-904) should be greater than 0, default_max_tokens (-904) = max_seq_len "
+    "(8192) - splited_prompt_len (9096) - query_token_len (0)"
+)
+TENSORRT_SUM = (
+    "The sum of prompt length (9000), query length (0) and max_tokens (100) should not exceed "
+    "max_num_tokens (8192)"
+)
 RAW = {"error": {"message": "prompt is too long: 208310 tokens > 200000 maximum"}}
 OPENROUTER = {"code": 400, "message": "Provider error", "metadata": {"raw": json.dumps(RAW)}}
 
@@ -65,6 +73,8 @@ def test_llama_server_gives_both_numbers_in_fields() -> None:
         (400, {"error": LM_STUDIO}, (5000, 4096)),
         (400, {"object": "error", "message": MISTRAL, "code": "3051"}, (33000, 32768)),
         (400, {"error": OPENROUTER}, (208310, 200000)),
+        (400, {"object": "error", "message": TENSORRT, "code": 400}, (9096, 8192)),
+        (400, {"object": "error", "message": TENSORRT_SUM, "code": 400}, (9000, 8192)),
         (
             500,
             {"error": {"code": 500, "message": "Context size has been exceeded."}},

@@ -39,6 +39,7 @@ TOO_LONG: Final = re.compile(
             r"maximum (prompt|input|sequence) length",  # xAI
             r"(prompt|input) exceeds max length",  # Zhipu
             r"input is too large to process",  # llama-server
+            r"max_seq_len\b.{0,60}prompt_len|exceed max_num_tokens",  # TensorRT-LLM
             r"(input |prompt )tokens\b.{0,20}\blimit (is|of)",  # guards before Vertex
             r"(prompt|input) exceeds the (available )?(cache|context)",  # ExLlama
             r"(prompt|input) is \d{2,9} tokens, over",
@@ -53,9 +54,11 @@ REQUEST_TOO_LARGE: Final = re.compile(
 TOKENS_MAX: Final = 10**9
 # Of an error of Qwen's: the input may be this long.
 _RANGE: Final = re.compile(r"range of input length\D{0,20}\[\d{1,9},\s?(\d{2,9})\]", re.IGNORECASE)
-# Numbers that count no tokens of the whole: a status, by how much a limit is passed, a code.
+# Numbers that count no tokens of the whole: a status, the answer's bound, by how much a limit is
+# passed, a code.
 _OTHER: Final = re.compile(
-    r"^<\d{3}>|\bby \d[\d,_]*( more)? tokens?|\blimit \(\d{4}\)\s*$", re.IGNORECASE
+    r"^<\d{3}>|max_tokens \(-?\d{1,9}\)|\bby \d[\d,_]*( more)? tokens?|\blimit \(\d{4}\)\s*$",
+    re.IGNORECASE,
 )
 _NUMBER: Final = re.compile(r"(?<![\w.-])\d{1,3}(?:[,_]\d{3})+\b|(?<![\w.-])\d{2,9}\b")
 # Anthropic, of the prompt and the answer's bound together.
