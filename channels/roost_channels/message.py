@@ -6,7 +6,15 @@ from typing import Any, Literal
 
 Author = Literal["user", "bot", "other"]
 InboundKind = Literal[
-    "message", "edited", "callback", "stop", "receipt", "migrated", "membership", "other"
+    "message",
+    "edited",
+    "revoked",
+    "callback",
+    "stop",
+    "receipt",
+    "migrated",
+    "membership",
+    "other",
 ]
 MediaKind = Literal["photo", "document", "voice", "audio", "video"]
 
@@ -147,10 +155,10 @@ class InboundMessage:
 
     event_id: unique per (channel, account) for ever; a redelivery carries the same one.
     message_id: the provider's id of the message itself, which replies and quotes use.
-    kind: `message` starts or steers a turn; `edited` is a message as it reads now; `callback` is a
-        pressed button with its data in `text`; `stop` is a native stop; `migrated` says that the
-        chat of this address has the id `text` now; `membership` that we are `in` the chat or `out`;
-        the others are kept and not answered.
+    kind: `message` starts or steers a turn; `edited` is a message as it reads now; `revoked`
+        is one that its writer deleted; `callback` is a pressed button with its data in `text`;
+        `stop` is a native stop; `migrated` says that the chat of this address has the id `text`
+        now; `membership` that we are `in` the chat or `out`; the others are kept and not answered.
     raw: the provider's payload as it came.
     sent_at: seconds since the epoch, by the provider's clock.
     album: what messages have in common that people sent as one.

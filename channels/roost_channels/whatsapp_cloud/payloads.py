@@ -162,13 +162,16 @@ def _read(
         said = inner(edit, "message") or {n: edit[n] for n in edit if n != "original_message_id"}
         if not said:  # nothing must replace what the person wrote
             raise ValueError("an edit without a message")
+    elif kind_of == "revoke":
+        kind = "revoked"
+        message_id = identifier(text(inner(message, "revoke"), "original_message_id")) or wamid
     content, beside = contents.read_content(said), contents.beside(message)
     words = content.text
     if kind == "migrated":
         words = sender.address
     elif content.pressed.startswith(OWN_BUTTONS):
         kind, words = "callback", content.pressed
-    elif kind_of in SILENT:
+    elif kind_of in SILENT and kind == "message":
         kind = "other"
     return InboundMessage(
         address=_address(message, value),

@@ -145,7 +145,7 @@ async def test_the_documented_text_message_is_read_whole() -> None:
             "edited",
             [],
         ),
-        ({"type": "revoke", "revoke": {"original_message_id": "wamid.old"}}, "", "other", []),
+        ({"type": "revoke", "revoke": {"original_message_id": "wamid.old"}}, "", "revoked", []),
         ({"type": "system", "system": {"body": "changed number"}}, "", "other", []),
         (
             {"type": "unsupported", "errors": [{"code": 131051, "title": "Unsupported"}]},
@@ -164,7 +164,7 @@ async def test_every_type_of_message_is_taken(
     found = newest(await take(base | content))
     assert (found.text, found.kind) == (text, kind)
     assert [(a.kind, a.provider_id) for a in found.attachments] == attachments
-    assert found.message_id == ("wamid.old" if kind == "edited" else "wamid.1")
+    assert found.message_id == ("wamid.old" if kind in ("edited", "revoked") else "wamid.1")
     assert found.event_id == "wamid.1"
 
 

@@ -11,8 +11,8 @@ from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.inbox.arrival import Arrival
+from roost_platform.db.inbox.changes.edits import apply_edit, edit_held
 from roost_platform.db.inbox.chat_commands import answer_unknown, carry_out
-from roost_platform.db.inbox.edits import apply_edit, edit_held
 from roost_platform.db.inbox.links import enter_code, tell_stranger
 from roost_platform.db.inbox.replies import taking as replies
 from roost_platform.db.inbox.scheduling import pressing

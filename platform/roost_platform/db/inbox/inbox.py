@@ -23,12 +23,13 @@ from roost_platform.db.inbox import forgotten
 from roost_platform.db.inbox.access_control import AccessControl
 from roost_platform.db.inbox.albums import join_album
 from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
-from roost_platform.db.inbox.chat_commands import answer_press
-from roost_platform.db.inbox.edits import (
+from roost_platform.db.inbox.changes.edits import (
     replace_contents,
-    take_early_edit,
+    take_early,
     take_edit_as_message,
 )
+from roost_platform.db.inbox.changes.revocations import take_back
+from roost_platform.db.inbox.chat_commands import answer_press
 from roost_platform.db.inbox.membership import change_membership, migrate
 from roost_platform.db.inbox.names import with_plain_names
 from roost_platform.db.inbox.overdue import has_open_work, mark_rung, to_ring, to_stop
@@ -131,7 +132,8 @@ class InboxStore:
 
     async def _decide(self, session: AsyncSession, arrival: Arrival) -> None:
         """Decide the state of the event's row, and whether its conversation is rung or stopped."""
-        await take_early_edit(session, arrival)
+        if await take_early(session, arrival):
+            return
         await take_edit_as_message(session, arrival)
         event = arrival.event
         if event.problem:
@@ -140,6 +142,8 @@ class InboxStore:
             await migrate(session, arrival)
         elif event.kind == "membership":
             await change_membership(session, arrival)
+        elif event.kind == "revoked":
+            await take_back(session, arrival)
         elif event.kind not in ("message", "edited", "callback", "stop"):
             arrival.conclude("ignored", "other_kind", event.kind)
         elif event.kind == "edited" or (event.is_group and not event.is_addressed):

@@ -9,45 +9,50 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Attachment
 from roost_platform.db import models
-from roost_platform.db.base.text import clean, quoted
+from roost_platform.db.base.text import clean
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.albums import OF_MESSAGE, caption_of, head_of, recaption
 from roost_platform.db.inbox.arrival import Arrival
+from roost_platform.db.inbox.changes.originals import is_by_same, original_of, short_quote
 from roost_platform.db.locks import OPEN_STATES
 from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.turns.transcript import CAPTION, append, attachment_line
 from roost_platform.db.waits.answering import open_in
 
-EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, before and after
 TOO_LATE: Final = "I go on with what you wrote first: the edit came too late."
 TOO_LATE_KEY: Final = "edit-too-late"
-_EARLY_EDIT = (
+_EARLY = (
     select(models.Inbox)
     .where(
         models.Inbox.conversation_id == bindparam("conversation_id"),
         models.Inbox.message_id == bindparam("message_id"),
-        models.Inbox.kind == "edited",
-        models.Inbox.reason_code == "edit_of_unknown",
+        models.Inbox.reason_code.in_(("edit_of_unknown", "revoked_unknown")),
     )
     .order_by(models.Inbox.sent_at.desc(), models.Inbox.sequence.desc())
     .limit(1)
 )
 
 
-async def take_early_edit(session: AsyncSession, arrival: Arrival) -> None:
-    """Give a message the words of its edit where that came first: webhooks have no order."""
+async def take_early(session: AsyncSession, arrival: Arrival) -> bool:
+    """Give a message the words of its edit where that came first: webhooks have no order.
+
+    True for one that its writer had deleted before it came; that is over.
+    """
     event, row = arrival.event, arrival.row
     if event.kind != "message" or event.problem or not event.message_id:
-        return
+        return False
     where = {"conversation_id": row.conversation_id, "message_id": event.message_id}
-    edit = await session.scalar(_EARLY_EDIT, where)
-    if edit is None or edit.sent_at < event.sent_at:
-        return
-    if not _is_by_same(edit, row):
-        return
-    edit.state, edit.reason_code = "done", "edit_replaced"
-    edit.reason = "came before its message"
-    arrival.event, row.text = replace(event, text=edit.text), edit.text
+    early = await session.scalar(_EARLY, where)
+    if early is None or early.sent_at < event.sent_at or not is_by_same(early, row):
+        return False
+    is_deleted = early.kind == "revoked"
+    early.state, early.reason_code = "done", "" if is_deleted else "edit_replaced"
+    early.reason = "came before its message"
+    if is_deleted:
+        arrival.conclude("dropped", "revoked")
+    else:
+        arrival.event, row.text = replace(event, text=early.text), early.text
+    return is_deleted
 
 
 async def take_edit_as_message(session: AsyncSession, arrival: Arrival) -> None:
@@ -59,12 +64,12 @@ async def take_edit_as_message(session: AsyncSession, arrival: Arrival) -> None:
     event = arrival.event
     if event.kind != "edited" or event.problem or not event.is_addressed:
         return
-    original = await _original(session, arrival.row)
+    original = await original_of(session, arrival.row)
     if original is None and not event.is_group:
         return
     if original is not None:
         why = await _why_taken(session, original, arrival)
-        if not why or not _is_by_same(original, arrival.row):
+        if not why or not is_by_same(original, arrival.row):
             return
         original.state, original.reason_code, original.reason = "done", "edit_replaced", why
     arrival.event, arrival.row.kind = replace(event, kind="message"), "message"
@@ -83,7 +88,7 @@ async def _why_taken(session: AsyncSession, original: models.Inbox, arrival: Arr
 
 async def edit_held(session: AsyncSession, arrival: Arrival) -> None:
     """Replace the text of a stranger's message that is kept until they are let in; no other."""
-    original = await _original(session, arrival.row)
+    original = await original_of(session, arrival.row)
     is_own = original is not None and original.identity_id == arrival.row.identity_id
     if original is not None and is_own and original.state == "held":
         await apply_edit(session, arrival)
@@ -94,11 +99,11 @@ async def edit_held(session: AsyncSession, arrival: Arrival) -> None:
 async def apply_edit(session: AsyncSession, arrival: Arrival) -> None:
     """Replace the text of a message that waits, or tell the agent of a message it has seen."""
     row = arrival.row
-    original = await _original(session, row)
+    original = await original_of(session, row)
     if original is None:
         arrival.conclude("ignored", "edit_of_unknown")
         return
-    if arrival.event.is_group and not _is_by_same(original, row):
+    if arrival.event.is_group and not is_by_same(original, row):
         arrival.conclude("ignored", "edit_of_other")
         return
     last = await _last_edit(session, row)
@@ -159,31 +164,6 @@ def _contents(row: models.Inbox, attachments: Sequence[Attachment] = ()) -> list
     return [(one["kind"], one.get("provider_id") or one.get("name")) for one in own]
 
 
-def _is_by_same(one: models.Inbox, other: models.Inbox) -> bool:
-    """Whether one person wrote both, under whichever of their names."""
-    if one.identity_id is not None and one.identity_id == other.identity_id:
-        return True
-    return not _names(one).isdisjoint(_names(other))
-
-
-def _names(row: models.Inbox) -> set[str]:
-    return {str(row.sender.get("address", "")), *row.sender.get("aliases", ())}
-
-
-async def _original(session: AsyncSession, row: models.Inbox) -> models.Inbox | None:
-    found: models.Inbox | None = await session.scalar(
-        select(models.Inbox)
-        .where(
-            models.Inbox.conversation_id == row.conversation_id,
-            models.Inbox.message_id == row.message_id,
-            models.Inbox.kind == "message",
-        )
-        .order_by(models.Inbox.sequence.desc())
-        .limit(1)
-    )
-    return found
-
-
 async def _tell_edit(
     session: AsyncSession,
     arrival: Arrival,
@@ -213,7 +193,7 @@ async def _tell_edit(
         what = f"the words beside {attachment_line(known.attachments[0])}"
     content = f"The user edited {what}."
     if before != row.text:
-        content = f"{content} Before: {_quoted(before)} Now: {_quoted(row.text)}"
+        content = f"{content} Before: {short_quote(before)} Now: {short_quote(row.text)}"
     chat_session = await session.get_one(models.Session, session_id)
     note = None
     if before == row.text and known is not original:
@@ -292,9 +272,3 @@ async def _last_edit(session: AsyncSession, row: models.Inbox) -> models.Inbox |
         .limit(1)
     )
     return found
-
-
-def _quoted(text: str) -> str:
-    """The text in one line between quotation marks that it can't close itself."""
-    short = text if len(text) <= EDIT_SHOWN_MAX else f"{text[:EDIT_SHOWN_MAX]} […]"
-    return quoted(short)

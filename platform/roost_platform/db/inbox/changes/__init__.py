@@ -1,0 +1,1 @@
+"""Edits and deletions of what people wrote before."""
