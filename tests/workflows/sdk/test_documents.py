@@ -186,6 +186,19 @@ async def test_what_shapes_the_words_of_a_word_file_is_kept(body: str, text: str
     assert "\n".join(line.rstrip() for line in reading.text.split("\n")) == text
 
 
+async def test_headers_and_footers_of_a_word_file_are_read_once_each() -> None:
+    names = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    shown = {
+        "footer1": paragraph("1"),
+        "footer2": paragraph("IBAN DE12"),
+        "header1": paragraph("Acme") + paragraph("Bonn"),
+        "header2": paragraph("Acme") + paragraph("Bonn"),
+    }
+    more = {f"word/{name}.xml": f"<w:x {names}>{b}</w:x>".encode() for name, b in shown.items()}
+    reading = await read_document(docx("Dear Ada", more={**more, "word/header3.xml": b"<w"}))
+    assert reading.text == "Dear Ada\n\n[header: Acme; Bonn]\n[footer: IBAN DE12]"
+
+
 HEBREW = "שלום, אני שולח לך את רשימת הקניות למחר: לחם, חלב וגבינה."
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from html.parser import HTMLParser
 from typing import Any, Final
 
+from roost.documents.word_margins import margin_lines
 from roost.documents.word_parts import with_plain_parts
 
 _BLOCKS: Final = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "dd"})
@@ -28,7 +29,8 @@ def word_text(data: bytes) -> str:
     reader = _Reader()
     reader.feed(html)
     reader.close()
-    return "".join(reader.text).strip()
+    text = "".join(reader.text).strip()
+    return "\n\n".join(filter(None, (text, "\n".join(margin_lines(data)))))
 
 
 def _no_picture(image: Any) -> Mapping[str, str]:
