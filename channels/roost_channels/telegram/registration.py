@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from roost_channels.clock import Clock
 from roost_channels.errors import AuthBroken, DeliveryError
@@ -23,10 +24,11 @@ async def register_commands(client: TelegramClient, commands: Sequence[ChatComma
     """Set the command menu if it differs; a failure is harmless."""
     wanted = [types.BotCommand(command=one.name, description=one.description) for one in commands]
     try:
-        current = await client.call(
+        told: Any = await client.call(
             methods.GetMyCommands(), repeatable=True, timeout_s=COMMANDS_TIMEOUT_S
         )
-        shown = [(getattr(c, "command", ""), getattr(c, "description", "")) for c in current or ()]
+        current = told if isinstance(told, list) else []
+        shown = [(getattr(c, "command", ""), getattr(c, "description", "")) for c in current]
         if shown != [(one.name, one.description) for one in commands]:
             change = methods.SetMyCommands(commands=wanted)
             await client.call(change, repeatable=True, timeout_s=COMMANDS_TIMEOUT_S)

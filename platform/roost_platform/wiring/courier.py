@@ -25,6 +25,7 @@ from roost_platform.settings.config import Settings
 from roost_platform.sweeper import Sweeper
 from roost_platform.watchdog import Watchdog
 from roost_platform.wiring.engine import engine_client, engine_hints
+from roost_platform.wiring.ingesting import keep_ingesting
 from roost_platform.wiring.storage import open_storage, progress_modes
 from roost_platform.wiring.worker import temporal_doorbell
 
@@ -124,7 +125,7 @@ async def open_courier(
                 accounts=frozenset((one.name, one.account) for one in channels),
             ).run(),
             **{
-                f"ingest {channel.name} {channel.account}": channel.ingest(intake)
+                f"ingest {channel.name} {channel.account}": keep_ingesting(channel, intake)
                 for channel in channels
             },
         }

@@ -126,10 +126,11 @@ async def test_a_file_goes_with_its_name_and_type_and_the_rest_as_fields() -> No
     }
 
 
-async def test_commands_of_another_shape_are_registered_anew() -> None:
+@pytest.mark.parametrize("told", [[{}], True, 5, {"commands": []}, "none", None])
+async def test_commands_of_another_shape_are_registered_anew(told: object) -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
         is_question = request.url.path.endswith("/getMyCommands")
-        return httpx2.Response(200, json={"ok": True, "result": [{}] if is_question else False})
+        return httpx2.Response(200, json={"ok": True, "result": told if is_question else False})
 
     wire = Wire(answer)
     await register_commands(TelegramClient(TELEGRAM, transport=wire.transport), COMMANDS)
