@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from roost.documents.encodings import decoded, printable
+from roost.documents.mail import is_mail, mail_text
 from roost.documents.problems import Unreadable
 
 PAGES_MAX: Final = 300
@@ -94,7 +95,7 @@ def _word(data: bytes) -> Iterator[Piece]:
 
 
 def _text(data: bytes) -> Iterator[Piece]:
-    text = printable(decoded(data))
+    text = printable(mail_text(data) if is_mail(data) else decoded(data))
     if not text.strip():
         raise Unreadable("no_text")
     yield from _cut(text)
