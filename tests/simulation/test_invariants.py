@@ -1,5 +1,6 @@
 """The invariants see what they are there to see."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.invariants import check
 from roost_platform.chaos.record import AcceptedMessage, Final, Record, Removed, Shown, StatusEdit
 from roost_platform.chaos.transcripts import faults_of
+from roost_platform.db.enqueue import CUT_NOTICE
 
 
 def said(place: int, text: str, *, is_status: bool = False) -> Shown:
@@ -44,6 +46,20 @@ def test_a_word_that_a_stop_cuts_is_not_a_copy_of_another() -> None:
     assert check(record) == []
     record.shown = [cut[0], said(2, "w1.3 w1.1"), said(3, "w2")]
     assert "unlabelled duplicate" in rules(record)
+
+
+def test_words_beyond_the_bound_of_a_message_are_no_loss_where_the_person_is_told() -> None:
+    record = good()
+    cut = replace(record.accepted[0], fill=13, cut=frozenset({"w1.11", "w1.12", "w1.13"}))
+    record.accepted[0] = cut
+    numbers = " ".join(f"w1.{number}" for number in range(1, 11))
+    answer = f"Answer to w1. {numbers} w1.1"  # of w1.11
+    record.shown = [said(1, answer + CUT_NOTICE), said(2, "w2")]
+    assert check(record) == []
+    record.shown[0] = said(1, answer.replace(" w1.5", "") + CUT_NOTICE)
+    assert rules(record) == ["lost answer"]
+    record.shown[0] = said(1, f"Answer to w1. {numbers}")
+    assert rules(record) == ["lost answer"]
 
 
 @pytest.mark.parametrize(

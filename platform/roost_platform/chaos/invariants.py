@@ -8,6 +8,7 @@ from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.record import Record, Shown, words
 from roost_platform.chaos.transcripts import faults_of
 from roost_platform.chaos.wait_rules import WAIT_RULES
+from roost_platform.db.enqueue import CUT_NOTICE
 
 EVIDENCE_MAX = 300  # characters of a text quoted in a violation
 
@@ -42,15 +43,17 @@ def nothing_sent_is_lost_on_the_way_in(record: Record) -> Iterator[Violation]:
 
 
 def every_accepted_message_is_answered(record: Record) -> Iterator[Violation]:
-    """Its word and all numbered words of its answer are on the screen."""
+    """Its word and all numbered words of its answer are on the screen, but for those behind the
+    bound of a message, where the screen says that the rest was cut.
+    """
     seen = {(shown.chat, word) for shown in _answers(record) for word in words(shown.text)}
+    told = {shown.chat for shown in _answers(record) if CUT_NOTICE.strip() in shown.text}
     for message in record.accepted:
         if message.excused:
             continue
-        wanted = [
-            message.word,
-            *(f"{message.word}.{number}" for number in range(1, message.fill + 1)),
-        ]
+        wanted = message.answer_words
+        if message.chat in told:
+            wanted = [word for word in wanted if word not in message.cut]
         missing = [word for word in wanted if (message.chat, word) not in seen]
         if missing:
             yield Violation("lost answer", message.chat, f"{len(missing)} missing, {missing[:5]}")

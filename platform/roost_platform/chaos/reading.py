@@ -1,7 +1,7 @@
 """Read what happened from the database, the phones' screens and the calls to providers."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -23,6 +23,7 @@ from roost_platform.chaos.record import AcceptedMessage, Record, Shown, words
 from roost_platform.chaos.waits.facts import read_waits
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.enqueue import CUT_NOTICE, OUTBOX_TEXT_MAX
 from roost_platform.db.turns.transcript import message_of
 from roost_workflows.ports import TranscriptMessage
 
@@ -158,20 +159,44 @@ async def _accepted_messages(
 ) -> list[AcceptedMessage]:
     """Accepted questions; those before a stop of their chat are excused from a whole answer."""
     rows = await session.execute(
-        select(models.Inbox.text, models.Inbox.sequence, models.Conversation.chat)
+        select(
+            models.Inbox.text,
+            models.Inbox.sequence,
+            models.Conversation.chat,
+            models.Inbox.turn_id,
+        )
         .join(models.Conversation, models.Conversation.id == models.Inbox.conversation_id)
         .order_by(models.Inbox.sequence)
     )
-    messages = [(text, place, chat) for text, place, chat in rows]
+    messages = [(text, place, chat, turn_id) for text, place, chat, turn_id in rows]
     stops: dict[str, int] = {
-        chat: place for text, place, chat in messages if text.partition("@")[0] in STOPS
+        chat: place for text, place, chat, _ in messages if text.partition("@")[0] in STOPS
     }
-    return [
-        AcceptedMessage(chat, word, place, fills.get(word, 0), place < stops.get(chat, -1))
-        for text, place, chat in messages
-        for word in words(text)[:1]
-        if word not in taken
-    ]
+    kept = await _kept_of_cut(session)
+    accepted: list[AcceptedMessage] = []
+    for text, place, chat, turn_id in messages:
+        for word in words(text)[:1]:
+            if word in taken:
+                continue
+            message = AcceptedMessage(
+                chat, word, place, fills.get(word, 0), place < stops.get(chat, -1)
+            )
+            if turn_id in kept:
+                message = replace(message, cut=frozenset(message.answer_words) - kept[turn_id])
+            accepted.append(message)
+    return accepted
+
+
+async def _kept_of_cut(session: AsyncSession) -> Mapping[str | None, Set[str]]:
+    """The words that are left of answers that were too long for a message, by turn."""
+    cut = await session.execute(
+        select(models.Outbox.turn_id, models.Outbox.text).where(
+            models.Outbox.turn_id.is_not(None),
+            models.Outbox.kind == "answer",
+            func.length(models.Outbox.text) == OUTBOX_TEXT_MAX,
+        )
+    )
+    return {id: frozenset(words(text)) for id, text in cut if text.endswith(CUT_NOTICE)}
 
 
 async def _transcripts(session: AsyncSession) -> Mapping[str, Sequence[Mapping[str, Any]]]:

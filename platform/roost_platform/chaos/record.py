@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from roost_platform.chaos.waits.facts import Waits
+from roost_platform.db.enqueue import CUT_NOTICE
 
 # Every message has a word of its own. Its answer repeats it; long answers add numbers to it.
 WORD = re.compile(r"\bw\d+(?:\.\d+)?\b")
-# A stop can cut the word that is being written: `w4.357` ends as `w4.3`.
-CUT_WORD = re.compile(r"\S+(?=\s+Stopped after )")
+# A stop can cut the word that is being written, and so can the bound of a message: `w4.357` ends as
+# `w4.3`.
+CUT_WORD = re.compile(rf"\S+(?=\s+(?:Stopped after |{re.escape(CUT_NOTICE.strip())}))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class AcceptedMessage:
     """A message that was accepted.
 
     fill: how many numbered words its answer adds. place: its order of acceptance in the chat.
-    excused: a stop came after it, so its answer may be partial or missing.
+    excused: a stop came after it, so its answer may be partial or missing. cut: the words of its
+        answer that were beyond the bound of a message, where the answer says so.
     """
 
     chat: str
@@ -26,6 +29,12 @@ class AcceptedMessage:
     place: int
     fill: int = 0
     excused: bool = False
+    cut: frozenset[str] = frozenset()
+
+    @property
+    def answer_words(self) -> list[str]:
+        """Its word and all numbered words of its answer."""
+        return [self.word, *(f"{self.word}.{number}" for number in range(1, self.fill + 1))]
 
 
 @dataclass(frozen=True, slots=True)
