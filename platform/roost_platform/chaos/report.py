@@ -57,7 +57,7 @@ def storm_lines(report: StormReport) -> list[str]:
         f"  at rest {report.settled_s:.0f} s after the last kill; {repeats} labelled repeats,"
         f" {len(record.unknowable)} status messages of unknown outcome",
         f"  {report.presses} buttons pressed; {waits_line(record)}",
-        f"  {sum(bool(one.cut) for one in record.accepted)} answers were cut at the bound of a message",
+        f"  {sum(bool(one.cut) for one in record.accepted)} questions have an answer that was cut",
         f"  {len(report.violations)} violations",
     ]
     lines += [f"    {violation}" for violation in report.violations]
