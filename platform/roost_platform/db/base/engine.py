@@ -28,9 +28,9 @@ from roost_platform.db.base.inline import (
     KeptConnection,
     write_lock,
 )
-from roost_platform.db.base.liveness import refuse_closed
 from roost_platform.db.base.migrate import downgrade, upgrade
 from roost_platform.db.base.news import CHANNEL, FileNews, News, NotifyNews
+from roost_platform.db.base.pooled import AUTOCOMMIT, refuse_closed, set_autocommit
 from roost_platform.db.base.touch_watch import touch
 
 WAL_RETRY_S = 0.05
@@ -91,6 +91,7 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
             return create_async_engine(url, **pool)
         server = create_async_engine(url, **pool)
         event.listen(server.sync_engine, "checkout", refuse_closed)
+        event.listen(server.sync_engine, "engine_connect", set_autocommit)
         return server
     engine = create_async_engine(url, **pool)
     foreign_keys = "OFF" if migrating else "ON"
@@ -170,7 +171,7 @@ class Database:
         self._quiet_writer = self._engine.execution_options(**{BEGIN: "IMMEDIATE"})
         # PostgreSQL shows each statement of a reader what is committed by then, with or without
         # a transaction around them; without one they are half the round trips.
-        reading = {BEGIN: "DEFERRED"} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        reading = {BEGIN: "DEFERRED"} if self.is_sqlite else {AUTOCOMMIT: True}
         self._reader = self._engine.execution_options(**reading)
         # SQLite has one writer: a queue here is fair, and cheaper than the waits of its handler.
         turn = asyncio.Lock() if self.is_sqlite else None
