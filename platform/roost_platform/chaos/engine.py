@@ -21,8 +21,10 @@ class ByWord(ScriptedEngine):
         """What the engine says to the messages of one request: a tool call, or the answer."""
         messages = [m for m in body.get("messages", ()) if isinstance(m, dict)]
         texts, called = since_answer(messages)
-        if wanted_calls := wanted(texts, called):
-            return [Call(one.tool, one.json) for one in wanted_calls]
+        # A turn's last step allows no calls.
+        calls = [] if body.get("tool_choice") == "none" else wanted(texts, called)
+        if calls:
+            return [Call(one.tool, one.json) for one in calls]
         text = answer(texts)
         seconds = think_s(texts)
         return [Say(text, len(text.split()) / seconds if seconds else None)]
