@@ -14,10 +14,9 @@ from sqlalchemy.exc import InvalidatePoolError
 
 # Execution option: each statement stands for itself, without a transaction around it.
 AUTOCOMMIT: Final = "roost_autocommit"
-STEPS_MAX: Final = 8
-
 # Messages that came while nobody read: notices, a farewell, then the end.
 READS_MAX = 8
+TURNS_MAX: Final = 8  # of the event loop that psycopg asks for; it is one
 
 
 def refuse_closed(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
@@ -53,7 +52,7 @@ def set_autocommit(connection: Connection) -> None:
 
 def _at_once(work: Coroutine[Any, Any, None]) -> None:
     """Run what only lets the event loop turn, and waits for nothing, to its end."""
-    for _ in range(STEPS_MAX):
+    for _ in range(TURNS_MAX):
         try:
             waits_for = work.send(None)
         except StopIteration:
