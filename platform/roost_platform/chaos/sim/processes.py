@@ -46,6 +46,7 @@ from roost_platform.dueclock import DueClock, due_sources
 from roost_platform.intake import PlatformIntake
 from roost_platform.queueing import QueueRules
 from roost_platform.sweeper import Sweeper
+from roost_platform.wiring.ingesting import keep_ingesting
 
 TOKEN = "42:SIMULATED"
 WEB = "http://web"
@@ -172,7 +173,9 @@ class Parts:
         due = due_sources(stores.database)
         self._job(life, DueClock(stores.database, due, intake.ring).run())
         for channel in channels:
-            self._job(life, channel.ingest(intake))
+            clock = self._clock
+            work = keep_ingesting(channel, intake, clock=clock, steady=clock.steady)
+            self._job(life, work)
 
     def _job(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
         """Run something that a process can't do without: its failure ends the process."""
