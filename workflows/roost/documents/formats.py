@@ -97,7 +97,7 @@ def _word(data: bytes) -> Iterator[Piece]:
 def _text(data: bytes) -> Iterator[Piece]:
     text = printable(mail_text(data) if is_mail(data) else decoded(data))
     if not text.strip():
-        raise Unreadable("no_text")
+        raise Unreadable("empty")
     yield from _cut(text)
 
 

@@ -6,6 +6,7 @@ Problem = Literal[
     "",
     "encrypted",
     "no_text",
+    "empty",
     "broken",
     "not_text",
     "old_word",

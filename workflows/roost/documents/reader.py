@@ -21,6 +21,7 @@ LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 PROBLEMS: Final[dict[str, str]] = {
     "encrypted": "it is encrypted and needs a password",
     "no_text": "it has no text; its pages may be scanned pictures",
+    "empty": "it is empty",
     "broken": "it is damaged",
     "not_text": "its kind can't be read as text",
     "old_word": "it is an old Office file; a .docx or PDF file can be read",
