@@ -8,9 +8,10 @@ from typing import Final
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-_WORD: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+from roost.documents.word_parts import WORD
+
 _PART: Final = re.compile(r"word/(header|footer)\d{0,3}\.xml")
-_BLANK: Final = frozenset({f"{_WORD}tab", f"{_WORD}br", f"{_WORD}cr"})
+_BLANK: Final = frozenset({f"{WORD}tab", f"{WORD}br", f"{WORD}cr"})
 _PARTS_MAX: Final = 20
 
 
@@ -32,7 +33,7 @@ def _paragraphs(part: bytes) -> Iterator[str]:
         root = ElementTree.fromstring(part)
     except ElementTree.ParseError:
         return  # the document itself can be read
-    for paragraph in root.iter(f"{_WORD}p"):
+    for paragraph in root.iter(f"{WORD}p"):
         words = "".join(_words(paragraph))
         if words.strip():
             yield " ".join(words.split())
@@ -40,7 +41,7 @@ def _paragraphs(part: bytes) -> Iterator[str]:
 
 def _words(paragraph: Element) -> Iterator[str]:
     for node in paragraph.iter():
-        if node.tag == f"{_WORD}t":
+        if node.tag == f"{WORD}t":
             yield node.text or ""
         elif node.tag in _BLANK:
             yield " "

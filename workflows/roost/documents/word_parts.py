@@ -7,12 +7,12 @@ from typing import Final
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-_WORD: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+WORD: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MATH: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _SPACE: Final = "{http://www.w3.org/XML/1998/namespace}space"
 _TEXTS: Final = (".xml", ".rels")
 _REPLACED: Final = (b"fldSimple", b"oMath")
-_FIELDS: Final = frozenset({f"{_WORD}fldSimple", f"{_MATH}oMathPara"})
+_FIELDS: Final = frozenset({f"{WORD}fldSimple", f"{_MATH}oMathPara"})
 _FORMULA: Final = f"{_MATH}oMath"
 # What joins the parts of a formula; other ones follow each other.
 _BETWEEN: Final[Mapping[str, str]] = {"eqArr": "; ", "mr": ", ", "func": " "}
@@ -51,8 +51,8 @@ def _replacement(child: Element) -> Sequence[Element]:
         return list(child)
     if child.tag != _FORMULA:
         return [child]
-    run = Element(f"{_WORD}r")
-    text = ElementTree.SubElement(run, f"{_WORD}t", {_SPACE: "preserve"})
+    run = Element(f"{WORD}r")
+    text = ElementTree.SubElement(run, f"{WORD}t", {_SPACE: "preserve"})
     text.text = _formula(child)
     return [run]
 

@@ -172,8 +172,8 @@ class Parts:
         self._job(life, Sweeper(stores, doorbell).run())
         due = due_sources(stores.database)
         self._job(life, DueClock(stores.database, due, intake.ring).run())
+        clock = self._clock
         for channel in channels:
-            clock = self._clock
             work = keep_ingesting(channel, intake, clock=clock, steady=clock.steady)
             self._job(life, work)
 

@@ -13,10 +13,16 @@ from roost_platform.db.base.text import clean
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.albums import OF_MESSAGE, caption_of, head_of, recaption
 from roost_platform.db.inbox.arrival import Arrival
-from roost_platform.db.inbox.changes.originals import is_by_same, original_of, short_quote
+from roost_platform.db.inbox.changes.originals import (
+    is_by_same,
+    original_of,
+    read_as,
+    short_quote,
+    tell_agent,
+)
 from roost_platform.db.locks import OPEN_STATES
 from roost_platform.db.reply_targets import reply_target
-from roost_platform.db.turns.transcript import CAPTION, append, attachment_line
+from roost_platform.db.turns.transcript import CAPTION, attachment_line
 from roost_platform.db.waits.answering import open_in
 
 TOO_LATE: Final = "I go on with what you wrote first: the edit came too late."
@@ -175,12 +181,7 @@ async def _tell_edit(
 
     known: the message, or its edit of which the agent heard last.
     """
-    seen = await session.scalar(
-        select(models.Transcript)
-        .where(models.Transcript.inbox_id == head.id)
-        .order_by(models.Transcript.position.desc())
-        .limit(1)
-    )
+    seen = await read_as(session, head)
     session_id = await _session_of_answer(session, head) if seen is None else seen.session_id
     row, before = arrival.row, caption_of(known)
     if before != row.text:
@@ -194,22 +195,13 @@ async def _tell_edit(
     content = f"The user edited {what}."
     if before != row.text:
         content = f"{content} Before: {short_quote(before)} Now: {short_quote(row.text)}"
-    chat_session = await session.get_one(models.Session, session_id)
     note = None
     if before == row.text and known is not original:
         earlier = await _last_edit(session, known) or original
         if caption_of(earlier) == before:
-            note = await _note_at_end(session, chat_session, known)
+            note = await _note_at_end(session, session_id, known)
     if note is None:
-        note = models.Transcript(
-            turn_id=None,
-            role="system",
-            content=content,
-            inbox_id=row.id,
-            message_id=row.message_id,
-            created_at=arrival.now,
-        )
-        await append(session, chat_session, [note])
+        note = await tell_agent(session, arrival, session_id, content)
     note.content, note.inbox_id = content, row.id
     arrival.edit_note = note
     arrival.conclude("done", "edit_told")
@@ -245,12 +237,12 @@ async def _tell_too_late(
 
 
 async def _note_at_end(
-    session: AsyncSession, chat_session: models.Session, edit: models.Inbox
+    session: AsyncSession, session_id: str, edit: models.Inbox
 ) -> models.Transcript | None:
     """The note of an edit where nothing was said since: a place that moves all day is one note."""
     last: models.Transcript | None = await session.scalar(
         select(models.Transcript)
-        .where(models.Transcript.session_id == chat_session.id)
+        .where(models.Transcript.session_id == session_id)
         .order_by(models.Transcript.position.desc())
         .limit(1)
     )

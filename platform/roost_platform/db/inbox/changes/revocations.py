@@ -1,21 +1,19 @@
 """Messages that their writers delete: one that waits is not answered, the agent hears of others."""
 
-from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.db import models
 from roost_platform.db.inbox.arrival import Arrival
-from roost_platform.db.inbox.changes.originals import is_by_same, original_of, short_quote
+from roost_platform.db.inbox.changes.originals import (
+    is_by_same,
+    original_of,
+    read_as,
+    short_quote,
+    tell_agent,
+)
 from roost_platform.db.reasons import WORDS
-from roost_platform.db.turns.transcript import append, content_of
+from roost_platform.db.turns.transcript import content_of
 
 TOLD = "The user deleted an earlier message: {words}"
-_SEEN = (
-    select(models.Transcript)
-    .where(models.Transcript.inbox_id == bindparam("inbox_id"))
-    .order_by(models.Transcript.position.desc())
-    .limit(1)
-)
 
 
 async def take_back(session: AsyncSession, arrival: Arrival) -> None:
@@ -32,17 +30,10 @@ async def take_back(session: AsyncSession, arrival: Arrival) -> None:
         original.reason = WORDS["revoked"]
         arrival.conclude("done")
         return
-    seen = await session.scalar(_SEEN, {"inbox_id": original.id})
+    seen = await read_as(session, original)
     if seen is None or seen.session_id != arrival.conversation.session_id:
         arrival.conclude("done", "revoked_unseen")
         return
-    note = models.Transcript(
-        turn_id=None,
-        role="system",
-        content=TOLD.format(words=short_quote(content_of(original))),
-        inbox_id=arrival.row.id,
-        message_id=arrival.row.message_id,
-        created_at=arrival.now,
-    )
-    await append(session, await session.get_one(models.Session, seen.session_id), [note])
+    words = short_quote(content_of(original))
+    await tell_agent(session, arrival, seen.session_id, TOLD.format(words=words))
     arrival.conclude("done", "revoked_told")
